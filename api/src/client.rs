@@ -1,0 +1,320 @@
+//! Typed client of the HTTP API.
+//!
+//! Unary calls end within [`CALL_TIMEOUT`]; change streams count as dead when nothing, not even
+//! a keepalive, arrives for [`SILENCE_TIMEOUT`]. Nothing is retried here: the caller knows
+//! whether trying again makes sense ([`Error::is_retryable`]).
+
+mod backoff;
+mod lines;
+mod probe;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt};
+pub use reqwest::Method;
+use reqwest::{RequestBuilder, Response};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use backoff::Backoff;
+pub use lines::Lines;
+pub use probe::probe;
+
+use crate::{List, Problem, Resource, paths};
+
+/// Deadline of a unary call.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// A change stream that is silent for longer is dead; the server sends a keepalive or bookmark
+/// every 5 s.
+pub const SILENCE_TIMEOUT: Duration = Duration::from_secs(20);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest error body that is read, in bytes.
+const ERROR_BODY_MAX: usize = 64 * 1024;
+
+/// Why a call failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// No answer came: refused, timed out, cut.
+    #[error("no answer from {url}")]
+    Unreachable {
+        /// The URL that was called.
+        url: String,
+        /// What went wrong underneath.
+        #[source]
+        source: Arc<reqwest::Error>,
+    },
+    /// The answer did not begin in time.
+    #[error("no answer from {url} within 30 s")]
+    TimedOut {
+        /// The URL that was called.
+        url: String,
+    },
+    /// The server answered with a problem document.
+    #[error("{}", .0.summary())]
+    Problem(Box<Problem>),
+    /// The server answered with an error that is not a problem document.
+    #[error("server returned {status}: {body}")]
+    Unexpected {
+        /// HTTP status.
+        status: u16,
+        /// The body, cut to 64 KiB.
+        body: String,
+    },
+    /// The answer could not be read.
+    #[error("cannot read the answer of {url}: {reason}")]
+    Unreadable {
+        /// The URL that was called.
+        url: String,
+        /// What is wrong with the answer.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// The HTTP status, if there was an answer.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Problem(problem) => Some(problem.status),
+            Self::Unexpected { status, .. } => Some(*status),
+            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Unreadable { .. } => None,
+        }
+    }
+
+    /// True when the same call may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        self.status()
+            .is_none_or(|status| status >= 500 || status == 429)
+    }
+}
+
+/// The answer of a write, with the warnings that came with it.
+#[derive(Debug, Clone)]
+pub struct Written<T> {
+    /// The object as it was stored.
+    pub object: T,
+    /// Texts of the `Warning` headers.
+    pub warnings: Vec<String>,
+}
+
+/// What became of a deletion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deletion {
+    /// The object is gone.
+    Done,
+    /// The object is on its way out.
+    Accepted,
+}
+
+/// Bytes as they arrive; ends after an error.
+pub type ByteStream = BoxStream<'static, Result<Bytes, Error>>;
+
+/// A client of one server. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Client {
+    base: Arc<str>,
+    calls: reqwest::Client,
+    streams: reqwest::Client,
+}
+
+impl Client {
+    /// A client of the server at `base`, such as `http://localhost:8080`.
+    ///
+    /// # Errors
+    /// The TLS library cannot be set up.
+    pub fn new(base: &str) -> Result<Self, Error> {
+        // Fails only when a provider is installed already, which serves as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let builder = || {
+            reqwest::Client::builder()
+                .connect_timeout(CONNECT_TIMEOUT)
+                .tcp_keepalive(Duration::from_secs(15))
+                .tcp_nodelay(true)
+                .user_agent(concat!("caravanserai/", env!("CARGO_PKG_VERSION")))
+        };
+        let unreachable = |source| Error::Unreachable {
+            url: base.to_owned(),
+            source: Arc::new(source),
+        };
+        Ok(Self {
+            base: base.trim_end_matches('/').into(),
+            calls: builder()
+                .read_timeout(SILENCE_TIMEOUT)
+                .build()
+                .map_err(unreachable)?,
+            streams: builder().build().map_err(unreachable)?,
+        })
+    }
+
+    /// The server's URL without trailing slash.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    fn call(&self, method: Method, path: &str) -> RequestBuilder {
+        self.calls
+            .request(method, format!("{}{path}", self.base))
+            .timeout(CALL_TIMEOUT)
+    }
+
+    /// Reads an object, or anything else that is JSON.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+        read(send(self.call(Method::GET, path)).await?).await
+    }
+
+    /// Reads a list. `query` is appended as it is, such as `phase=Running`.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn list<T: Resource>(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<List<T>, Error> {
+        read(send(self.call(Method::GET, path).query(query)).await?).await
+    }
+
+    /// Sends a document and reads the object that comes back.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn write<T, B>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &B,
+    ) -> Result<Written<T>, Error>
+    where
+        T: DeserializeOwned,
+        B: Serialize + ?Sized,
+    {
+        let response = send(self.call(method, path).json(body)).await?;
+        let warnings = warnings(&response);
+        Ok(Written {
+            object: read(response).await?,
+            warnings,
+        })
+    }
+
+    /// Sends a document whose answer has no body.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn post<B: Serialize + ?Sized>(&self, path: &str, body: &B) -> Result<(), Error> {
+        send(self.call(Method::POST, path).json(body))
+            .await
+            .map(drop)
+    }
+
+    /// Deletes an object.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn delete(&self, path: &str, force: bool) -> Result<Deletion, Error> {
+        let query: &[(&str, &str)] = if force { &[("force", "true")] } else { &[] };
+        let response = send(self.call(Method::DELETE, path).query(query)).await?;
+        Ok(if response.status() == 202 {
+            Deletion::Accepted
+        } else {
+            Deletion::Done
+        })
+    }
+
+    /// Opens a stream of JSON lines that the server keeps alive.
+    ///
+    /// # Errors
+    /// See [`Error`]; the lines themselves fail in the same way.
+    pub async fn follow(&self, path: &str, query: &[(&str, &str)]) -> Result<Lines, Error> {
+        let url = format!("{}{path}", self.base);
+        Ok(Lines::new(send(self.calls.get(url).query(query)).await?))
+    }
+
+    /// Opens a stream of bytes that may be silent for any time once it began, such as a log.
+    ///
+    /// # Errors
+    /// See [`Error`]; the stream ends after an error.
+    pub async fn stream(&self, path: &str, query: &[(&str, &str)]) -> Result<ByteStream, Error> {
+        let url = format!("{}{path}", self.base);
+        let answer =
+            tokio::time::timeout(CALL_TIMEOUT, send(self.streams.get(&url).query(query))).await;
+        let response = answer.map_err(|_| Error::TimedOut { url: url.clone() })??;
+        let cut = move |source: reqwest::Error| Error::Unreachable {
+            url: url.clone(),
+            source: Arc::new(source.without_url()),
+        };
+        Ok(response.bytes_stream().map_err(cut).boxed())
+    }
+
+    /// The same client for another server; connections are pooled in common.
+    #[must_use]
+    pub fn with_base(&self, base: &str) -> Self {
+        Self {
+            base: base.trim_end_matches('/').into(),
+            ..self.clone()
+        }
+    }
+
+    /// The server's version.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn version(&self) -> Result<serde_json::Value, Error> {
+        self.get(paths::VERSION).await
+    }
+}
+
+fn warnings(response: &Response) -> Vec<String> {
+    let headers = response.headers().get_all("warning").iter();
+    let texts = headers.filter_map(|value| value.to_str().ok());
+    texts
+        .map(|text| unquote(text.trim_start_matches("299 - ")))
+        .collect()
+}
+
+fn unquote(text: &str) -> String {
+    let inner = text
+        .strip_prefix('"')
+        .and_then(|t| t.strip_suffix('"'))
+        .unwrap_or(text);
+    inner.replace("\\\"", "\"")
+}
+
+async fn send(request: RequestBuilder) -> Result<Response, Error> {
+    let response = request.send().await.map_err(|source| Error::Unreachable {
+        url: source.url().map(ToString::to_string).unwrap_or_default(),
+        source: Arc::new(source.without_url()),
+    })?;
+    if response.status().is_success() {
+        return Ok(response);
+    }
+    let status = response.status().as_u16();
+    let is_problem = response.headers().get("content-type").is_some_and(|value| {
+        value
+            .as_bytes()
+            .starts_with(crate::problem::CONTENT_TYPE.as_bytes())
+    });
+    let text = response.text().await.unwrap_or_default();
+    if is_problem && let Ok(problem) = serde_json::from_str::<Problem>(&text) {
+        return Err(Error::Problem(Box::new(problem)));
+    }
+    let body: String = text.trim().chars().take(ERROR_BODY_MAX).collect();
+    Err(Error::Unexpected { status, body })
+}
+
+async fn read<T: DeserializeOwned>(response: Response) -> Result<T, Error> {
+    let url = response.url().to_string();
+    let unreadable = |reason: String| Error::Unreadable {
+        url: url.clone(),
+        reason,
+    };
+    let body = response
+        .bytes()
+        .await
+        .map_err(|error| unreadable(error.to_string()))?;
+    serde_json::from_slice(&body).map_err(|error| unreadable(error.to_string()))
+}

@@ -1,0 +1,37 @@
+//! The shared language of the system: wire types, their validation, and a typed HTTP client.
+//!
+//! Owns every type that crosses a process boundary, the paths of the HTTP API and the rules
+//! that a document must meet. It refuses to know about storage, Docker and proxying, and does
+//! no I/O except in [`client`] (feature `client`).
+//!
+//! Where to start: [`project`] for the main resource, [`agent`] for what control plane and
+//! agents say to each other, [`gateway`] for what the edge is told.
+
+pub mod agent;
+#[cfg(feature = "client")]
+pub mod client;
+pub mod condition;
+pub mod decode;
+pub mod gateway;
+pub mod hostname;
+pub mod image;
+pub mod list;
+pub mod meta;
+pub mod names;
+pub mod node;
+pub mod paths;
+pub mod problem;
+pub mod project;
+pub mod schema;
+pub mod validate;
+
+pub use condition::Condition;
+pub use list::{List, WatchEvent, WatchKind};
+pub use meta::{Generation, ObjectMeta, Resource, ResourceVersion, Timestamp};
+pub use names::{NodeName, ProjectName, ServiceName};
+pub use node::Node;
+pub use problem::Problem;
+pub use project::Project;
+
+/// The value of `apiVersion` in every document of this API.
+pub const API_VERSION: &str = "caravanserai/v1";

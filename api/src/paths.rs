@@ -1,0 +1,73 @@
+//! Every path of the HTTP API, once, for server and client.
+//!
+//! The constants are route patterns (`{name}` stands for one segment); the functions fill them.
+
+/// Liveness of the process: always 200.
+pub const HEALTHZ: &str = "/api/healthz";
+/// Readiness: 200 when store and cache are live.
+pub const READYZ: &str = "/api/readyz";
+/// Version of the server.
+pub const VERSION: &str = "/api/version";
+/// The OpenAPI document.
+pub const OPENAPI: &str = "/api/openapi.json";
+/// Metrics in Prometheus' text format.
+pub const METRICS: &str = "/metrics";
+/// All projects.
+pub const PROJECTS: &str = "/api/v1/projects";
+/// One project.
+pub const PROJECT: &str = "/api/v1/projects/{name}";
+/// Status of a project, for agents of the older system.
+pub const PROJECT_STATUS: &str = "/api/v1/projects/{name}/status";
+/// Log of a service, through the server.
+pub const PROJECT_LOGS: &str = "/api/v1/projects/{name}/services/{service}/logs";
+/// All nodes.
+pub const NODES: &str = "/api/v1/nodes";
+/// One node.
+pub const NODE: &str = "/api/v1/nodes/{name}";
+/// Sign of life of a node.
+pub const NODE_HEARTBEAT: &str = "/api/v1/nodes/{name}/heartbeat";
+/// Stream of what a node should run.
+pub const NODE_ASSIGNMENTS: &str = "/api/v1/nodes/{name}/assignments";
+/// Reports of a node.
+pub const NODE_REPORTS: &str = "/api/v1/nodes/{name}/reports";
+/// Health of an agent, on the agent's own listener.
+pub const AGENT_HEALTHZ: &str = "/healthz";
+/// Log of a service, on the agent's own listener.
+pub const AGENT_LOGS: &str = "/api/v1/logs/{project}/{service}";
+
+/// Fills the segments of a pattern in order.
+pub fn fill(pattern: &str, segments: &[&str]) -> String {
+    let mut values = segments.iter();
+    let filled = pattern.split('/').map(|part| {
+        if part.starts_with('{') {
+            values.next().map_or_else(String::new, |v| escape(v))
+        } else {
+            part.to_owned()
+        }
+    });
+    filled.collect::<Vec<_>>().join("/")
+}
+
+/// Percent-encodes what may not stand in a path segment (RFC 3986 section 3.3).
+fn escape(segment: &str) -> String {
+    let mut out = String::with_capacity(segment.len());
+    for byte in segment.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_are_filled_in_order_and_escaped() {
+        assert_eq!(fill(PROJECT, &["a/b c"]), "/api/v1/projects/a%2Fb%20c");
+        assert_eq!(fill(AGENT_LOGS, &["shop", "web"]), "/api/v1/logs/shop/web");
+    }
+}

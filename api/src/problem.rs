@@ -1,0 +1,127 @@
+//! Errors on the wire: problem documents after RFC 9457.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Media type of a [`Problem`].
+pub const CONTENT_TYPE: &str = "application/problem+json";
+
+/// Title of every 400.
+pub const VALIDATION: &str = "Validation Problem";
+
+/// An error answer. The order of the members and the titles are those that older clients know.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct Problem {
+    /// The class of the problem in a few words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// A page that explains the status.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What is wrong this time.
+    pub detail: String,
+    /// The request that met the problem, for looking it up in the logs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    /// Every fault of the document as `path: what is wrong with it`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<String>,
+}
+
+impl Problem {
+    /// A problem with the title that belongs to its status.
+    pub fn new(status: u16, detail: impl Into<String>) -> Self {
+        Self {
+            title: title(status).to_owned(),
+            status,
+            kind: format!("https://developer.mozilla.org/en-US/docs/Web/HTTP/Status/{status}"),
+            detail: detail.into(),
+            instance: None,
+            errors: Vec::new(),
+        }
+    }
+
+    /// A 400 that lists all faults of a document; `detail` joins what they say.
+    pub fn invalid(faults: &[FieldError]) -> Self {
+        let messages: Vec<String> = faults.iter().map(FieldError::alone).collect();
+        let mut problem = Self::new(400, messages.join("; "));
+        problem.errors = faults.iter().map(ToString::to_string).collect();
+        problem
+    }
+
+    /// The text that a person should see: title and detail, or whatever of both there is.
+    pub fn summary(&self) -> String {
+        match (self.title.is_empty(), self.detail.is_empty()) {
+            (false, false) => format!("{}: {}", self.title, self.detail),
+            (false, true) => format!("{}: {}", self.title, self.errors.join("; ")),
+            (true, _) => self.detail.clone(),
+        }
+    }
+}
+
+fn title(status: u16) -> &'static str {
+    match status {
+        400 => VALIDATION,
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        409 => "Conflict",
+        410 => "Gone",
+        413 => "Payload Too Large",
+        500 => "Internal Server Error",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        _ => "Error",
+    }
+}
+
+/// One fault of a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldError {
+    /// Where: `spec.services[0].image`; empty when the document as a whole is meant.
+    pub path: String,
+    /// What is wrong there.
+    pub message: String,
+    stands_alone: bool,
+}
+
+impl FieldError {
+    /// A fault whose message names the thing itself: `service web: image is required`.
+    pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            message: message.into(),
+            stands_alone: true,
+        }
+    }
+
+    /// A fault of form, whose message needs the path: `expected integer, got string`.
+    pub fn form(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            message: message.into(),
+            stands_alone: false,
+        }
+    }
+
+    /// The message for a reader who does not see the path.
+    fn alone(&self) -> String {
+        match (self.stands_alone, self.path.as_str()) {
+            (true, _) => self.message.clone(),
+            (false, "") => format!("invalid request body: {}", self.message),
+            (false, path) => format!("invalid request body: {path}: {}", self.message),
+        }
+    }
+}
+
+impl std::fmt::Display for FieldError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.path.as_str() {
+            "" => f.write_str(&self.message),
+            path => write!(f, "{path}: {}", self.message),
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The task that feeds the cache: list, then watch; list again when the history is gone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cara_api::client::Backoff;
+use cara_store::{Listing, ReadError, Revision, Store};
+use futures_util::StreamExt;
+use tokio_util::sync::CancellationToken;
+
+use crate::Shared;
+
+/// Revisions before the newest that are read at the start, so that watchers can resume over a
+/// restart of the server.
+const LOOK_BACK: u64 = 2_000;
+
+/// Feeds the cache until cancelled.
+pub(crate) async fn follow(shared: Arc<Shared>, token: CancellationToken) {
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+    let mut position = None;
+    while !token.is_cancelled() {
+        let step = async {
+            match position {
+                None => list(&shared).await.map(Some),
+                Some(after) => watch(&shared, after, &mut backoff).await,
+            }
+        };
+        let result = tokio::select! {
+            result = step => result,
+            () = token.cancelled() => return,
+        };
+        match result {
+            Ok(next) => position = next,
+            Err(ReadError::Compacted { oldest }) => {
+                tracing::warn!(%oldest, "the store's history is gone; reading everything again");
+                position = None;
+            }
+            Err(ReadError::Unavailable(error)) => {
+                shared.cache.set_live(false);
+                position = position.map(|_| shared.cache.read(crate::cache::State::revision));
+                let pause = backoff.pause();
+                tracing::warn!(%error, ?pause, "cannot read the store; trying again");
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = token.cancelled() => return,
+                }
+            }
+        }
+    }
+}
+
+/// Reads everything; at the first time as of a little earlier, and the rest by the watch.
+async fn list(shared: &Shared) -> Result<Revision, ReadError> {
+    let newest = shared.store.list(String::new(), None).await?;
+    let listing = match shared.cache.read(crate::cache::State::revision) {
+        Revision(0) => earlier(&*shared.store, newest).await?,
+        _ => newest,
+    };
+    let revision = listing.revision;
+    shared.cache.update(revision, |state| {
+        state.load_listing(&listing.entries, revision)
+    });
+    Ok(revision)
+}
+
+async fn earlier(store: &dyn Store, newest: Listing) -> Result<Listing, ReadError> {
+    let wanted = Revision(newest.revision.0.saturating_sub(LOOK_BACK));
+    match store.list(String::new(), Some(wanted)).await {
+        Ok(listing) => Ok(listing),
+        Err(ReadError::Compacted { .. }) => Ok(newest),
+        Err(error @ ReadError::Unavailable(_)) => Err(error),
+    }
+}
+
+/// Takes in changes until the stream ends; where to go on, or none to list again.
+async fn watch(
+    shared: &Shared,
+    after: Revision,
+    backoff: &mut Backoff,
+) -> Result<Option<Revision>, ReadError> {
+    let head = shared.store.list("\u{7e}".to_owned(), None).await?.revision;
+    let mut changes = shared.store.watch(String::new(), after);
+    if after >= head {
+        shared.cache.set_live(true);
+    }
+    while let Some(item) = changes.next().await {
+        let item = item?;
+        backoff.reset();
+        shared.cache.update(item.revision, |state| {
+            for event in &item.events {
+                state.take(item.revision, event);
+            }
+        });
+        if item.revision >= head {
+            shared.cache.set_live(true);
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,365 @@
+//! The objects and the recent history; no I/O, no locks.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use cara_api::hostname::{Domain, Hostname};
+use cara_api::project::ProjectPhase;
+use cara_api::{Node, NodeName, Project, ProjectName};
+use cara_store::{Entry, Event, Key, Revision};
+
+use crate::plan::claims;
+use crate::repo;
+
+/// Changes that are kept for watchers.
+const HISTORY: usize = 8_192;
+
+/// An object of any kind.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Object {
+    Project(Arc<Project>),
+    Node(Arc<Node>),
+}
+
+/// One change of one object.
+#[derive(Debug, Clone)]
+pub(crate) struct Change {
+    pub(crate) revision: Revision,
+    pub(crate) before: Option<Object>,
+    pub(crate) after: Option<Object>,
+}
+
+impl Change {
+    /// The project that changed, if it was one.
+    pub(crate) fn project(&self) -> Option<&Arc<Project>> {
+        match self.after.as_ref().or(self.before.as_ref()) {
+            Some(Object::Project(project)) => Some(project),
+            Some(Object::Node(_)) | None => None,
+        }
+    }
+}
+
+/// The history does not reach back that far: read everything again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TooOld;
+
+/// Everything at one revision.
+#[derive(Default)]
+pub(crate) struct State {
+    revision: Revision,
+    projects: BTreeMap<ProjectName, Arc<Project>>,
+    nodes: BTreeMap<NodeName, Arc<Node>>,
+    claims: BTreeMap<Hostname, ProjectName>,
+    by_node: BTreeMap<NodeName, BTreeSet<ProjectName>>,
+    history: VecDeque<Arc<Change>>,
+    /// Everything after this revision is in the history.
+    floor: Revision,
+}
+
+impl State {
+    pub(crate) fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    pub(crate) fn projects(&self) -> &BTreeMap<ProjectName, Arc<Project>> {
+        &self.projects
+    }
+
+    pub(crate) fn nodes(&self) -> &BTreeMap<NodeName, Arc<Node>> {
+        &self.nodes
+    }
+
+    pub(crate) fn claims(&self) -> &BTreeMap<Hostname, ProjectName> {
+        &self.claims
+    }
+
+    pub(crate) fn project(&self, name: &str) -> Option<&Arc<Project>> {
+        self.projects.get(name)
+    }
+
+    pub(crate) fn node(&self, name: &str) -> Option<&Arc<Node>> {
+        self.nodes.get(name)
+    }
+
+    /// The hostnames that a project asks for and really owns.
+    pub(crate) fn owned_hosts(&self, project: &Project, domain: &Domain) -> BTreeSet<Hostname> {
+        let mut hosts = claims::hostnames(&project.spec, &project.metadata.name, domain);
+        hosts.retain(|host| {
+            self.claims
+                .get(host)
+                .is_some_and(|owner| owner.as_str() == project.metadata.name)
+        });
+        hosts
+    }
+
+    /// Projects that are bound to a node, sorted by name.
+    pub(crate) fn bound_to<'a>(
+        &'a self,
+        node: &NodeName,
+    ) -> impl Iterator<Item = &'a Arc<Project>> {
+        self.by_node
+            .get(node)
+            .into_iter()
+            .flatten()
+            .filter_map(|name| self.projects.get(name))
+    }
+
+    /// How many projects that are not on their way out are bound to each node.
+    pub(crate) fn load(&self) -> BTreeMap<NodeName, u32> {
+        let count = |names: &BTreeSet<ProjectName>| {
+            let live = names.iter().filter_map(|n| self.projects.get(n));
+            let live = live.filter(|p| p.status.phase != ProjectPhase::Terminated);
+            u32::try_from(live.count()).unwrap_or(u32::MAX)
+        };
+        self.by_node
+            .iter()
+            .map(|(node, names)| (node.clone(), count(names)))
+            .collect()
+    }
+
+    /// All changes after `revision`, oldest first.
+    pub(crate) fn changes_since(&self, revision: Revision) -> Result<Vec<Arc<Change>>, TooOld> {
+        if revision < self.floor {
+            return Err(TooOld);
+        }
+        let start = self
+            .history
+            .partition_point(|change| change.revision <= revision);
+        Ok(self.history.range(start..).cloned().collect())
+    }
+
+    pub(super) fn set_revision(&mut self, revision: Revision) {
+        self.revision = revision;
+    }
+
+    /// Begins with a full listing, as of `revision`; what was known before becomes history.
+    pub(super) fn load_listing(&mut self, entries: &[Entry], revision: Revision) {
+        let listed: BTreeSet<&str> = entries.iter().map(|e| e.key.as_str()).collect();
+        let known = self.projects.keys().map(repo::project_key);
+        let known = known.chain(self.nodes.keys().map(repo::node_key));
+        let known = known.chain(self.claims.keys().map(repo::host_key));
+        let gone: Vec<Key> = known.filter(|key| !listed.contains(key.as_str())).collect();
+        let is_first = self.revision == Revision(0);
+        for key in gone {
+            self.take(revision, &Event::Delete(key));
+        }
+        for entry in entries {
+            self.take(revision, &Event::Put(entry.clone()));
+        }
+        if is_first {
+            self.history.clear();
+            self.floor = revision;
+        }
+    }
+
+    /// Takes in one event of the store.
+    pub(super) fn take(&mut self, revision: Revision, event: &Event) {
+        let (key, entry) = match event {
+            Event::Put(entry) => (&entry.key, Some(entry)),
+            Event::Delete(key) => (key, None),
+        };
+        let text = key.as_str();
+        let (before, after) = if let Some(name) = text.strip_prefix(repo::PROJECTS) {
+            self.take_project(&ProjectName::trusted(name), entry)
+        } else if let Some(name) = text.strip_prefix(repo::NODES) {
+            let name = NodeName::trusted(name);
+            let node = entry.and_then(readable::<Node>).map(Arc::new);
+            let before = replace(&mut self.nodes, name, node.clone());
+            (before.map(Object::Node), node.map(Object::Node))
+        } else {
+            self.take_claim(text, entry);
+            return;
+        };
+        if before == after {
+            return;
+        }
+        self.history.push_back(Arc::new(Change {
+            revision,
+            before,
+            after,
+        }));
+        while self.history.len() > HISTORY {
+            if let Some(oldest) = self.history.pop_front() {
+                self.floor = oldest.revision;
+            }
+        }
+    }
+
+    fn take_project(
+        &mut self,
+        name: &ProjectName,
+        entry: Option<&Entry>,
+    ) -> (Option<Object>, Option<Object>) {
+        let project = entry.and_then(readable::<Project>).map(Arc::new);
+        let before = replace(&mut self.projects, name.clone(), project.clone());
+        if let Some(names) = before
+            .as_ref()
+            .and_then(|p| self.by_node.get_mut(p.status.node_ref.as_str()))
+        {
+            names.remove(name);
+        }
+        if let Some(project) = project.as_ref().filter(|p| !p.status.node_ref.is_empty()) {
+            let node = NodeName::trusted(&project.status.node_ref);
+            self.by_node.entry(node).or_default().insert(name.clone());
+        }
+        (before.map(Object::Project), project.map(Object::Project))
+    }
+
+    fn take_claim(&mut self, key: &str, entry: Option<&Entry>) {
+        let Some(host) = key
+            .strip_prefix(repo::HOSTS)
+            .and_then(|text| Hostname::parse(text).ok())
+        else {
+            return;
+        };
+        let owner = entry.map(|e| ProjectName::trusted(&String::from_utf8_lossy(&e.value)));
+        replace(&mut self.claims, host, owner);
+    }
+}
+
+fn replace<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) -> Option<V> {
+    match value {
+        Some(value) => map.insert(key, value),
+        None => map.remove(&key),
+    }
+}
+
+/// The object of an entry. One that cannot be read (written by a newer version) is treated as
+/// absent, so that it can neither be changed nor stop the others.
+fn readable<T: cara_api::Resource>(entry: &Entry) -> Option<T> {
+    repo::decode(entry)
+        .inspect_err(
+            |error| tracing::error!(key = %entry.key, error = %error, "cannot read an object"),
+        )
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use cara_api::node::NodeState;
+
+    use super::*;
+
+    fn project(name: &str, node: &str) -> Project {
+        let mut project = Project::default();
+        project.metadata.name = name.into();
+        project.status.node_ref = node.into();
+        project
+    }
+
+    fn put(project: &Project, revision: u64) -> Event {
+        let key = repo::project_key(&project.name());
+        let (created, modified) = (Revision(1), Revision(revision));
+        Event::Put(Entry {
+            key,
+            value: repo::encode(project),
+            created,
+            modified,
+        })
+    }
+
+    fn names(state: &State, node: &str) -> Vec<String> {
+        state
+            .bound_to(&NodeName::trusted(node))
+            .map(|p| p.metadata.name.clone())
+            .collect()
+    }
+
+    #[test]
+    fn the_index_by_node_follows_a_project_that_moves() {
+        let mut state = State::default();
+        state.take(Revision(1), &put(&project("b", "n1"), 1));
+        state.take(Revision(2), &put(&project("a", "n1"), 2));
+        assert_eq!(names(&state, "n1"), ["a", "b"]);
+        state.take(Revision(3), &put(&project("a", "n2"), 3));
+        assert_eq!(
+            (names(&state, "n1"), names(&state, "n2")),
+            (vec!["b".into()], vec!["a".into()])
+        );
+        state.take(
+            Revision(4),
+            &Event::Delete(repo::project_key(&ProjectName::trusted("b"))),
+        );
+        assert_eq!(names(&state, "n1"), [""; 0]);
+    }
+
+    #[test]
+    fn history_answers_what_changed_and_refuses_what_it_forgot() {
+        let mut state = State::default();
+        for revision in 1..=3 {
+            state.take(
+                Revision(revision),
+                &put(&project("a", &format!("n{revision}")), revision),
+            );
+        }
+        let since = |state: &State, r| {
+            state
+                .changes_since(Revision(r))
+                .map(|c| c.iter().map(|c| c.revision.0).collect())
+        };
+        assert_eq!(since(&state, 1), Ok(vec![2, 3]));
+        assert_eq!(since(&state, 3), Ok(vec![]));
+        for revision in 4..=(HISTORY as u64 + 5) {
+            state.take(
+                Revision(revision),
+                &put(&project("a", &format!("n{revision}")), revision),
+            );
+        }
+        assert_eq!(since(&state, 4), Err(TooOld));
+        assert!(since(&state, 5).is_ok_and(|c| c.len() == HISTORY));
+    }
+
+    #[test]
+    fn a_new_listing_becomes_history_and_drops_what_is_gone() {
+        let mut state = State::default();
+        let entry = |p: &Project, r| match put(p, r) {
+            Event::Put(entry) => entry,
+            Event::Delete(_) => unreachable!("put makes a put"),
+        };
+        state.load_listing(
+            &[entry(&project("a", ""), 1), entry(&project("b", ""), 2)],
+            Revision(2),
+        );
+        state.set_revision(Revision(2));
+        assert!(state.changes_since(Revision(1)).is_err());
+        state.load_listing(
+            &[entry(&project("b", ""), 2), entry(&project("c", ""), 8)],
+            Revision(9),
+        );
+        let changes = state
+            .changes_since(Revision(2))
+            .expect("history reaches back");
+        let shown: Vec<String> = changes
+            .iter()
+            .map(|c| {
+                format!(
+                    "{} {}",
+                    c.project().expect("a project").metadata.name,
+                    c.after.is_some()
+                )
+            })
+            .collect();
+        assert_eq!(shown, ["a false", "c true"]);
+    }
+
+    #[test]
+    fn an_entry_of_a_newer_version_is_left_alone() {
+        let mut state = State::default();
+        let value = r#"{"format":99,"kind":"Node","body":{"metadata":{"name":"n"}}}"#.into();
+        let key = repo::node_key(&NodeName::trusted("n"));
+        let entry = Entry {
+            key,
+            value,
+            created: Revision(1),
+            modified: Revision(1),
+        };
+        state.take(Revision(1), &Event::Put(entry));
+        assert!(
+            state
+                .nodes()
+                .values()
+                .all(|n| n.status.state == NodeState::Ready)
+        );
+        assert!(state.node("n").is_none());
+    }
+}

@@ -1,0 +1,21 @@
+//! Settings of the control plane, parsed and checked.
+
+use std::time::Duration;
+
+use cara_api::hostname::Domain;
+
+/// Settings of the control plane.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Completes short hosts.
+    pub domain: Domain,
+    /// Port of the gateway, for the URLs that are shown; 80 is left out of them.
+    pub http_port: u16,
+    /// How long a sign of life of an agent counts.
+    pub node_timeout: Duration,
+    /// The same for a node that only sends plain heartbeats, as agents of the older system do
+    /// every 30 s.
+    pub plain_node_timeout: Duration,
+    /// Pause after which an idle stream carries a bookmark or keepalive.
+    pub keepalive: Duration,
+}

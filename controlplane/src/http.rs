@@ -1,0 +1,117 @@
+//! The HTTP API.
+//!
+//! Handlers parse, ask [`crate::plan`] and the cache, and write through [`crate::repo`]. The
+//! shape of errors is decided here and nowhere else.
+
+mod agents;
+mod extract;
+mod failure;
+mod logs;
+mod meta;
+mod nodes;
+pub mod openapi;
+mod projects;
+mod status;
+mod view;
+mod watch;
+mod write;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, patch, post};
+use cara_api::paths;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::Shared;
+use failure::Failure;
+
+/// What handlers get.
+#[derive(Clone)]
+pub(crate) struct App {
+    shared: Arc<Shared>,
+    /// Ends streams when the server stops.
+    token: CancellationToken,
+}
+
+/// The whole API.
+pub(crate) fn router(shared: Arc<Shared>, token: CancellationToken) -> Router {
+    let app = App { shared, token };
+    Router::new()
+        .route(paths::HEALTHZ, get(meta::healthz))
+        .route(paths::READYZ, get(meta::readyz))
+        .route(paths::VERSION, get(meta::version))
+        .route(paths::METRICS, get(meta::metrics))
+        .route(paths::OPENAPI, get(openapi::serve))
+        .route(paths::PROJECTS, get(projects::list).post(projects::create))
+        .route(
+            paths::PROJECT,
+            get(projects::read)
+                .put(projects::replace)
+                .delete(projects::delete),
+        )
+        .route(paths::PROJECT_STATUS, patch(status::patch))
+        .route(paths::PROJECT_LOGS, get(logs::logs))
+        .route(paths::NODES, get(nodes::list).post(nodes::create))
+        .route(
+            paths::NODE,
+            get(nodes::read).put(nodes::replace).delete(nodes::delete),
+        )
+        .route(paths::NODE_HEARTBEAT, post(nodes::heartbeat))
+        .route(paths::NODE_ASSIGNMENTS, get(agents::assignments))
+        .route(paths::NODE_REPORTS, post(agents::reports))
+        .method_not_allowed_fallback(|| async {
+            plain(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
+        })
+        .fallback(|| async { plain(StatusCode::NOT_FOUND, "404 page not found\n") })
+        .layer(axum::middleware::from_fn_with_state(app.clone(), observe))
+        .with_state(app)
+}
+
+/// Errors of routing are plain text, as clients of the older system know them.
+fn plain(status: StatusCode, text: &'static str) -> Response {
+    let nosniff = (
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    (status, [nosniff], text).into_response()
+}
+
+/// Gives each request an id and a span, and counts it.
+async fn observe(State(app): State<App>, request: Request, next: Next) -> Response {
+    let id = uuid::Uuid::now_v7();
+    let method = request.method().clone();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("other", MatchedPath::as_str)
+        .to_owned();
+    let span = tracing::info_span!("request", %id, %method, path = request.uri().path());
+    let mut response = next.run(request).instrument(span.clone()).await;
+    if let Some(failure) = response.extensions_mut().remove::<Failure>() {
+        let problem = failure.with_instance(format!("urn:uuid:{id}"));
+        span.in_scope(|| problem.log());
+        response = problem.into_plain_response();
+    }
+    let status = response.status();
+    let labels = [method_label(&method), &route, status.as_str()];
+    app.shared.metrics.requests.with_label_values(&labels).inc();
+    span.in_scope(|| tracing::debug!(status = status.as_u16(), "answered"));
+    response
+}
+
+fn method_label(method: &axum::http::Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        _ => "other",
+    }
+}

@@ -1,0 +1,211 @@
+//! What agents call: the stream of their assignments, and their reports.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use cara_api::agent::{
+    Assignment, Assignments, ExposedPort, Goal, Message, Refusal, Report, ReportAnswer, Reports,
+};
+use cara_api::{Node, NodeName, Project, ResourceVersion};
+use cara_store::{Revision, WriteError};
+use futures_util::{StreamExt, stream};
+use tokio::sync::watch;
+
+use super::App;
+use super::extract::{self, node_name};
+use super::failure::Failure;
+use super::view::now;
+use super::write::TRIES;
+use crate::liveness::Peer;
+use crate::plan::project::fold;
+use crate::repo;
+
+/// Reports of one request that are written at once.
+const PARALLEL: usize = 32;
+
+/// Streams to an agent everything that its node should run, again after every change.
+#[utoipa::path(get, path = "/api/v1/nodes/{name}/assignments", tag = "agents", params(("name" = String, Path)),
+    responses((status = 200, description = "A stream of JSON lines"), (status = 404, body = cara_api::Problem)))]
+pub(super) async fn assignments(
+    State(app): State<App>,
+    Path(name): Path<String>,
+) -> Result<Response, Failure> {
+    app.must_be_live()?;
+    let node = node_name(&name)?;
+    if app.shared.cache.read(|state| state.node(&name).is_none()) {
+        return Err(Failure::not_found::<Node>(&name));
+    }
+    app.shared.liveness.note(&node, Peer::Agent, now());
+    app.shared.liveness.news.notify_one();
+    tracing::info!(%node, "agent follows");
+    let follower = Follower {
+        heads: app.shared.cache.heads(),
+        app,
+        node,
+        sent: None,
+    };
+    let body = stream::unfold(follower, |mut follower| async {
+        follower
+            .next()
+            .await
+            .map(|bytes| (Ok::<_, std::convert::Infallible>(bytes), follower))
+    });
+    Ok((
+        [(header::CONTENT_TYPE, "application/json")],
+        Body::from_stream(body),
+    )
+        .into_response())
+}
+
+struct Follower {
+    app: App,
+    heads: watch::Receiver<Revision>,
+    node: NodeName,
+    sent: Option<Vec<Assignment>>,
+}
+
+impl Follower {
+    /// The next line; none ends the stream, and the agent comes back.
+    async fn next(&mut self) -> Option<Bytes> {
+        let keepalive = self.app.shared.config.keepalive;
+        loop {
+            tokio::select! {
+                changed = self.heads.changed() => {
+                    changed.ok()?;
+                    let (projects, revision, exists) = self.app.shared.cache.read(|state| {
+                        let all = state.bound_to(&self.node).map(|p| assignment(p)).collect::<Vec<_>>();
+                        (all, state.revision(), state.node(self.node.as_str()).is_some())
+                    });
+                    if !exists {
+                        return None;
+                    }
+                    if self.sent.as_ref() != Some(&projects) {
+                        self.sent = Some(projects.clone());
+                        let revision = ResourceVersion(revision.0);
+                        return Some(line(&Message::Assignments(Assignments { revision, projects })));
+                    }
+                }
+                () = tokio::time::sleep(keepalive) => return Some(line(&Message::Keepalive)),
+                () = self.app.token.cancelled() => return None,
+            }
+        }
+    }
+}
+
+fn line(message: &Message) -> Bytes {
+    let mut text = serde_json::to_vec(message).unwrap_or_default();
+    text.push(b'\n');
+    text.into()
+}
+
+fn assignment(project: &Project) -> Assignment {
+    let exposed: BTreeSet<ExposedPort> = project
+        .spec
+        .ingress
+        .iter()
+        .filter_map(|ingress| {
+            let port = u16::try_from(ingress.target.port).ok()?;
+            Some(ExposedPort {
+                service: ingress.target.service.clone(),
+                port,
+            })
+        })
+        .collect();
+    Assignment {
+        name: project.name(),
+        generation: project.metadata.generation,
+        epoch: project.status.binding_epoch,
+        goal: if project.status.phase.is_ending() {
+            Goal::Remove
+        } else {
+            Goal::Run
+        },
+        spec: Arc::new(project.spec.clone()),
+        exposed: exposed.into_iter().collect(),
+    }
+}
+
+/// Takes the reports of an agent. An answer means that they are durable.
+#[utoipa::path(post, path = "/api/v1/nodes/{name}/reports", tag = "agents", params(("name" = String, Path)),
+    responses((status = 200, description = "Taken, but for those that are named"),
+        (status = 400, body = cara_api::Problem), (status = 503, body = cara_api::Problem)))]
+pub(super) async fn reports(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    body: Body,
+) -> Result<Json<ReportAnswer>, Failure> {
+    app.must_be_live()?;
+    let node = node_name(&name)?;
+    let bytes = extract::body(body).await?;
+    let reports: Reports = serde_json::from_slice(&bytes)
+        .map_err(|error| Failure::bad_request(format!("invalid request body: {error}")))?;
+    app.shared.liveness.note(&node, Peer::Agent, now());
+    let (app, node) = (&app, &node);
+    let taken = stream::iter(reports.reports)
+        .map(|report| async move {
+            let taken = take_report(app, node, &report).await?;
+            Ok::<_, Failure>((report.project, taken))
+        })
+        .buffer_unordered(PARALLEL)
+        .collect::<Vec<_>>();
+    let mut answer = ReportAnswer::default();
+    for result in taken.await {
+        if let (project, Taken::Refused(reason)) = result? {
+            tracing::info!(%project, %node, reason, "report refused");
+            answer.refused.push(Refusal { project, reason });
+        }
+    }
+    Ok(Json(answer))
+}
+
+/// What became of a report.
+pub(super) enum Taken {
+    /// It is in the project's status, or said nothing new.
+    Yes,
+    /// It is not about the current binding.
+    Refused(String),
+}
+
+/// Folds a report into its project, on condition that the project is as it was read: a report
+/// that races with a deletion or a move is folded again, over the newer state, and refused.
+pub(super) async fn take_report(
+    app: &App,
+    node: &NodeName,
+    report: &Report,
+) -> Result<Taken, Failure> {
+    for _ in 0..TRIES {
+        let found = app
+            .shared
+            .cache
+            .read(|state| state.project(report.project.as_str()).map(Arc::clone));
+        let Some(project) = found else {
+            return Ok(Taken::Refused("the project does not exist".to_owned()));
+        };
+        let time = now();
+        let status = match fold(&project, node, report, time) {
+            Ok(Some(status)) => status,
+            Ok(None) => return Ok(Taken::Yes),
+            Err(stale) => return Ok(Taken::Refused(stale.to_string())),
+        };
+        if status.phase != project.status.phase {
+            tracing::info!(project = %report.project, from = %project.status.phase, to = %status.phase, %node, "phase");
+        }
+        let mut changed = (*project).clone();
+        changed.status = status;
+        changed.metadata.updated_at = Some(time);
+        match app.commit(repo::write_project_status(&changed)).await {
+            Ok(_) => return Ok(Taken::Yes),
+            Err(WriteError::Conflict { .. }) => app.catch_up().await?,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Failure::unavailable(
+        "the project is being changed by others at the same time: send the report again",
+    ))
+}

@@ -1,0 +1,89 @@
+//! From requests to checked values.
+
+use axum::body::Body;
+use axum::http::HeaderMap;
+use cara_api::decode::{self, Decoded};
+use cara_api::schema::Schema;
+use cara_api::{NodeName, ProjectName, Resource, ResourceVersion};
+use serde::de::DeserializeOwned;
+
+use super::failure::Failure;
+
+/// Largest request body, in bytes.
+pub(super) const BODY_MAX: usize = 1024 * 1024;
+
+/// Reads a body whole.
+pub(super) async fn body(body: Body) -> Result<bytes::Bytes, Failure> {
+    use http_body_limit::is_length_limit;
+    axum::body::to_bytes(body, BODY_MAX).await.map_err(|error| {
+        if is_length_limit(&error) {
+            Failure::too_large(BODY_MAX)
+        } else {
+            Failure::bad_request("the request body ended early")
+        }
+    })
+}
+
+mod http_body_limit {
+    use std::error::Error;
+
+    /// Axum wraps the limit's error without naming it in a type of its own.
+    pub(super) fn is_length_limit(error: &axum::Error) -> bool {
+        error
+            .source()
+            .is_some_and(|source| source.to_string().contains("length limit exceeded"))
+    }
+}
+
+/// Reads a body as a document of a schema.
+pub(super) async fn document<T>(request_body: Body, schema: &Schema) -> Result<Decoded<T>, Failure>
+where
+    T: DeserializeOwned + Default,
+{
+    let bytes = body(request_body).await?;
+    decode::document(&bytes, schema).map_err(|fault| Failure::invalid(&[fault]))
+}
+
+/// The name of a project in a path. One that breaks the rule cannot exist.
+pub(super) fn project_name(text: &str) -> Result<ProjectName, Failure> {
+    ProjectName::parse(text).map_err(|_| Failure::not_found::<cara_api::Project>(text))
+}
+
+/// The name of a node in a path. One that breaks the rule cannot exist.
+pub(super) fn node_name(text: &str) -> Result<NodeName, Failure> {
+    NodeName::parse(text).map_err(|_| Failure::not_found::<cara_api::Node>(text))
+}
+
+/// The version that a write is conditional on: from `If-Match`, or from the document.
+pub(super) fn expected_version(
+    headers: &HeaderMap,
+    document: ResourceVersion,
+) -> Result<Option<ResourceVersion>, Failure> {
+    let header = headers.get(axum::http::header::IF_MATCH);
+    match header.map(|value| value.to_str().unwrap_or_default().trim()) {
+        Some("*") => Ok(None),
+        Some(text) => match text.parse::<ResourceVersion>() {
+            Ok(version) if !version.is_zero() => Ok(Some(version)),
+            Ok(_) | Err(_) => Err(Failure::bad_request(format!(
+                "If-Match {text:?} is not a resourceVersion"
+            ))),
+        },
+        None => Ok((!document.is_zero()).then_some(document)),
+    }
+}
+
+/// Refuses a write that is conditional on another version than the current one.
+pub(super) fn check_version<T: Resource>(
+    current: &T,
+    expected: Option<ResourceVersion>,
+) -> Result<(), Failure> {
+    let found = current.meta().resource_version;
+    match expected {
+        Some(version) if version != found => Err(Failure::conflict(format!(
+            "{} {:?} has resourceVersion {found}, not {version}: read it again and repeat the change",
+            T::NOUN,
+            current.meta().name
+        ))),
+        Some(_) | None => Ok(()),
+    }
+}

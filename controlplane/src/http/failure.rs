@@ -1,0 +1,164 @@
+//! Errors on their way out: problem documents.
+
+use std::sync::Arc;
+
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use cara_api::problem::{CONTENT_TYPE, FieldError};
+use cara_api::{Problem, Resource};
+use cara_store::WriteError;
+
+/// An answer that is an error. The cause goes to the log, never to the client.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
+    // Boxed, since every handler's result carries room for it.
+    problem: Box<Problem>,
+    cause: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Failure {
+    fn new(status: u16, detail: impl Into<String>) -> Self {
+        Self {
+            problem: Box::new(Problem::new(status, detail)),
+            cause: None,
+        }
+    }
+
+    /// 400 with all faults of a document.
+    pub(crate) fn invalid(faults: &[FieldError]) -> Self {
+        Self {
+            problem: Box::new(Problem::invalid(faults)),
+            cause: None,
+        }
+    }
+
+    /// 400 with one sentence.
+    pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(400, detail)
+    }
+
+    /// 404 in the words of the older system.
+    pub(crate) fn not_found<T: Resource>(name: &str) -> Self {
+        Self::new(
+            404,
+            format!(
+                "{noun} not found: {name}: resource not found",
+                noun = T::NOUN
+            ),
+        )
+    }
+
+    /// 404 for something that is not a resource of its own.
+    pub(crate) fn missing(detail: impl Into<String>) -> Self {
+        Self::new(404, detail)
+    }
+
+    /// 409 in the words of the older system.
+    pub(crate) fn exists<T: Resource>(name: &str) -> Self {
+        Self::new(
+            409,
+            format!(
+                "{noun} already exists: {name}: resource already exists",
+                noun = T::NOUN
+            ),
+        )
+    }
+
+    /// 409 with one sentence.
+    pub(crate) fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(409, detail)
+    }
+
+    /// 410: the history does not reach back to where a watch wants to begin.
+    pub(crate) fn too_old() -> Self {
+        Self::new(
+            410,
+            "resourceVersion is too old: list again and watch from the version of the list",
+        )
+    }
+
+    /// 413.
+    pub(crate) fn too_large(limit_bytes: usize) -> Self {
+        Self::new(
+            413,
+            format!("request body is larger than {limit_bytes} bytes"),
+        )
+    }
+
+    /// 502: somebody behind this server did not answer.
+    pub(crate) fn bad_gateway(detail: impl Into<String>) -> Self {
+        Self::new(502, detail)
+    }
+
+    /// 503: not now.
+    pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(503, detail)
+    }
+
+    /// An answer of another server, passed on.
+    pub(crate) fn passed_on(problem: Problem) -> Self {
+        Self {
+            problem: Box::new(problem),
+            cause: None,
+        }
+    }
+
+    pub(super) fn with_instance(mut self, instance: String) -> Self {
+        if self.problem.status >= 500 {
+            self.problem.instance = Some(instance);
+        }
+        self
+    }
+
+    pub(super) fn log(&self) {
+        let Some(cause) = &self.cause else { return };
+        let mut chain = cause.to_string();
+        let mut source = cause.source();
+        while let Some(error) = source {
+            chain = format!("{chain}: {error}");
+            source = error.source();
+        }
+        tracing::error!(error = %chain, status = self.problem.status, "request failed");
+    }
+
+    pub(super) fn into_plain_response(self) -> Response {
+        let status =
+            StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&*self.problem).unwrap_or_default();
+        (status, [(header::CONTENT_TYPE, CONTENT_TYPE)], body).into_response()
+    }
+}
+
+impl From<WriteError> for Failure {
+    /// What is left when a handler did not treat an error itself.
+    fn from(error: WriteError) -> Self {
+        let problem = match &error {
+            WriteError::Conflict { .. } => {
+                Problem::new(409, "the object changed meanwhile: read it and try again")
+            }
+            WriteError::DuplicateKey { .. } => Problem::new(500, "Internal server error"),
+            WriteError::Unavailable(_) => Problem::new(
+                503,
+                "the store is unavailable: the change may or may not have been made",
+            ),
+        };
+        let cause: Option<Arc<dyn std::error::Error + Send + Sync>> = if problem.status >= 500 {
+            Some(Arc::new(error))
+        } else {
+            None
+        };
+        Self {
+            problem: Box::new(problem),
+            cause,
+        }
+    }
+}
+
+impl IntoResponse for Failure {
+    /// Leaves the rendering to the middleware, which knows the request's id.
+    fn into_response(self) -> Response {
+        let mut response = StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}

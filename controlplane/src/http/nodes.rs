@@ -1,0 +1,289 @@
+//! Nodes.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use cara_api::node::{Heartbeat, NodeState, NodeStatus};
+use cara_api::problem::FieldError;
+use cara_api::project::ProjectPhase;
+use cara_api::{Generation, List, Node, NodeName, ResourceVersion, decode, schema, validate};
+use cara_store::{Batch, Precondition, WriteError};
+
+use super::App;
+use super::extract::{self, check_version, document, expected_version, node_name};
+use super::failure::Failure;
+use super::view::{View, now, warnings};
+use super::watch::{self, Filter};
+use super::write::{TRIES, at};
+use crate::liveness::Peer;
+use crate::repo;
+
+#[derive(Debug, Clone, Default)]
+struct Selection {
+    name: Option<String>,
+}
+
+impl Filter<Node> for Selection {
+    fn selects(&self, node: &Node) -> bool {
+        self.name
+            .as_ref()
+            .is_none_or(|name| *name == node.metadata.name)
+    }
+}
+
+/// Lists or watches nodes.
+#[utoipa::path(get, path = "/api/v1/nodes", tag = "nodes",
+    params(("watch" = Option<bool>, Query, description = "Stream changes as JSON lines instead"),
+        ("resourceVersion" = Option<String>, Query, description = "Watch what happens after this version")),
+    responses((status = 200, description = "NodeList, or a stream of watch events")))]
+pub(super) async fn list(
+    State(app): State<App>,
+    Query(query): Query<Vec<(String, String)>>,
+) -> Result<Response, Failure> {
+    app.must_be_live()?;
+    if let Some(start) = watch::requested(&query)? {
+        return watch::stream::<Node>(&app, Selection::default(), start);
+    }
+    let (items, revision) = app.shared.cache.read(|state| {
+        (
+            state.nodes().values().map(Arc::clone).collect::<Vec<_>>(),
+            state.revision(),
+        )
+    });
+    let views = items.iter().map(|n| n.view(&app.shared)).collect();
+    Ok(Json(List::new(views, ResourceVersion(revision.0))).into_response())
+}
+
+/// Reads or watches one node.
+#[utoipa::path(get, path = "/api/v1/nodes/{name}", tag = "nodes", params(("name" = String, Path)),
+    responses((status = 200, body = Node), (status = 404, body = cara_api::Problem)))]
+pub(super) async fn read(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Query(query): Query<Vec<(String, String)>>,
+) -> Result<Response, Failure> {
+    app.must_be_live()?;
+    if let Some(start) = watch::requested(&query)? {
+        return watch::stream::<Node>(&app, Selection { name: Some(name) }, start);
+    }
+    Ok(Json(current(&app, &name)?.view(&app.shared)).into_response())
+}
+
+fn current(app: &App, name: &str) -> Result<Arc<Node>, Failure> {
+    let found = app
+        .shared
+        .cache
+        .read(|state| state.node(name).map(Arc::clone));
+    found.ok_or_else(|| Failure::not_found::<Node>(name))
+}
+
+/// Creates a node; agents register with it.
+#[utoipa::path(post, path = "/api/v1/nodes", tag = "nodes", request_body = Node,
+    responses((status = 201, body = Node), (status = 400, body = cara_api::Problem),
+        (status = 409, body = cara_api::Problem)))]
+pub(super) async fn create(State(app): State<App>, body: Body) -> Result<Response, Failure> {
+    app.must_be_live()?;
+    let mut decoded = document::<Node>(body, &schema::NODE).await?;
+    let given = &decoded.value;
+    let mut faults =
+        validate::identity::<Node>(&given.api_version, &given.kind, &given.metadata.name);
+    faults.extend(validate::node(given));
+    decoded.add_faults(faults);
+    if !decoded.faults.is_empty() {
+        return Err(Failure::invalid(&decoded.faults));
+    }
+    let mut node = decoded.value;
+    let time = now();
+    node.metadata.uid = Some(uuid::Uuid::now_v7());
+    node.metadata.generation = Generation(1);
+    node.metadata.created_at = Some(time);
+    node.metadata.updated_at = Some(time);
+    node.status = NodeStatus::default();
+    match app.commit(repo::create_node(&node)).await {
+        Ok(revision) => {
+            tracing::info!(node = %node.metadata.name, %revision, "created");
+            let created = at(node, revision).view(&app.shared);
+            Ok((
+                StatusCode::CREATED,
+                warnings(&decoded.warnings),
+                Json(created),
+            )
+                .into_response())
+        }
+        Err(WriteError::Conflict { .. }) => Err(Failure::exists::<Node>(&node.metadata.name)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Replaces spec, labels and annotations; the status stays.
+#[utoipa::path(put, path = "/api/v1/nodes/{name}", tag = "nodes", request_body = Node,
+    params(("name" = String, Path), ("If-Match" = Option<String>, Header, description = "The expected resourceVersion")),
+    responses((status = 200, body = Node), (status = 400, body = cara_api::Problem),
+        (status = 404, body = cara_api::Problem), (status = 409, body = cara_api::Problem)))]
+pub(super) async fn replace(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    app.must_be_live()?;
+    let mut decoded = document::<Node>(body, &schema::NODE).await?;
+    let given = &decoded.value;
+    let mut faults = validate::same_identity::<Node>(
+        &given.api_version,
+        &given.kind,
+        &given.metadata.name,
+        &name,
+    );
+    faults.extend(validate::node(given));
+    decoded.add_faults(faults);
+    if !decoded.faults.is_empty() {
+        return Err(Failure::invalid(&decoded.faults));
+    }
+    let given = decoded.value;
+    let expected = expected_version(&headers, given.metadata.resource_version)?;
+    let changed = change(&app, &name, |old| {
+        check_version(old, expected)?;
+        let mut node = old.clone();
+        node.spec = given.spec.clone();
+        node.metadata.labels = given.metadata.labels.clone();
+        node.metadata.annotations = given.metadata.annotations.clone();
+        if node.spec != old.spec {
+            node.metadata.generation = old.metadata.generation.next();
+        }
+        Ok(node)
+    });
+    let node = changed.await?;
+    Ok((warnings(&decoded.warnings), Json(node.view(&app.shared))).into_response())
+}
+
+/// Changes a node on condition that it is as it was read; tries again after a lost race. Writes
+/// nothing when nothing differs.
+async fn change(
+    app: &App,
+    name: &str,
+    edit: impl Fn(&Node) -> Result<Node, Failure>,
+) -> Result<Node, Failure> {
+    for _ in 0..TRIES {
+        let old = current(app, name)?;
+        let mut node = edit(&old)?;
+        if node == *old {
+            return Ok(node);
+        }
+        node.metadata.updated_at = Some(now());
+        match app.commit(repo::replace_node(&node)).await {
+            Ok(revision) => return Ok(at(node, revision)),
+            Err(WriteError::Conflict { .. }) => app.catch_up().await?,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Failure::conflict(format!(
+        "node {name:?} is being changed by others at the same time: try again"
+    )))
+}
+
+/// Deletes a node that no project is bound to.
+#[utoipa::path(delete, path = "/api/v1/nodes/{name}", tag = "nodes", params(("name" = String, Path)),
+    responses((status = 204, description = "Gone"), (status = 404, body = cara_api::Problem),
+        (status = 409, body = cara_api::Problem, description = "Projects are still bound to it")))]
+pub(super) async fn delete(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode, Failure> {
+    app.must_be_live()?;
+    let expected = expected_version(&headers, ResourceVersion::default())?;
+    let key = node_name(&name)?;
+    let node = current(&app, &name)?;
+    check_version(&*node, expected)?;
+    let bound = app.shared.cache.read(|state| {
+        let active = |phase| {
+            matches!(
+                phase,
+                ProjectPhase::Scheduled
+                    | ProjectPhase::Running
+                    | ProjectPhase::Failed
+                    | ProjectPhase::Terminating
+            )
+        };
+        state
+            .bound_to(&key)
+            .filter(|p| active(p.status.phase))
+            .count()
+    });
+    if bound > 0 {
+        // The odd tail is what clients of the older system know.
+        let detail = format!(
+            "cannot delete node {name:?}: {bound} project(s) still assigned: resource already exists"
+        );
+        return Err(Failure::conflict(detail));
+    }
+    let when = expected.map_or(Precondition::Present, |_| {
+        Precondition::At(repo::revision(&*node))
+    });
+    match app
+        .commit(Batch::new().delete(repo::node_key(&key), when))
+        .await
+    {
+        Ok(_) => {
+            app.shared.liveness.forget(&key);
+            tracing::info!(node = %name, "deleted");
+            Ok(StatusCode::NO_CONTENT)
+        }
+        Err(WriteError::Conflict { .. }) if expected.is_none() => {
+            Err(Failure::not_found::<Node>(&name))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Takes a sign of life. Only what changed is written to the store.
+#[utoipa::path(post, path = "/api/v1/nodes/{name}/heartbeat", tag = "agents", request_body = Heartbeat,
+    params(("name" = String, Path)),
+    responses((status = 204, description = "Taken"), (status = 400, body = cara_api::Problem),
+        (status = 404, body = cara_api::Problem)))]
+pub(super) async fn heartbeat(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    body: Body,
+) -> Result<StatusCode, Failure> {
+    app.must_be_live()?;
+    let old = current(&app, &name)?;
+    let bytes = extract::body(body).await?;
+    let beat = if bytes.is_empty() {
+        Heartbeat::default()
+    } else {
+        read_heartbeat(&bytes)?
+    };
+    let key = NodeName::trusted(&name);
+    app.shared.liveness.note(&key, Peer::Plain, now());
+    if old.status.state == NodeState::NotReady {
+        app.shared.liveness.news.notify_one();
+    }
+    change(&app, &name, |old| {
+        let mut node = old.clone();
+        beat.merge_into(&mut node.status);
+        Ok(node)
+    })
+    .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn read_heartbeat(bytes: &[u8]) -> Result<Heartbeat, Failure> {
+    let decoded = decode::document::<Heartbeat>(bytes, &schema::HEARTBEAT);
+    let mut decoded = decoded.map_err(|fault| Failure::invalid(&[fault]))?;
+    let state = &decoded.value.state;
+    if !state.is_empty() && NodeState::parse(state).is_none() {
+        let message = format!("invalid state {state}: must be one of Ready, NotReady, Draining");
+        decoded.add_faults(vec![FieldError::new("state", message)]);
+    }
+    if decoded.faults.is_empty() {
+        Ok(decoded.value)
+    } else {
+        Err(Failure::invalid(&decoded.faults))
+    }
+}

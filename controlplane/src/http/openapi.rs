@@ -1,0 +1,47 @@
+//! The OpenAPI document, generated from handlers and types.
+
+use axum::Json;
+use cara_api::project::StatusPatch;
+use cara_api::{Node, Problem, Project, node::Heartbeat};
+use utoipa::OpenApi;
+
+/// Names every handler and every type of the public API.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Caravanserai",
+        description = "Projects, nodes and what agents say about them."
+    ),
+    paths(
+        super::projects::list,
+        super::projects::create,
+        super::projects::read,
+        super::projects::replace,
+        super::projects::delete,
+        super::status::patch,
+        super::logs::logs,
+        super::nodes::list,
+        super::nodes::create,
+        super::nodes::read,
+        super::nodes::replace,
+        super::nodes::delete,
+        super::nodes::heartbeat,
+        super::agents::assignments,
+        super::agents::reports,
+        super::meta::healthz,
+        super::meta::readyz,
+        super::meta::version,
+        super::meta::metrics,
+    ),
+    components(schemas(Project, Node, Problem, Heartbeat, StatusPatch))
+)]
+struct Document;
+
+/// The document.
+pub fn document() -> utoipa::openapi::OpenApi {
+    Document::openapi()
+}
+
+pub(super) async fn serve() -> Json<utoipa::openapi::OpenApi> {
+    Json(document())
+}

@@ -1,0 +1,309 @@
+//! Projects.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use cara_api::project::{ProjectPhase, ProjectStatus};
+use cara_api::{Generation, List, Project, ResourceVersion, schema, validate};
+use cara_store::WriteError;
+
+use super::App;
+use super::extract::{check_version, document, expected_version, project_name};
+use super::failure::Failure;
+use super::view::{View, now, warnings};
+use super::watch::{self, Filter};
+use super::write::{TRIES, at};
+use crate::plan::{claims, project};
+use crate::repo;
+
+/// Which projects a list or watch shows.
+#[derive(Debug, Clone, Default)]
+struct Selection {
+    name: Option<String>,
+    phases: Vec<String>,
+    node: Option<String>,
+}
+
+impl Selection {
+    fn of(query: &[(String, String)]) -> Self {
+        let values = |key: &'static str| {
+            query
+                .iter()
+                .filter(move |(k, _)| k == key)
+                .map(|(_, v)| v.clone())
+        };
+        Self {
+            name: None,
+            phases: values("phase").collect(),
+            node: values("nodeRef").next(),
+        }
+    }
+}
+
+impl Filter<Project> for Selection {
+    fn selects(&self, project: &Project) -> bool {
+        let status = &project.status;
+        let by_phase =
+            self.phases.is_empty() || self.phases.iter().any(|p| p == status.phase.as_str());
+        let by_node = self
+            .node
+            .as_ref()
+            .is_none_or(|node| *node == status.node_ref);
+        by_phase
+            && by_node
+            && self
+                .name
+                .as_ref()
+                .is_none_or(|name| *name == project.metadata.name)
+    }
+}
+
+/// Lists or watches projects.
+#[utoipa::path(get, path = "/api/v1/projects", tag = "projects",
+    params(
+        ("phase" = Option<Vec<ProjectPhase>>, Query, description = "Only projects in one of these phases"),
+        ("nodeRef" = Option<String>, Query, description = "Only projects on this node"),
+        ("watch" = Option<bool>, Query, description = "Stream changes as JSON lines instead"),
+        ("resourceVersion" = Option<String>, Query, description = "Watch what happens after this version")),
+    responses((status = 200, description = "ProjectList, or a stream of watch events"),
+        (status = 410, body = cara_api::Problem, description = "The version is too old: list again")))]
+pub(super) async fn list(
+    State(app): State<App>,
+    Query(query): Query<Vec<(String, String)>>,
+) -> Result<Response, Failure> {
+    app.must_be_live()?;
+    let selection = Selection::of(&query);
+    if let Some(start) = watch::requested(&query)? {
+        return watch::stream::<Project>(&app, selection, start);
+    }
+    let (items, revision) = app.shared.cache.read(|state| {
+        let chosen = state.projects().values().filter(|p| selection.selects(p));
+        (chosen.map(Arc::clone).collect::<Vec<_>>(), state.revision())
+    });
+    let views = items.iter().map(|p| p.view(&app.shared)).collect();
+    Ok(Json(List::new(views, ResourceVersion(revision.0))).into_response())
+}
+
+/// Reads or watches one project.
+#[utoipa::path(get, path = "/api/v1/projects/{name}", tag = "projects",
+    params(("name" = String, Path),
+        ("watch" = Option<bool>, Query, description = "Stream changes as JSON lines instead")),
+    responses((status = 200, body = Project), (status = 404, body = cara_api::Problem)))]
+pub(super) async fn read(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Query(query): Query<Vec<(String, String)>>,
+) -> Result<Response, Failure> {
+    app.must_be_live()?;
+    if let Some(start) = watch::requested(&query)? {
+        let selection = Selection {
+            name: Some(name),
+            ..Selection::default()
+        };
+        return watch::stream::<Project>(&app, selection, start);
+    }
+    let found = current(&app, &name)?;
+    Ok(Json(found.view(&app.shared)).into_response())
+}
+
+fn current(app: &App, name: &str) -> Result<Arc<Project>, Failure> {
+    let found = app
+        .shared
+        .cache
+        .read(|state| state.project(name).map(Arc::clone));
+    found.ok_or_else(|| Failure::not_found::<Project>(name))
+}
+
+/// Creates a project; it is placed afterwards.
+#[utoipa::path(post, path = "/api/v1/projects", tag = "projects", request_body = Project,
+    responses((status = 201, body = Project, description = "Stored; status.phase is Pending"),
+        (status = 400, body = cara_api::Problem), (status = 409, body = cara_api::Problem),
+        (status = 413, body = cara_api::Problem)))]
+pub(super) async fn create(State(app): State<App>, body: Body) -> Result<Response, Failure> {
+    app.must_be_live()?;
+    let mut decoded = document::<Project>(body, &schema::PROJECT).await?;
+    let given = &decoded.value;
+    let domain = &app.shared.config.domain;
+    let mut faults =
+        validate::identity::<Project>(&given.api_version, &given.kind, &given.metadata.name);
+    faults.extend(validate::project(&given.spec, &given.metadata.name, domain));
+    decoded.add_faults(faults);
+    if !decoded.faults.is_empty() {
+        return Err(Failure::invalid(&decoded.faults));
+    }
+    let mut project = decoded.value;
+    let time = now();
+    project.metadata.uid = Some(uuid::Uuid::now_v7());
+    project.metadata.generation = Generation(1);
+    project.metadata.created_at = Some(time);
+    project.metadata.updated_at = Some(time);
+    project.status = ProjectStatus::default();
+    let hosts = claims::hostnames(&project.spec, &project.metadata.name, domain);
+    match app.commit(repo::create_project(&project, &hosts)).await {
+        Ok(revision) => {
+            tracing::info!(project = %project.metadata.name, %revision, "created");
+            let created = at(project, revision).view(&app.shared);
+            Ok((
+                StatusCode::CREATED,
+                warnings(&decoded.warnings),
+                Json(created),
+            )
+                .into_response())
+        }
+        Err(WriteError::Conflict { key }) => {
+            let name = &project.metadata.name;
+            Err(app
+                .host_taken(&key)
+                .unwrap_or_else(|| Failure::exists::<Project>(name)))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Replaces spec, labels and annotations; the status stays.
+#[utoipa::path(put, path = "/api/v1/projects/{name}", tag = "projects", request_body = Project,
+    params(("name" = String, Path), ("If-Match" = Option<String>, Header, description = "The expected resourceVersion")),
+    responses((status = 200, body = Project), (status = 400, body = cara_api::Problem),
+        (status = 404, body = cara_api::Problem), (status = 409, body = cara_api::Problem)))]
+pub(super) async fn replace(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    app.must_be_live()?;
+    let mut decoded = document::<Project>(body, &schema::PROJECT).await?;
+    let given = &decoded.value;
+    let domain = &app.shared.config.domain;
+    let mut faults = validate::same_identity::<Project>(
+        &given.api_version,
+        &given.kind,
+        &given.metadata.name,
+        &name,
+    );
+    faults.extend(validate::project(&given.spec, &name, domain));
+    decoded.add_faults(faults);
+    if !decoded.faults.is_empty() {
+        return Err(Failure::invalid(&decoded.faults));
+    }
+    let expected = expected_version(&headers, decoded.value.metadata.resource_version)?;
+    project_name(&name)?;
+    for _ in 0..TRIES {
+        let old = current(&app, &name)?;
+        check_version(&*old, expected)?;
+        if old.status.phase.is_ending() {
+            return Err(being_deleted(&name));
+        }
+        let Some(changed) = changed(&old, &decoded.value) else {
+            return Ok((warnings(&decoded.warnings), Json(old.view(&app.shared))).into_response());
+        };
+        let old_hosts = app
+            .shared
+            .cache
+            .read(|state| state.owned_hosts(&old, domain));
+        let hosts = claims::hostnames(&changed.spec, &name, domain);
+        match app
+            .commit(repo::replace_project(&changed, &old_hosts, &hosts))
+            .await
+        {
+            Ok(revision) => {
+                let replaced = at(changed, revision).view(&app.shared);
+                return Ok((warnings(&decoded.warnings), Json(replaced)).into_response());
+            }
+            Err(WriteError::Conflict { key }) => {
+                if let Some(taken) = app.host_taken(&key) {
+                    return Err(taken);
+                }
+                app.catch_up().await?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(too_busy(&name))
+}
+
+fn being_deleted(name: &str) -> Failure {
+    Failure::conflict(format!(
+        "operation conflicts with current resource state: project {name:?} is being deleted"
+    ))
+}
+
+fn too_busy(name: &str) -> Failure {
+    Failure::conflict(format!(
+        "project {name:?} is being changed by others at the same time: try again"
+    ))
+}
+
+/// The project with the user's part replaced; none when nothing differs.
+fn changed(old: &Project, given: &Project) -> Option<Project> {
+    let mut project = old.clone();
+    project.spec = given.spec.clone();
+    project.metadata.labels = given.metadata.labels.clone();
+    project.metadata.annotations = given.metadata.annotations.clone();
+    if project == *old {
+        return None;
+    }
+    if project.spec != old.spec {
+        project.metadata.generation = old.metadata.generation.next();
+    }
+    project.metadata.updated_at = Some(now());
+    Some(project)
+}
+
+/// Deletes a project: at once when nothing of it can run, else after its agent removed it.
+#[utoipa::path(delete, path = "/api/v1/projects/{name}", tag = "projects",
+    params(("name" = String, Path),
+        ("force" = Option<bool>, Query, description = "Forget the record now; the node sweeps up on its own")),
+    responses((status = 202, description = "On its way out"), (status = 204, description = "Gone"),
+        (status = 404, body = cara_api::Problem), (status = 409, body = cara_api::Problem)))]
+pub(super) async fn delete(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Query(query): Query<Vec<(String, String)>>,
+    headers: HeaderMap,
+) -> Result<StatusCode, Failure> {
+    app.must_be_live()?;
+    let is_forced = query
+        .iter()
+        .any(|(key, value)| key == "force" && value == "true");
+    let expected = expected_version(&headers, ResourceVersion::default())?;
+    for _ in 0..TRIES {
+        let old = current(&app, &name)?;
+        check_version(&*old, expected)?;
+        let is_bound = !old.status.node_ref.is_empty();
+        let (batch, status) = if is_forced || !is_bound {
+            let hosts: BTreeSet<_> = app
+                .shared
+                .cache
+                .read(|state| state.owned_hosts(&old, &app.shared.config.domain));
+            (repo::delete_project(&old, &hosts), StatusCode::NO_CONTENT)
+        } else if old.status.phase.is_ending() {
+            return Ok(StatusCode::ACCEPTED);
+        } else {
+            let time = now();
+            let mut ending = (*old).clone();
+            ending.status =
+                project::terminate(&old, "DeletionRequested", "deletion was asked for", time);
+            ending.metadata.updated_at = Some(time);
+            let nothing = BTreeSet::new();
+            (
+                repo::replace_project(&ending, &nothing, &nothing),
+                StatusCode::ACCEPTED,
+            )
+        };
+        match app.commit(batch).await {
+            Ok(_) => {
+                tracing::info!(project = %name, forced = is_forced, "deletion");
+                return Ok(status);
+            }
+            Err(WriteError::Conflict { .. }) => app.catch_up().await?,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(too_busy(&name))
+}

@@ -1,0 +1,76 @@
+//! Objects as clients see them: what follows from configuration and memory is added here, so
+//! that it is never stored and never stale.
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use cara_api::project::IngressStatus;
+use cara_api::{API_VERSION, Node, NodeName, Project, Resource, Timestamp};
+
+use crate::Shared;
+
+/// A kind that the API shows.
+pub(super) trait View: Resource {
+    /// The object as clients see it.
+    fn view(&self, shared: &Shared) -> Self;
+}
+
+impl View for Project {
+    fn view(&self, shared: &Shared) -> Self {
+        let mut project = self.clone();
+        API_VERSION.clone_into(&mut project.api_version);
+        Self::KIND.clone_into(&mut project.kind);
+        let statuses = self.spec.ingress.iter().filter_map(|ingress| {
+            let hostname = shared
+                .config
+                .domain
+                .resolve(&ingress.host, &self.metadata.name)
+                .ok()?;
+            let port = match shared.config.http_port {
+                80 => String::new(),
+                port => format!(":{port}"),
+            };
+            let url = format!("http://{hostname}{port}/");
+            Some(IngressStatus {
+                name: ingress.name.clone(),
+                hostname: hostname.to_string(),
+                url,
+            })
+        });
+        project.status.ingress = statuses.collect();
+        project
+    }
+}
+
+impl View for Node {
+    fn view(&self, shared: &Shared) -> Self {
+        let mut node = self.clone();
+        API_VERSION.clone_into(&mut node.api_version);
+        Self::KIND.clone_into(&mut node.kind);
+        let heard = shared
+            .liveness
+            .heard(&NodeName::trusted(&self.metadata.name));
+        node.status.last_heartbeat = heard.map(to_micros);
+        node
+    }
+}
+
+/// Times are shown and stored with microseconds, so that what a write returns is what a read
+/// returns.
+pub(super) fn now() -> Timestamp {
+    to_micros(Timestamp::now())
+}
+
+fn to_micros(time: Timestamp) -> Timestamp {
+    Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time)
+}
+
+/// `Warning` headers (RFC 9111 section 5.5 as Kubernetes uses them) for unknown fields.
+pub(super) fn warnings(texts: &[String]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for text in texts.iter().take(20) {
+        let quoted: String = text.escape_default().to_string().replace("\\'", "'");
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+            headers.append(HeaderName::from_static("warning"), value);
+        }
+    }
+    headers
+}

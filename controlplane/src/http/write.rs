@@ -1,0 +1,68 @@
+//! How handlers write: commit, then wait until the cache shows it.
+
+use std::time::Duration;
+
+use cara_api::hostname::Hostname;
+use cara_api::{Resource, ResourceVersion};
+use cara_store::{Batch, Key, Revision, WriteError};
+
+use super::App;
+use super::failure::Failure;
+use crate::repo;
+
+/// How often a write without a condition of the client's is tried again after a lost race.
+pub(super) const TRIES: usize = 8;
+/// How long a write may take to show in the cache before the answer is sent anyway.
+const VISIBLE_WITHIN: Duration = Duration::from_secs(2);
+
+impl App {
+    /// Commits, so that what was written can be read right after the answer.
+    pub(super) async fn commit(&self, batch: Batch) -> Result<Revision, WriteError> {
+        let revision = self.shared.store.apply(batch).await?;
+        self.shared.cache.until(revision, VISIBLE_WITHIN).await;
+        Ok(revision)
+    }
+
+    /// Waits until the cache shows what made a write fail.
+    pub(super) async fn catch_up(&self) -> Result<(), Failure> {
+        let read = self.shared.store.list(repo::NODES.to_owned(), None).await;
+        let listing = read.map_err(|_| Failure::unavailable("the store is unavailable"))?;
+        self.shared
+            .cache
+            .until(listing.revision, VISIBLE_WITHIN)
+            .await;
+        Ok(())
+    }
+
+    /// 503 until everything was read from the store once.
+    pub(super) fn must_be_live(&self) -> Result<(), Failure> {
+        if self.shared.cache.is_live() {
+            return Ok(());
+        }
+        Err(Failure::unavailable(
+            "the server is starting, or its store is unavailable: try again",
+        ))
+    }
+
+    /// The answer for a claim that another project holds.
+    pub(super) fn host_taken(&self, key: &Key) -> Option<Failure> {
+        let host = Hostname::parse(key.as_str().strip_prefix(repo::HOSTS)?).ok()?;
+        let owner = self
+            .shared
+            .cache
+            .read(|state| state.claims().get(&host).cloned());
+        let owner = owner.map_or_else(
+            || "another project".to_owned(),
+            |name| format!("project {:?}", name.as_str()),
+        );
+        Some(Failure::conflict(format!(
+            "host {host} is already used by {owner}"
+        )))
+    }
+}
+
+/// The object with the revision at which it was written.
+pub(super) fn at<T: Resource>(mut object: T, revision: Revision) -> T {
+    object.meta_mut().resource_version = ResourceVersion(revision.0);
+    object
+}

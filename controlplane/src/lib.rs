@@ -1,0 +1,115 @@
+//! The control plane: API server, scheduler and reconcilers over one store.
+//!
+//! ```text
+//! clients -> http -> repo -> store -> cache -> reconcile -> repo
+//!                                       |          `-> gateway state (routes)
+//!                                       `-> http watches, agents' assignments
+//! ```
+//!
+//! Everything that is decided is decided in [`plan`], from values. The rest reads, asks `plan`
+//! and writes back on condition that nothing changed meanwhile; several control planes may run
+//! over one store. It refuses to know about containers and proxying.
+
+mod cache;
+mod config;
+mod http;
+mod liveness;
+mod metrics;
+pub mod plan;
+mod reconcile;
+mod repo;
+
+use std::sync::Arc;
+
+use cara_api::gateway::GatewayState;
+use cara_store::Store;
+use prometheus::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use config::Config;
+pub use http::openapi;
+
+use cache::Cache;
+use liveness::Liveness;
+use metrics::Metrics;
+
+/// What every handler and reconciler shares.
+struct Shared {
+    config: Config,
+    store: Arc<dyn Store>,
+    cache: Cache,
+    liveness: Liveness,
+    metrics: Metrics,
+    registry: Registry,
+    /// Speaks to agents, for streams that pass through the server.
+    agents: cara_api::client::Client,
+}
+
+/// The control plane, ready to run.
+pub struct ControlPlane {
+    shared: Arc<Shared>,
+    gateway: watch::Sender<Arc<GatewayState>>,
+}
+
+impl ControlPlane {
+    /// A control plane over `store`. `registry` is served at `/metrics`, whatever registers there.
+    ///
+    /// # Errors
+    /// The HTTP client for agents cannot be set up.
+    pub fn new(
+        config: Config,
+        store: Arc<dyn Store>,
+        registry: &Registry,
+    ) -> Result<Self, cara_api::client::Error> {
+        let shared = Shared {
+            liveness: Liveness::new(&config, jiff::Timestamp::now()),
+            metrics: Metrics::register(registry),
+            cache: Cache::new(),
+            agents: cara_api::client::Client::new("http://agent.invalid")?,
+            registry: registry.clone(),
+            config,
+            store,
+        };
+        let (gateway, _) = watch::channel(Arc::new(GatewayState::default()));
+        Ok(Self {
+            shared: Arc::new(shared),
+            gateway,
+        })
+    }
+
+    /// What gateways shall serve, from now on.
+    pub fn gateway_state(&self) -> watch::Receiver<Arc<GatewayState>> {
+        self.gateway.subscribe()
+    }
+
+    /// Serves the API on `listener` and reconciles until `token` is cancelled, then lets running
+    /// requests end.
+    ///
+    /// # Errors
+    /// The listener failed for good.
+    pub async fn run(self, listener: TcpListener, token: CancellationToken) -> std::io::Result<()> {
+        let tasks = TaskTracker::new();
+        let shared = &self.shared;
+        tasks.spawn(cache::follow(Arc::clone(shared), token.clone()));
+        tasks.spawn(reconcile::projects::run(Arc::clone(shared), token.clone()));
+        tasks.spawn(reconcile::nodes::run(Arc::clone(shared), token.clone()));
+        tasks.spawn(reconcile::claims::run(Arc::clone(shared), token.clone()));
+        tasks.spawn(reconcile::gateway::run(
+            Arc::clone(shared),
+            self.gateway,
+            token.clone(),
+        ));
+        tasks.close();
+        let router = http::router(Arc::clone(shared), token.clone());
+        let stop = token.clone().cancelled_owned();
+        let served = axum::serve(listener, router)
+            .with_graceful_shutdown(stop)
+            .await;
+        token.cancel();
+        tasks.wait().await;
+        served
+    }
+}

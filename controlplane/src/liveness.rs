@@ -1,0 +1,81 @@
+//! When each node was last heard of. In memory only: heartbeats never reach the store.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use cara_api::{NodeName, Timestamp};
+use tokio::sync::Notify;
+
+use crate::Config;
+use crate::plan::node::Seen;
+
+/// Who gave the sign of life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Peer {
+    /// An agent that follows its assignments; it beats every few seconds.
+    Agent,
+    /// Somebody who only sends heartbeats.
+    Plain,
+}
+
+/// Signs of life of all nodes.
+pub(crate) struct Liveness {
+    // Held for one map access.
+    seen: Mutex<HashMap<NodeName, Seen>>,
+    started_at: Timestamp,
+    agent_timeout: Duration,
+    plain_timeout: Duration,
+    /// Wakes the reconciler of nodes: a node may have come to life.
+    pub(crate) news: Notify,
+}
+
+impl Liveness {
+    pub(crate) fn new(config: &Config, now: Timestamp) -> Self {
+        Self {
+            seen: Mutex::new(HashMap::new()),
+            started_at: now,
+            agent_timeout: config.node_timeout,
+            plain_timeout: config.plain_node_timeout,
+            news: Notify::new(),
+        }
+    }
+
+    /// Notes a sign of life. A node that once had an agent keeps the agent's shorter timeout.
+    pub(crate) fn note(&self, node: &NodeName, peer: Peer, now: Timestamp) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let had_agent = seen
+            .get(node)
+            .is_some_and(|old| old.valid == self.agent_timeout);
+        let valid = match peer {
+            Peer::Agent => self.agent_timeout,
+            Peer::Plain if had_agent => self.agent_timeout,
+            Peer::Plain => self.plain_timeout,
+        };
+        seen.insert(node.clone(), Seen { at: now, valid });
+    }
+
+    /// The last sign of life. A node that was not heard of since this process started counts as
+    /// seen at the start: what happened before is unknown, not absent.
+    pub(crate) fn last(&self, node: &NodeName) -> Seen {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.get(node).copied().unwrap_or(Seen {
+            at: self.started_at,
+            valid: self.agent_timeout,
+        })
+    }
+
+    /// When this process last heard of the node, if ever.
+    pub(crate) fn heard(&self, node: &NodeName) -> Option<Timestamp> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.get(node).map(|s| s.at)
+    }
+
+    /// Forgets a node that was deleted.
+    pub(crate) fn forget(&self, node: &NodeName) {
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(node);
+    }
+}

@@ -1,0 +1,73 @@
+//! Publishes routes: follows the projects and hands the gateway a new state after every change
+//! that matters to it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use cara_api::gateway::GatewayState;
+use cara_api::{ProjectName, ResourceVersion};
+use cara_store::Revision;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::Shared;
+use crate::cache::State;
+use crate::plan::routes::RouteSet;
+
+/// Publishes routes until cancelled.
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    gateway: watch::Sender<Arc<GatewayState>>,
+    token: CancellationToken,
+) {
+    let mut heads = shared.cache.heads();
+    let mut routes = RouteSet::default();
+    let mut seen = None;
+    loop {
+        tokio::select! {
+            changed = heads.changed() => if changed.is_err() { return },
+            () = token.cancelled() => return,
+        }
+        let (revision, is_changed) = shared.cache.read(|state| {
+            let is_changed = update(&mut routes, state, seen, &shared);
+            (state.revision(), is_changed)
+        });
+        seen = Some(revision);
+        if is_changed {
+            let published = routes.published().clone();
+            shared
+                .metrics
+                .routes
+                .set(i64::try_from(published.len()).unwrap_or(i64::MAX));
+            tracing::debug!(%revision, routes = published.len(), "routes");
+            let state = GatewayState {
+                revision: ResourceVersion(revision.0),
+                routes: published,
+            };
+            gateway.send_replace(Arc::new(state));
+        }
+    }
+}
+
+/// Takes in the projects that changed since `seen`, or all.
+fn update(routes: &mut RouteSet, state: &State, seen: Option<Revision>, shared: &Shared) -> bool {
+    let recent = seen.and_then(|revision| state.changes_since(revision).ok());
+    let names: BTreeSet<ProjectName> = match recent {
+        Some(changes) => changes
+            .iter()
+            .filter_map(|c| c.project())
+            .map(|p| p.name())
+            .collect(),
+        None => routes
+            .projects()
+            .chain(state.projects().keys())
+            .cloned()
+            .collect(),
+    };
+    let mut is_changed = false;
+    for name in names {
+        let project = state.project(name.as_str()).map(|p| &**p);
+        is_changed |= routes.update(&name, project, &shared.config.domain);
+    }
+    is_changed
+}

@@ -1,0 +1,66 @@
+//! Keeps the state of nodes in line with their signs of life.
+
+use std::sync::Arc;
+
+use cara_api::Timestamp;
+use cara_store::Revision;
+use tokio_util::sync::CancellationToken;
+
+use super::{CATCH_UP, RETRY, Written, pause_until, write};
+use crate::Shared;
+use crate::plan::{Action, node};
+use crate::repo;
+
+const NAME: &str = "nodes";
+
+/// Reconciles nodes until cancelled.
+pub(crate) async fn run(shared: Arc<Shared>, token: CancellationToken) {
+    let mut heads = shared.cache.heads();
+    loop {
+        let now = Timestamp::now();
+        let pause = if shared.cache.is_live() {
+            pass(&shared, now).await
+        } else {
+            RETRY
+        };
+        tokio::select! {
+            changed = heads.changed() => if changed.is_err() { return },
+            () = shared.liveness.news.notified() => {}
+            () = tokio::time::sleep(pause) => {}
+            () = token.cancelled() => return,
+        }
+    }
+}
+
+/// Decides for every node and writes; how long to wait for the next moment.
+async fn pass(shared: &Shared, now: Timestamp) -> std::time::Duration {
+    let mut wake_at: Option<Timestamp> = None;
+    let mut batches = Vec::new();
+    shared.cache.read(|state| {
+        for (name, found) in state.nodes() {
+            let decision = node::health(found, shared.liveness.last(name), now);
+            wake_at = [wake_at, decision.wake_at].into_iter().flatten().min();
+            if let Action::Write(status) = decision.action {
+                tracing::info!(node = %name, from = %found.status.state, to = %status.state, "state");
+                let mut changed = (**found).clone();
+                changed.status = status;
+                changed.metadata.updated_at = Some(now);
+                batches.push(repo::replace_node(&changed));
+            }
+        }
+    });
+    let mut newest = Revision(0);
+    let mut is_retry = false;
+    for batch in batches {
+        match write(shared, NAME, batch).await {
+            Written::At(revision) => newest = newest.max(revision),
+            Written::Again => is_retry = true,
+        }
+    }
+    shared.cache.until(newest, CATCH_UP).await;
+    if is_retry {
+        RETRY
+    } else {
+        pause_until(wake_at, now)
+    }
+}

@@ -1,0 +1,115 @@
+//! The node agent: runs what the control plane assigned to this node, and reports.
+//!
+//! ```text
+//! control plane --assignments--> link -> supervisor -> work (one task a project) -> runtime
+//!               <---reports----- link <-----------------'   asks plan what to do
+//! ```
+//!
+//! Heartbeats, following and work are separate tasks: a slow pull delays neither. Stopping the
+//! agent touches no container. It refuses to know about routes, placement and the store.
+
+mod config;
+mod http;
+mod link;
+mod machine;
+mod outbox;
+pub mod plan;
+mod runtime;
+mod supervisor;
+mod work;
+
+use std::sync::Arc;
+
+use cara_api::client::{self, Client};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use config::Config;
+pub use runtime::Error as EngineError;
+
+use outbox::Outbox;
+use runtime::Engine;
+
+/// Why an agent cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The container engine cannot be reached.
+    #[error("cannot reach the container engine at {host}")]
+    Engine {
+        /// The address that was tried.
+        host: String,
+        /// Why.
+        #[source]
+        source: EngineError,
+    },
+    /// The HTTP client cannot be set up.
+    #[error("cannot set up the client of the server")]
+    Client(#[from] client::Error),
+}
+
+/// The agent, ready to run.
+pub struct Agent {
+    config: Arc<Config>,
+    engine: Arc<Engine>,
+    client: Client,
+}
+
+impl Agent {
+    /// Connects to the container engine.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn new(config: Config) -> Result<Self, StartError> {
+        let engine = Engine::connect(&config.docker_host, &config.node)
+            .await
+            .map_err(|source| StartError::Engine {
+                host: config.docker_host.clone(),
+                source,
+            })?;
+        let client = Client::new(&config.server)?;
+        Ok(Self {
+            config: Arc::new(config),
+            engine: Arc::new(engine),
+            client,
+        })
+    }
+
+    /// Serves logs on `listener` and does the agent's work until `token` is cancelled. Containers
+    /// keep running.
+    ///
+    /// # Errors
+    /// The listener failed for good.
+    pub async fn run(self, listener: TcpListener, token: CancellationToken) -> std::io::Result<()> {
+        let port = listener.local_addr()?.port();
+        let (assigned, assignments) = watch::channel(None);
+        let outbox = Arc::new(Outbox::default());
+        let link = Arc::new(link::Link {
+            config: Arc::clone(&self.config),
+            client: self.client,
+            outbox: Arc::clone(&outbox),
+        });
+        let tasks = TaskTracker::new();
+        tasks.spawn(link::follow(Arc::clone(&link), assigned, token.clone()));
+        tasks.spawn(link::beat(
+            Arc::clone(&link),
+            Arc::clone(&self.engine),
+            port,
+            token.clone(),
+        ));
+        tasks.spawn(link::report(link, token.clone()));
+        let supervisor =
+            supervisor::Supervisor::new(Arc::clone(&self.config), Arc::clone(&self.engine), outbox);
+        tasks.spawn(supervisor.run(assignments, token.clone()));
+        tasks.close();
+        let stop = token.clone().cancelled_owned();
+        let router = http::router(self.engine, token.clone());
+        let served = axum::serve(listener, router)
+            .with_graceful_shutdown(stop)
+            .await;
+        token.cancel();
+        tasks.wait().await;
+        served
+    }
+}

@@ -1,0 +1,192 @@
+//! The connection to the control plane: three tasks that never wait for one another.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cara_api::agent::{Assignments, Message, ReportAnswer, Reports};
+use cara_api::client::{Backoff, Client, Error, Method};
+use cara_api::node::Heartbeat;
+use cara_api::{Node, paths};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::Config;
+use crate::machine::measure;
+use crate::outbox::Outbox;
+use crate::runtime::Engine;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// The machine is measured again after this many heartbeats.
+const MEASURE_EVERY: u32 = 12;
+
+/// What the tasks share.
+pub(crate) struct Link {
+    pub(crate) config: Arc<Config>,
+    pub(crate) client: Client,
+    pub(crate) outbox: Arc<Outbox>,
+}
+
+/// Registers the node and follows its assignments, until cancelled.
+pub(crate) async fn follow(
+    link: Arc<Link>,
+    assigned: watch::Sender<Option<Arc<Assignments>>>,
+    token: CancellationToken,
+) {
+    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+    let mut was_connected = true;
+    loop {
+        let result = tokio::select! {
+            result = follow_once(&link, &assigned, &mut backoff) => result,
+            () = token.cancelled() => return,
+        };
+        let pause = backoff.pause();
+        match result {
+            Ok(()) => tracing::info!("the server ended the stream; connecting again"),
+            Err(error) if was_connected => {
+                tracing::warn!(server = link.client.base(), error = %chain(&error), "lost the server; trying again");
+            }
+            Err(error) => {
+                tracing::debug!(error = %chain(&error), ?pause, "the server does not answer")
+            }
+        }
+        was_connected = false;
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = token.cancelled() => return,
+        }
+    }
+}
+
+async fn follow_once(
+    link: &Link,
+    assigned: &watch::Sender<Option<Arc<Assignments>>>,
+    backoff: &mut Backoff,
+) -> Result<(), Error> {
+    register(link).await?;
+    let path = paths::fill(paths::NODE_ASSIGNMENTS, &[link.config.node.as_str()]);
+    let mut lines = link.client.follow(&path, &[]).await?;
+    tracing::info!(server = link.client.base(), node = %link.config.node, "connected");
+    let mut newest = None;
+    while let Some(message) = lines.next::<Message>().await? {
+        backoff.reset();
+        let Message::Assignments(assignments) = message else {
+            continue;
+        };
+        // Within one stream the revision only grows; an older message is a fault of the server.
+        if newest.is_some_and(|revision| assignments.revision < revision) {
+            tracing::error!(revision = %assignments.revision, "refused assignments that are older than the last ones");
+            continue;
+        }
+        if newest.is_none() {
+            link.outbox.mark_all();
+        }
+        newest = Some(assignments.revision);
+        tracing::debug!(revision = %assignments.revision, projects = assignments.projects.len(), "assignments");
+        assigned.send_replace(Some(Arc::new(assignments)));
+    }
+    Ok(())
+}
+
+/// Makes the node's record; one that exists is fine.
+async fn register(link: &Link) -> Result<(), Error> {
+    let mut node = Node::default();
+    link.config
+        .node
+        .as_str()
+        .clone_into(&mut node.metadata.name);
+    link.config.hostname.clone_into(&mut node.spec.hostname);
+    match link.client.post(paths::NODES, &node).await {
+        Ok(()) => Ok(()),
+        Err(error) if error.status() == Some(409) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Sends heartbeats until cancelled.
+pub(crate) async fn beat(
+    link: Arc<Link>,
+    engine: Arc<Engine>,
+    port: u16,
+    token: CancellationToken,
+) {
+    let mut interval = tokio::time::interval(link.config.heartbeat);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let path = paths::fill(paths::NODE_HEARTBEAT, &[link.config.node.as_str()]);
+    let mut heartbeat = Heartbeat::default();
+    let mut beats: u32 = 0;
+    loop {
+        tokio::select! {
+            _ = interval.tick() => {}
+            () = token.cancelled() => return,
+        }
+        let work = async {
+            if beats.is_multiple_of(MEASURE_EVERY) || heartbeat.capacity.is_empty() {
+                heartbeat = measure(&link.config, &engine, port).await;
+            }
+            if let Err(error) = link.client.post(&path, &heartbeat).await {
+                // Before the node is registered this is a 404; following mends it.
+                tracing::debug!(error = %chain(&error), "heartbeat not taken");
+                if error.status() == Some(404) {
+                    interval.reset_after(FIRST_PAUSE);
+                }
+            }
+        };
+        tokio::select! {
+            () = work => {}
+            () = token.cancelled() => return,
+        }
+        beats = beats.wrapping_add(1);
+    }
+}
+
+/// Sends reports as they come, until cancelled.
+pub(crate) async fn report(link: Arc<Link>, token: CancellationToken) {
+    let path = paths::fill(paths::NODE_REPORTS, &[link.config.node.as_str()]);
+    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+    loop {
+        tokio::select! {
+            () = link.outbox.news() => {}
+            () = token.cancelled() => return,
+        }
+        let reports = link.outbox.take();
+        if reports.is_empty() {
+            continue;
+        }
+        let body = Reports { reports };
+        let send = link
+            .client
+            .write::<ReportAnswer, _>(Method::POST, &path, &body);
+        let result = tokio::select! {
+            result = send => result,
+            () = token.cancelled() => return,
+        };
+        match result {
+            Ok(answer) => {
+                backoff.reset();
+                for refusal in answer.object.refused {
+                    tracing::info!(project = %refusal.project, reason = refusal.reason, "report refused");
+                }
+            }
+            Err(error) => {
+                link.outbox.put_back(&body.reports);
+                let pause = backoff.pause();
+                tracing::debug!(error = %chain(&error), ?pause, "reports not taken; trying again");
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => link.outbox.retry(),
+                    () = token.cancelled() => return,
+                }
+            }
+        }
+    }
+}
+
+fn chain(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

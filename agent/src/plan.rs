@@ -1,0 +1,88 @@
+//! Decisions of the agent: what to do next for a project, and what to report. Pure.
+//!
+//! No engine, no clock: what the engine shows and what time it is come in as values.
+
+mod memory;
+mod report;
+mod step;
+mod wanted;
+
+pub use memory::{Failure, Memory, Subject};
+pub use report::{Probes, is_gone, report};
+pub use step::{Action, Step, next, orphans};
+pub use wanted::{Wanted, WantedService};
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// What the engine shows of one project.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// The project's network.
+    pub network: Presence,
+    /// Volumes by engine name: those of the project, and those that would collide.
+    pub volumes: BTreeMap<String, Presence>,
+    /// Containers by engine name: those of the project, and those that would collide.
+    pub containers: BTreeMap<String, Container>,
+    /// Images that were looked for, and whether the engine has them.
+    pub images: BTreeMap<String, bool>,
+}
+
+/// Whether a thing exists and whose it is, told by its label.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Presence {
+    /// It does not exist.
+    #[default]
+    Absent,
+    /// It exists and carries this project's label.
+    Ours,
+    /// It exists and belongs to somebody else.
+    Foreign,
+}
+
+/// A container as the engine shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    /// The engine's id.
+    pub id: String,
+    /// Whether its labels name this project.
+    pub is_ours: bool,
+    /// The service that its label names.
+    pub service: String,
+    /// Fingerprint of the definition that it was made from.
+    pub fingerprint: String,
+    /// What it is doing.
+    pub state: ContainerState,
+    /// Its address on the project's network.
+    pub ip: Option<IpAddr>,
+    /// Container port to the host address that it is published on.
+    pub published: BTreeMap<u16, SocketAddr>,
+    /// When it was last started, as the engine writes it; changes with every start.
+    pub started_at: String,
+}
+
+/// What a container is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ContainerState {
+    /// Made, never started.
+    Created,
+    /// Up.
+    Running {
+        /// For how long.
+        since: Duration,
+    },
+    /// Stopped by itself or by somebody else.
+    Exited {
+        /// Exit code.
+        code: i64,
+        /// Killed for want of memory.
+        is_oom: bool,
+        /// How long it had run.
+        ran_for: Duration,
+    },
+    /// On its way out, or broken.
+    Dead,
+    /// Paused, restarting: somebody else's doing; wait.
+    Other,
+}

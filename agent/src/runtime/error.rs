@@ -1,0 +1,74 @@
+//! Why the engine did not do what was asked.
+
+use bollard::errors::Error as Docker;
+
+/// A failure of the container engine, with what was attempted.
+#[derive(Debug, thiserror::Error)]
+#[error("{attempt}")]
+pub struct Error {
+    attempt: String,
+    reason: &'static str,
+    #[source]
+    source: Source,
+}
+
+/// What the engine said.
+#[derive(Debug, thiserror::Error)]
+enum Source {
+    #[error(transparent)]
+    Docker(#[from] Docker),
+    #[error("{0}")]
+    Said(String),
+}
+
+impl Error {
+    pub(super) fn new(attempt: impl Into<String>, reason: &'static str, source: Docker) -> Self {
+        Self {
+            attempt: attempt.into(),
+            reason,
+            source: Source::Docker(source),
+        }
+    }
+
+    pub(super) fn said(
+        attempt: impl Into<String>,
+        reason: &'static str,
+        text: impl Into<String>,
+    ) -> Self {
+        Self {
+            attempt: attempt.into(),
+            reason,
+            source: Source::Said(text.into()),
+        }
+    }
+
+    /// One CamelCase word for a condition.
+    pub(crate) fn reason(&self) -> &'static str {
+        self.reason
+    }
+
+    /// The sentence for a condition: what was attempted and what the engine said.
+    pub(crate) fn message(&self) -> String {
+        let said = match &self.source {
+            Source::Docker(Docker::DockerResponseServerError { message, .. }) => message.clone(),
+            Source::Docker(Docker::DockerStreamError { error }) => error.clone(),
+            Source::Docker(other) => other.to_string(),
+            Source::Said(text) => text.clone(),
+        };
+        format!("{}: {}", self.attempt, said.trim())
+    }
+}
+
+/// Whether the engine answered with a status.
+pub(super) fn is_status(error: &Docker, status: u16) -> bool {
+    matches!(error, Docker::DockerResponseServerError { status_code, .. } if *status_code == status)
+}
+
+/// Turns "not found" into none.
+pub(super) fn found<T>(result: Result<T, Docker>) -> Result<Option<T>, Docker> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if is_status(&error, 404) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

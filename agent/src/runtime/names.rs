@@ -1,0 +1,28 @@
+//! Names and labels of what the agent makes on the engine.
+//!
+//! Names join their parts with `-`, as documented, so different pairs can meet; labels tell
+//! whose a thing is.
+
+/// Label: the project that a thing belongs to.
+pub(crate) const PROJECT: &str = "cara.project";
+/// Label: the service that a container belongs to.
+pub(crate) const SERVICE: &str = "cara.service";
+/// Label: the node whose agent made the thing.
+pub(crate) const NODE: &str = "cara.node";
+/// Label: fingerprint of the definition that a container was made from.
+pub(crate) const FINGERPRINT: &str = "cara.fingerprint";
+
+/// Name of a project's network.
+pub(crate) fn network(project: &str) -> String {
+    format!("cara-{project}")
+}
+
+/// Name of a service's container.
+pub(crate) fn container(project: &str, service: &str) -> String {
+    format!("{project}-{service}")
+}
+
+/// Name of a volume.
+pub(crate) fn volume(project: &str, volume: &str) -> String {
+    format!("cara-{project}-{volume}")
+}

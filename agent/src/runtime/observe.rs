@@ -1,0 +1,203 @@
+//! Looking: what the engine shows of a project.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use bollard::errors::Error as DockerError;
+use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum};
+use bollard::query_parameters::{ListContainersOptionsBuilder, ListVolumesOptionsBuilder};
+use futures_util::future::try_join_all;
+use jiff::Timestamp;
+
+use super::engine::Engine;
+use super::error::{Error, found};
+use super::names;
+use crate::plan::{Container, ContainerState, Observed, Presence, Wanted};
+
+impl Engine {
+    /// Everything of a project, and everything in the way of it.
+    ///
+    /// # Errors
+    /// The engine does not answer: what is there is unknown, which is not the same as absent.
+    pub(crate) async fn observe(&self, wanted: &Wanted) -> Result<Observed, Error> {
+        let unknown = |e| Error::new("look at the project", "EngineUnavailable", e);
+        let (network, volumes, containers) = tokio::try_join!(
+            self.network(wanted),
+            self.volumes(wanted),
+            self.containers(wanted)
+        )
+        .map_err(unknown)?;
+        let mut observed = Observed {
+            network,
+            volumes,
+            containers,
+            images: BTreeMap::new(),
+        };
+        observed.images = self.images(wanted, &observed).await.map_err(unknown)?;
+        Ok(observed)
+    }
+
+    async fn network(&self, wanted: &Wanted) -> Result<Presence, DockerError> {
+        let project = wanted.project.as_str();
+        let network = found(
+            self.docker
+                .inspect_network(&names::network(project), None)
+                .await,
+        )?;
+        Ok(presence(
+            network.map(|n| n.labels.unwrap_or_default()).as_ref(),
+            project,
+        ))
+    }
+
+    async fn volumes(&self, wanted: &Wanted) -> Result<BTreeMap<String, Presence>, DockerError> {
+        let project = wanted.project.as_str();
+        let filters = HashMap::from([("label", vec![format!("{}={project}", names::PROJECT)])]);
+        let options = ListVolumesOptionsBuilder::default()
+            .filters(&filters)
+            .build();
+        let listed = self
+            .docker
+            .list_volumes(Some(options))
+            .await?
+            .volumes
+            .unwrap_or_default();
+        let mut all: BTreeMap<String, Presence> = listed
+            .into_iter()
+            .map(|v| (v.name, Presence::Ours))
+            .collect();
+        let missing: Vec<&String> = wanted
+            .volumes
+            .iter()
+            .filter(|name| !all.contains_key(*name))
+            .collect();
+        let looks = missing.into_iter().map(|name| async move {
+            let volume = found(self.docker.inspect_volume(name).await)?;
+            Ok::<_, DockerError>((
+                name.clone(),
+                presence(volume.map(|v| v.labels).as_ref(), project),
+            ))
+        });
+        all.extend(try_join_all(looks).await?);
+        Ok(all)
+    }
+
+    async fn containers(
+        &self,
+        wanted: &Wanted,
+    ) -> Result<BTreeMap<String, Container>, DockerError> {
+        let project = wanted.project.as_str();
+        let filters = HashMap::from([("label", vec![format!("{}={project}", names::PROJECT)])]);
+        let options = ListContainersOptionsBuilder::default()
+            .all(true)
+            .filters(&filters)
+            .build();
+        let listed = self.docker.list_containers(Some(options)).await?;
+        let mut names: BTreeSet<String> = listed
+            .into_iter()
+            .filter_map(|c| {
+                c.names?
+                    .first()
+                    .map(|name| name.trim_start_matches('/').to_owned())
+            })
+            .collect();
+        names.extend(wanted.services.iter().map(|s| s.container.clone()));
+        let looks = names.into_iter().map(|name| async move {
+            let info = found(self.docker.inspect_container(&name, None).await)?;
+            Ok::<_, DockerError>(info.map(|info| (name, container(info, project))))
+        });
+        Ok(try_join_all(looks).await?.into_iter().flatten().collect())
+    }
+
+    /// Looks for the images of services that have no container of the wanted definition.
+    async fn images(
+        &self,
+        wanted: &Wanted,
+        observed: &Observed,
+    ) -> Result<BTreeMap<String, bool>, DockerError> {
+        let is_made = |s: &&crate::plan::WantedService| {
+            observed
+                .containers
+                .get(&s.container)
+                .is_some_and(|c| c.fingerprint == s.fingerprint)
+        };
+        let needed: BTreeSet<&String> = wanted
+            .services
+            .iter()
+            .filter(|s| !is_made(s))
+            .map(|s| &s.image)
+            .collect();
+        let looks = needed.into_iter().map(|image| async move {
+            let is_there = found(self.docker.inspect_image(image).await)?.is_some();
+            Ok::<_, DockerError>((image.clone(), is_there))
+        });
+        Ok(try_join_all(looks).await?.into_iter().collect())
+    }
+}
+
+fn presence(labels: Option<&HashMap<String, String>>, project: &str) -> Presence {
+    match labels.map(|l| l.get(names::PROJECT)) {
+        None => Presence::Absent,
+        Some(Some(owner)) if owner == project => Presence::Ours,
+        Some(_) => Presence::Foreign,
+    }
+}
+
+fn container(info: ContainerInspectResponse, project: &str) -> Container {
+    let labels = info.config.and_then(|c| c.labels).unwrap_or_default();
+    let label = |key: &str| labels.get(key).cloned().unwrap_or_default();
+    let settings = info.network_settings.unwrap_or_default();
+    let network = settings
+        .networks
+        .unwrap_or_default()
+        .remove(&names::network(project));
+    let state = info.state.unwrap_or_default();
+    let (started_at, finished_at) = (
+        state.started_at.unwrap_or_default(),
+        state.finished_at.unwrap_or_default(),
+    );
+    let exited = || ContainerState::Exited {
+        code: state.exit_code.unwrap_or(-1),
+        is_oom: state.oom_killed.unwrap_or(false),
+        ran_for: between(&started_at, finished_at.parse().ok()),
+    };
+    let state = match state.status {
+        Some(ContainerStateStatusEnum::RUNNING) => ContainerState::Running {
+            since: between(&started_at, Some(Timestamp::now())),
+        },
+        Some(ContainerStateStatusEnum::CREATED) => ContainerState::Created,
+        Some(ContainerStateStatusEnum::EXITED) => exited(),
+        Some(ContainerStateStatusEnum::DEAD | ContainerStateStatusEnum::REMOVING) => {
+            ContainerState::Dead
+        }
+        _ => ContainerState::Other,
+    };
+    Container {
+        id: info.id.unwrap_or_default(),
+        is_ours: label(names::PROJECT) == project,
+        service: label(names::SERVICE),
+        fingerprint: label(names::FINGERPRINT),
+        state,
+        ip: network.and_then(|n| n.ip_address?.parse::<IpAddr>().ok()),
+        published: published(settings.ports.unwrap_or_default()),
+        started_at,
+    }
+}
+
+fn between(start: &str, end: Option<Timestamp>) -> Duration {
+    let start: Option<Timestamp> = start.parse().ok();
+    let span = start.zip(end).map(|(start, end)| end.duration_since(start));
+    span.and_then(|s| Duration::try_from(s).ok())
+        .unwrap_or(Duration::ZERO)
+}
+
+fn published(ports: bollard::models::PortMap) -> BTreeMap<u16, SocketAddr> {
+    let all = ports.into_iter().filter_map(|(key, bindings)| {
+        let port: u16 = key.strip_suffix("/tcp")?.parse().ok()?;
+        let binding = bindings?.into_iter().next()?;
+        let ip: IpAddr = binding.host_ip?.parse().ok()?;
+        Some((port, SocketAddr::new(ip, binding.host_port?.parse().ok()?)))
+    });
+    all.collect()
+}

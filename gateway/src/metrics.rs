@@ -1,0 +1,48 @@
+//! What the gateway counts. Label values are bounded: statuses and kinds, never hosts.
+
+use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry};
+
+/// Metrics of the gateway.
+pub(crate) struct Metrics {
+    /// By `status`.
+    pub(crate) requests: IntCounterVec,
+    pub(crate) seconds: Histogram,
+    pub(crate) in_flight: IntGauge,
+    pub(crate) connections: IntGauge,
+    /// By `kind`: connect, timeout, reset, other.
+    pub(crate) upstream_errors: IntCounterVec,
+    pub(crate) routes: IntGauge,
+}
+
+impl Metrics {
+    /// Registers everything; once for each registry.
+    pub(crate) fn register(registry: &Registry) -> Self {
+        let build = || -> prometheus::Result<Self> {
+            let buckets = prometheus::exponential_buckets(0.000_5, 2.0, 18)?;
+            let seconds =
+                HistogramOpts::new("cara_gateway_request_seconds", "Duration of a request")
+                    .buckets(buckets);
+            let requests = Opts::new("cara_gateway_requests_total", "Requests by status");
+            let errors = Opts::new(
+                "cara_gateway_upstream_errors_total",
+                "Failures of services by kind",
+            );
+            let metrics = Self {
+                requests: IntCounterVec::new(requests, &["status"])?,
+                seconds: Histogram::with_opts(seconds)?,
+                in_flight: IntGauge::new("cara_gateway_requests_in_flight", "Requests under way")?,
+                connections: IntGauge::new("cara_gateway_connections", "Open client connections")?,
+                upstream_errors: IntCounterVec::new(errors, &["kind"])?,
+                routes: IntGauge::new("cara_gateway_routes", "Routes that are served")?,
+            };
+            registry.register(Box::new(metrics.requests.clone()))?;
+            registry.register(Box::new(metrics.seconds.clone()))?;
+            registry.register(Box::new(metrics.in_flight.clone()))?;
+            registry.register(Box::new(metrics.connections.clone()))?;
+            registry.register(Box::new(metrics.upstream_errors.clone()))?;
+            registry.register(Box::new(metrics.routes.clone()))?;
+            Ok(metrics)
+        };
+        build().expect("the gateway's metrics are registered once, under valid names")
+    }
+}

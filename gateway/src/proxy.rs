@@ -1,0 +1,368 @@
+//! The phases of a request. Each one calls small functions that know nothing of the others.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use cara_api::gateway::{Backend, Route};
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_error::{Error, ErrorSource, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{FailToProxy, ProxyHttp, Session};
+
+use crate::access_log::{AccessLog, Line};
+use crate::live::Live;
+use crate::metrics::Metrics;
+use crate::pages::Answer;
+use crate::{Config, forward, request};
+
+/// How long an idle connection to a service is kept.
+const UPSTREAM_IDLE: Duration = Duration::from_secs(30);
+/// Tries to connect, over different endpoints.
+const CONNECT_TRIES: u32 = 2;
+
+/// The proxy's logic, shared by all requests.
+pub(crate) struct Edge {
+    config: Config,
+    live: Arc<Live>,
+    metrics: Arc<Metrics>,
+    access_log: AccessLog,
+    turn: AtomicUsize,
+}
+
+impl Edge {
+    pub(crate) fn new(
+        config: Config,
+        live: Arc<Live>,
+        metrics: Arc<Metrics>,
+        access_log: AccessLog,
+    ) -> Self {
+        Self {
+            config,
+            live,
+            metrics,
+            access_log,
+            turn: AtomicUsize::new(0),
+        }
+    }
+
+    /// Answers in place of a service.
+    async fn answer(&self, session: &mut Session, ctx: &Ctx, answer: &Answer) -> Result<()> {
+        let as_html = request::wants_html(&session.req_header().headers);
+        let page = answer.render(as_html, &ctx.id);
+        let mut head = ResponseHeader::build(page.status, Some(6))?;
+        head.insert_header("content-type", page.content_type)?;
+        head.insert_header("content-length", page.body.len().to_string())?;
+        head.insert_header("cache-control", "no-store")?;
+        head.insert_header("x-request-id", ctx.id.as_str())?;
+        if let Some(seconds) = page.retry_after_s {
+            head.insert_header("retry-after", seconds.to_string())?;
+        }
+        let is_head = session.req_header().method == http::Method::HEAD;
+        session
+            .write_response_header(Box::new(head), is_head)
+            .await?;
+        if !is_head {
+            session.write_response_body(Some(page.body), true).await?;
+        }
+        Ok(())
+    }
+
+    fn find(&self, session: &Session) -> std::result::Result<Arc<Route>, Answer> {
+        let host = request::host(session.req_header()).ok_or(Answer::BadHost)?;
+        let host = cara_routes::host::normalize(host).ok_or(Answer::BadHost)?;
+        match self.live.table().find(&host) {
+            Some(route) => Answer::for_route(route).map_or_else(|| Ok(Arc::clone(route)), Err),
+            None => Err(Answer::UnknownHost {
+                host: host.into_owned(),
+            }),
+        }
+    }
+}
+
+/// State of one request.
+pub(crate) struct Ctx {
+    started: Instant,
+    id: String,
+    client: Option<IpAddr>,
+    route: Option<Arc<Route>>,
+    failed: Option<SocketAddr>,
+    tries: u32,
+    is_counted: bool,
+}
+
+#[async_trait]
+impl ProxyHttp for Edge {
+    type CTX = Ctx;
+
+    fn new_ctx(&self) -> Ctx {
+        Ctx {
+            started: Instant::now(),
+            id: String::new(),
+            client: None,
+            route: None,
+            failed: None,
+            tries: 0,
+            is_counted: false,
+        }
+    }
+
+    async fn early_request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<()> {
+        self.metrics.in_flight.inc();
+        ctx.is_counted = true;
+        ctx.id = request::id(&session.req_header().headers, || fastrand::u128(..));
+        ctx.client = session
+            .client_addr()
+            .and_then(|addr| addr.as_inet())
+            .map(SocketAddr::ip);
+        // Else pingora cuts a WebSocket whose client is silent for a minute.
+        if request::is_stream(&session.req_header().headers) {
+            session
+                .as_mut()
+                .set_read_timeout(Some(self.config.stream_timeout));
+        }
+        Ok(())
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+        match self.find(session) {
+            Ok(route) => {
+                ctx.route = Some(route);
+                Ok(false)
+            }
+            Err(answer) => {
+                self.answer(session, ctx, &answer).await?;
+                Ok(true)
+            }
+        }
+    }
+
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+        let endpoints: &[SocketAddr] = match ctx.route.as_ref().map(|route| &route.backend) {
+            Some(Backend::Ready { endpoints }) => endpoints,
+            Some(Backend::Unavailable { .. }) | None => &[],
+        };
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let picked = cara_routes::balance::pick(endpoints, turn, ctx.failed);
+        let address = picked.ok_or_else(|| Error::new(ErrorType::HTTPStatus(502)))?;
+        let mut peer = HttpPeer::new(address, false, String::new());
+        let read = if request::is_stream(&session.req_header().headers) {
+            self.config.stream_timeout
+        } else {
+            self.config.upstream_timeout
+        };
+        peer.options.connection_timeout = Some(self.config.connect_timeout);
+        peer.options.total_connection_timeout = Some(self.config.connect_timeout);
+        peer.options.read_timeout = Some(read);
+        peer.options.write_timeout = Some(self.config.upstream_timeout);
+        peer.options.idle_timeout = Some(UPSTREAM_IDLE);
+        Ok(Box::new(peer))
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        peer: &HttpPeer,
+        ctx: &mut Ctx,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        self.metrics
+            .upstream_errors
+            .with_label_values(&["connect"])
+            .inc();
+        ctx.failed = peer._address.as_inet().copied();
+        ctx.tries += 1;
+        let endpoints = match ctx.route.as_ref().map(|route| &route.backend) {
+            Some(Backend::Ready { endpoints }) => endpoints.len(),
+            Some(Backend::Unavailable { .. }) | None => 0,
+        };
+        // Nothing was sent yet, so another endpoint may be tried whatever the method.
+        error.set_retry(ctx.tries < CONNECT_TRIES && endpoints > 1);
+        error
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        upstream: &mut RequestHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        let host = request::host(session.req_header()).unwrap_or_default();
+        forward::set_headers(upstream, ctx.client, host, &ctx.id)
+    }
+
+    async fn response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        response.insert_header("x-request-id", ctx.id.as_str())
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        ctx: &mut Ctx,
+    ) -> FailToProxy {
+        let closed = FailToProxy {
+            error_code: 0,
+            can_reuse_downstream: false,
+        };
+        let Some(answer) = answer_to(error) else {
+            return closed;
+        };
+        if matches!(answer, Answer::BadGateway | Answer::Timeout) && ctx.tries == 0 {
+            self.metrics
+                .upstream_errors
+                .with_label_values(&[kind_of(error)])
+                .inc();
+        }
+        if session.response_written().is_some() {
+            return closed;
+        }
+        let status = answer.status();
+        match self.answer(session, ctx, &answer).await {
+            Ok(()) => FailToProxy {
+                error_code: status,
+                can_reuse_downstream: false,
+            },
+            Err(_) => closed,
+        }
+    }
+
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Ctx, _error: &Error) -> bool {
+        // The access log and the metrics tell; a service that is down must not flood the log.
+        true
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
+        if ctx.is_counted {
+            self.metrics.in_flight.dec();
+        }
+        let duration = ctx.started.elapsed();
+        let status = session
+            .response_written()
+            .map_or(0, |head| head.status.as_u16());
+        let mut digits = [0; 3];
+        self.metrics
+            .requests
+            .with_label_values(&[status_label(status, &mut digits)])
+            .inc();
+        self.metrics.seconds.observe(duration.as_secs_f64());
+        if let Some(error) = error {
+            tracing::debug!(id = ctx.id, error = %error, "request failed");
+        }
+        if self.access_log.is_on() {
+            let head = session.req_header();
+            let route = ctx.route.as_deref();
+            let line = Line {
+                time: jiff::Timestamp::now(),
+                id: &ctx.id,
+                client: ctx.client,
+                method: head.method.as_str(),
+                host: request::host(head).unwrap_or_default(),
+                path: head
+                    .uri
+                    .path_and_query()
+                    .map_or("", http::uri::PathAndQuery::as_str),
+                status,
+                bytes: session.body_bytes_sent(),
+                duration_us: duration.as_micros(),
+                project: route.map_or("", |r| &r.project),
+                service: route.map_or("", |r| &r.service),
+            };
+            self.access_log.put(line.render());
+        }
+    }
+}
+
+/// Three digits without an allocation; 0 stands for "no answer was sent".
+fn status_label(status: u16, digits: &mut [u8; 3]) -> &str {
+    for (place, divisor) in digits.iter_mut().zip([100, 10, 1]) {
+        *place = b'0' + u8::try_from(status / divisor % 10).unwrap_or(0);
+    }
+    std::str::from_utf8(digits).unwrap_or("000")
+}
+
+/// What to tell the client; none when it is gone.
+fn answer_to(error: &Error) -> Option<Answer> {
+    use ErrorType as T;
+    match (error.esource(), error.etype()) {
+        (_, T::HTTPStatus(502)) => Some(Answer::BadGateway),
+        (
+            ErrorSource::Downstream,
+            T::WriteError | T::ReadError | T::ConnectionClosed | T::ReadTimedout,
+        ) => None,
+        (ErrorSource::Downstream, _) => Some(Answer::BadRequest),
+        (_, T::ConnectTimedout | T::ReadTimedout | T::WriteTimedout) => Some(Answer::Timeout),
+        (ErrorSource::Upstream, _) => Some(Answer::BadGateway),
+        (ErrorSource::Internal | ErrorSource::Unset, _) => Some(Answer::Internal),
+    }
+}
+
+fn kind_of(error: &Error) -> &'static str {
+    use ErrorType as T;
+    match error.etype() {
+        T::ConnectTimedout | T::ReadTimedout | T::WriteTimedout => "timeout",
+        T::ConnectionClosed | T::ReadError | T::WriteError => "reset",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_shown_with_three_digits() {
+        for (status, expected) in [(200, "200"), (404, "404"), (0, "000"), (999, "999")] {
+            assert_eq!(status_label(status, &mut [0; 3]), expected);
+        }
+    }
+
+    #[test]
+    fn failures_become_the_right_answer() {
+        use ErrorType as T;
+        for (source, kind, expected) in [
+            (
+                ErrorSource::Upstream,
+                T::ConnectRefused,
+                Some(Answer::BadGateway),
+            ),
+            (
+                ErrorSource::Upstream,
+                T::ConnectTimedout,
+                Some(Answer::Timeout),
+            ),
+            (
+                ErrorSource::Upstream,
+                T::ReadTimedout,
+                Some(Answer::Timeout),
+            ),
+            (
+                ErrorSource::Upstream,
+                T::ConnectionClosed,
+                Some(Answer::BadGateway),
+            ),
+            (ErrorSource::Downstream, T::ReadError, None),
+            (
+                ErrorSource::Downstream,
+                T::InvalidHTTPHeader,
+                Some(Answer::BadRequest),
+            ),
+            (
+                ErrorSource::Internal,
+                T::InternalError,
+                Some(Answer::Internal),
+            ),
+        ] {
+            let mut error = Error::new(kind);
+            error.esource = source;
+            assert_eq!(answer_to(&error), expected, "{error}");
+        }
+    }
+}

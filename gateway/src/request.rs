@@ -1,0 +1,107 @@
+//! What a request says, read without trusting it. Pure.
+
+use http::{HeaderMap, header};
+use pingora_http::RequestHeader;
+
+/// Longest request id of a client that is passed on, in bytes.
+const ID_MAX: usize = 128;
+
+/// The host that a request names: the authority of HTTP/2, or the `Host` of HTTP/1.
+pub(crate) fn host(request: &RequestHeader) -> Option<&str> {
+    let header = request
+        .headers
+        .get(header::HOST)
+        .and_then(|value| value.to_str().ok());
+    header.or_else(|| request.uri.authority().map(http::uri::Authority::as_str))
+}
+
+/// Whether the client is a browser that shows pages, by its `Accept`.
+pub(crate) fn wants_html(headers: &HeaderMap) -> bool {
+    let accept = headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    accept
+        .split(',')
+        .any(|part| part.trim_start().starts_with("text/html"))
+}
+
+/// Whether the answer is likely to be a stream that is silent for long: an upgrade, or events.
+pub(crate) fn is_stream(headers: &HeaderMap) -> bool {
+    let accept = headers
+        .get(header::ACCEPT)
+        .map(http::HeaderValue::as_bytes)
+        .unwrap_or_default();
+    headers.contains_key(header::UPGRADE) || accept.starts_with(b"text/event-stream")
+}
+
+/// The request's id: the client's, if it is short and plain, else a new one.
+pub(crate) fn id(headers: &HeaderMap, random: impl FnOnce() -> u128) -> String {
+    let given = headers
+        .get("x-request-id")
+        .and_then(|value| value.to_str().ok());
+    let is_plain = |text: &&str| {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        !text.is_empty() && text.len() <= ID_MAX && text.bytes().all(plain)
+    };
+    given
+        .filter(is_plain)
+        .map_or_else(|| format!("{:032x}", random()), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(k, v)| {
+                (
+                    http::HeaderName::from_static(k),
+                    v.parse().expect("a value"),
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_browser_is_told_by_its_accept_header() {
+        for (accept, expected) in [
+            ("text/html,application/xhtml+xml,*/*;q=0.8", true),
+            ("application/json, text/html;q=0.5", true),
+            ("*/*", false),
+            ("application/json", false),
+            ("", false),
+        ] {
+            assert_eq!(
+                wants_html(&headers(&[("accept", accept)])),
+                expected,
+                "{accept}"
+            );
+        }
+        assert!(!wants_html(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn a_plain_request_id_is_kept_and_any_other_replaced() {
+        let long = "x".repeat(129);
+        for (given, expected) in [
+            ("abc-1.2_3", "abc-1.2_3"),
+            ("a b", "7"),
+            ("<script>", "7"),
+            ("", "7"),
+            (&long, "7"),
+        ] {
+            let id = id(&headers(&[("x-request-id", given)]), || 7);
+            assert_eq!(id.trim_start_matches('0'), expected, "{given}");
+        }
+    }
+
+    #[test]
+    fn upgrades_and_event_streams_may_be_silent() {
+        assert!(is_stream(&headers(&[("upgrade", "websocket")])));
+        assert!(is_stream(&headers(&[("accept", "text/event-stream")])));
+        assert!(!is_stream(&headers(&[("accept", "*/*")])));
+    }
+}

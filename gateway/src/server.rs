@@ -1,0 +1,165 @@
+//! Accepts connections and hands them to pingora; drains them when the gateway stops.
+//!
+//! Our own accept loop instead of pingora's server: the listener is the caller's, the runtime is
+//! the caller's, and stopping waits for requests under way instead of a fixed time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora_core::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::server::ShutdownWatch;
+use pingora_core::server::configuration::ServerConf;
+use pingora_core::services::listening::Service;
+use pingora_proxy::HttpProxy;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::Gateway;
+use crate::connection::Connection;
+use crate::proxy::Edge;
+
+/// Idle connections to services that are kept, over all services.
+const UPSTREAM_POOL: usize = 1_024;
+/// Tries at a service, the first included; a try counts only when connecting failed.
+const MAX_RETRIES: usize = 2;
+/// How long a client may take to send its first bytes.
+const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pause after the system refused to accept, such as for want of file descriptors.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// Pause between looks at a connection whose first bytes came one by one.
+const PEEK_PAUSE: Duration = Duration::from_millis(5);
+
+/// Serves until cancelled, then drains.
+pub(crate) async fn serve(gateway: &Gateway, listener: TcpListener, token: CancellationToken) {
+    let conf = ServerConf {
+        max_retries: MAX_RETRIES,
+        upstream_keepalive_pool_size: UPSTREAM_POOL,
+        ..ServerConf::default()
+    };
+    let edge = Edge::new(
+        gateway.config.clone(),
+        Arc::clone(&gateway.live),
+        Arc::clone(&gateway.metrics),
+        gateway.access_log.clone(),
+    );
+    let mut proxy = HttpProxy::new(edge, Arc::new(conf));
+    proxy.handle_init_modules();
+    let proxy = Arc::new(proxy);
+    let h2c = Arc::new(H2c {
+        proxy: Arc::clone(&proxy),
+        options: {
+            let mut options = HttpServerOptions::default();
+            options.h2c = true;
+            options
+        },
+    });
+    let (stop, stopping) = watch::channel(false);
+    let connections = TaskTracker::new();
+    let abort = CancellationToken::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = token.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let (proxy, h2c, stopping) =
+                    (Arc::clone(&proxy), Arc::clone(&h2c), stopping.clone());
+                let (abort, open) = (abort.clone(), gateway.metrics.connections.clone());
+                connections.spawn(async move {
+                    open.inc();
+                    tokio::select! {
+                        () = handle(stream, proxy, h2c, stopping) => {}
+                        () = abort.cancelled() => {}
+                    }
+                    open.dec();
+                });
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+    drop(listener);
+    // Nobody listens any more when every connection has ended already.
+    let _ = stop.send(true);
+    proxy.http_cleanup().await;
+    connections.close();
+    if tokio::time::timeout(gateway.config.drain_timeout, connections.wait())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            connections = connections.len(),
+            "cutting connections that did not end in time"
+        );
+        abort.cancel();
+        connections.wait().await;
+    }
+}
+
+async fn handle(
+    stream: TcpStream,
+    proxy: Arc<HttpProxy<Edge>>,
+    h2c: Arc<H2c>,
+    stopping: ShutdownWatch,
+) {
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let mut stopped = stopping.clone();
+    let is_h2 = tokio::select! {
+        is_h2 = tokio::time::timeout(FIRST_BYTES_TIMEOUT, begins_as_h2(&stream)) => is_h2,
+        _ = stopped.wait_for(|stop| *stop) => return,
+    };
+    let connection = || Box::new(Connection::new(stream));
+    match is_h2 {
+        Ok(Ok(true)) => Service::handle_event(connection(), h2c, stopping).await,
+        Ok(Ok(false)) => Service::handle_event(connection(), proxy, stopping).await,
+        // Silent, or gone before it said anything.
+        Ok(Err(_)) | Err(_) => {}
+    }
+}
+
+/// Whether a connection begins with HTTP/2's preface (RFC 9113 section 3.4); no HTTP/1 method
+/// begins with `PRI`. Looks without consuming.
+async fn begins_as_h2(stream: &TcpStream) -> std::io::Result<bool> {
+    const PREFACE: &[u8] = b"PRI";
+    let mut buffer = [0; PREFACE.len()];
+    loop {
+        let count = stream.peek(&mut buffer).await?;
+        let seen = buffer.get(..count).unwrap_or_default();
+        if count == 0 || !PREFACE.starts_with(seen) {
+            return Ok(false);
+        }
+        if count == PREFACE.len() {
+            return Ok(true);
+        }
+        tokio::time::sleep(PEEK_PAUSE).await;
+    }
+}
+
+/// The proxy for connections that are known to speak HTTP/2 without TLS.
+struct H2c {
+    proxy: Arc<HttpProxy<Edge>>,
+    options: HttpServerOptions,
+}
+
+#[async_trait::async_trait]
+impl HttpServerApp for H2c {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        self.proxy.process_new_http(session, shutdown).await
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        Some(&self.options)
+    }
+}

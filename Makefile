@@ -1,0 +1,39 @@
+# Every job of the project. `make` lists them.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fmt lint deny bench setup schemas
+
+TOOLS := $(CURDIR)/target/tools
+
+help: ## List the jobs
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+demo: ## Build, start everything on this machine, deploy an example and open it (ONCE=1: check and stop)
+	@deploy/dev/setup.sh demo
+	cargo build --locked --bins
+	@deploy/dev/with-docker.sh deploy/dev/demo.sh
+
+test: ## Set up what is missing and run all tests
+	@deploy/dev/setup.sh test
+	cargo build --locked --workspace --bins
+	@deploy/dev/with-docker.sh sh -c 'deploy/dev/images.sh test && cargo test --locked --workspace'
+
+check: fmt lint deny test ## Everything that CI runs
+
+fmt: ## Check the formatting
+	cargo fmt --all --check
+
+lint: ## Check with clippy, warnings denied
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+deny: ## Check licences, sources and walls between crates
+	@deploy/dev/setup.sh deny
+	PATH="$(TOOLS)/bin:$$PATH" cargo deny check bans licenses sources
+
+bench: ## Measure the gateway and the way from apply to the first answer
+	@deploy/dev/setup.sh bench
+	cargo build --locked --release --workspace --bins
+	@deploy/dev/with-docker.sh bench/run.sh
+
+schemas: ## Write deploy/schemas and docs/configuration.md again
+	UPDATE=1 cargo test --locked -p cara-tests --test fresh

@@ -1,0 +1,196 @@
+//! The role of an agent: settings and wiring.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use cara_agent::{Agent, Config};
+use cara_api::NodeName;
+use clap::ArgMatches;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::process;
+use crate::settings::{Reader, Setting, SettingsError};
+use crate::telemetry::{self, LogFormat};
+
+/// Pause between heartbeats; three fit into the server's default node timeout.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// Settings of `cara-agent`.
+pub static SETTINGS: &[Setting] = &[
+    Setting {
+        key: "server",
+        value: "URL",
+        default: "http://127.0.0.1:8080",
+        help: "URL of the server",
+    },
+    Setting {
+        key: "node-name",
+        value: "NAME",
+        default: "",
+        help: "Name of this node; the host name if not given",
+    },
+    Setting {
+        key: "advertise-ip",
+        value: "IP",
+        default: "127.0.0.1",
+        help: "Address at which gateways and the server reach this node; on a loopback address they run on this host and reach containers directly, on any other, ports are published on it",
+    },
+    Setting {
+        key: "data-dir",
+        value: "DIR",
+        default: "/var/lib/caravanserai-agent",
+        help: "Directory for the agent's data",
+    },
+    Setting {
+        key: "docker-host",
+        value: "URL",
+        default: "unix:///var/run/docker.sock",
+        help: "Address of the container engine",
+    },
+    Setting {
+        key: "listen",
+        value: "ADDRESS",
+        default: "",
+        help: "Address of the agent's own API (logs); port 9090 of the advertised address if not given",
+    },
+    Setting {
+        key: "log-format",
+        value: "FORMAT",
+        default: "text",
+        help: "Form of the log: text or json",
+    },
+    Setting {
+        key: "log-level",
+        value: "FILTER",
+        default: "info",
+        help: "What to log: error, warn, info, debug, or a filter by module",
+    },
+];
+
+/// Port of the agent's API unless another is asked for, as in the older system.
+const DEFAULT_PORT: u16 = 9090;
+
+/// Settings of an agent process, checked.
+pub struct Options {
+    config: Config,
+    listen: SocketAddr,
+    log: (LogFormat, String),
+}
+
+impl Options {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// All faults.
+    pub fn read(mut reader: Reader) -> Result<Self, SettingsError> {
+        let advertise_ip = reader.value(
+            "advertise-ip",
+            "an IP address",
+            IpAddr::from([127, 0, 0, 1]),
+        );
+        let fallback = SocketAddr::new(advertise_ip, DEFAULT_PORT);
+        let options = Self {
+            config: Config {
+                server: server_url(&mut reader),
+                node: node_name(&mut reader),
+                hostname: process::hostname(),
+                advertise_ip,
+                docker_host: reader.text("docker-host").unwrap_or_default(),
+                data_dir: PathBuf::from(reader.text("data-dir").unwrap_or_default()),
+                heartbeat: HEARTBEAT,
+            },
+            listen: reader.value("listen", "an address such as 10.0.0.5:9090", fallback),
+            log: log_options(&mut reader),
+        };
+        reader.finish(options)
+    }
+}
+
+fn server_url(reader: &mut Reader) -> String {
+    let read = |text: &str| match text.split_once("://") {
+        Some(("http" | "https", rest)) if !rest.is_empty() => {
+            Ok(text.trim_end_matches('/').to_owned())
+        }
+        _ => Err("must be a URL such as http://10.0.0.1:8080"),
+    };
+    reader.with("server", read).unwrap_or_default()
+}
+
+/// Reads the node's name, or takes the host's.
+pub fn node_name(reader: &mut Reader) -> NodeName {
+    if reader.text("node-name").is_some() {
+        return reader
+            .with("node-name", NodeName::parse)
+            .unwrap_or_else(|| NodeName::trusted("invalid"));
+    }
+    let host = process::hostname();
+    NodeName::parse(&host).unwrap_or_else(|error| {
+        reader.fault(
+            "node-name",
+            format!("the host name {host:?} cannot be used ({error}): give a name"),
+        );
+        NodeName::trusted("invalid")
+    })
+}
+
+/// Reads form and level of the log.
+pub fn log_options(reader: &mut Reader) -> (LogFormat, String) {
+    let format = reader.value("log-format", "text or json", LogFormat::Text);
+    (format, reader.text("log-level").unwrap_or_default())
+}
+
+/// Runs an agent until a signal comes.
+///
+/// # Errors
+/// The engine cannot be reached, or the address is taken.
+pub fn main(flags: &ArgMatches) -> anyhow::Result<()> {
+    let options = Options::read(process::read_settings(SETTINGS, flags))?;
+    telemetry::install(options.log.0, &options.log.1)?;
+    std::fs::create_dir_all(&options.config.data_dir).with_context(|| {
+        format!(
+            "data-dir: cannot make {}",
+            options.config.data_dir.display()
+        )
+    })?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(async {
+        let token = CancellationToken::new();
+        let signals = process::cancel_on_signal(&token)?;
+        let agent = async {
+            let result = start(options.config, options.listen, token.clone()).await;
+            token.cancel();
+            result
+        };
+        tokio::join!(agent, signals).0
+    });
+    runtime.shutdown_timeout(process::SHUTDOWN_GRACE);
+    result
+}
+
+/// Connects, binds and runs an agent.
+///
+/// # Errors
+/// The engine cannot be reached, or the address is taken.
+pub async fn start(
+    config: Config,
+    listen: SocketAddr,
+    token: CancellationToken,
+) -> anyhow::Result<()> {
+    let agent = tokio::select! {
+        agent = Agent::new(config) => agent.context("is Docker running?")?,
+        () = token.cancelled() => return Ok(()),
+    };
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("cannot listen on {listen} for the agent's API"))?;
+    tracing::info!(address = %listener.local_addr()?, "agent listens");
+    agent
+        .run(listener, token)
+        .await
+        .context("the agent's API ended")
+}

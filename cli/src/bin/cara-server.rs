@@ -1,0 +1,14 @@
+//! Control plane and gateway in one process; `--with-agent` adds an agent for this host.
+
+use std::process::ExitCode;
+
+use cara_cli::{process, server, settings};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let about = "Edge gateway with an integrated scheduler";
+    let flags = settings::command("cara-server", about, server::SETTINGS).get_matches();
+    process::exit(server::main(&flags))
+}

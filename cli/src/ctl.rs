@@ -1,0 +1,109 @@
+//! `caractrl`: the command line client.
+//!
+//! Data goes to stdout, everything said to a person goes to stderr. Exit codes are listed in
+//! [`failure`].
+
+mod apply;
+mod args;
+mod delete;
+mod describe;
+pub mod failure;
+mod get;
+mod logs;
+mod manifest;
+mod open;
+mod table;
+mod wait;
+
+use std::process::ExitCode;
+
+use cara_api::client::Client;
+use clap::{CommandFactory, Parser};
+
+use args::{Args, Command};
+use failure::Failure;
+
+/// What every command gets.
+struct Context {
+    client: Client,
+    output: args::Output,
+}
+
+/// Parses, runs and reports.
+pub fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Help and version are errors to the parser, but not to the user.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() {
+                failure::USAGE
+            } else {
+                0
+            });
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let result = match runtime {
+        Ok(runtime) => {
+            let result = runtime.block_on(run(args));
+            runtime.shutdown_timeout(std::time::Duration::ZERO);
+            result
+        }
+        Err(error) => Err(Failure::other(error.to_string())),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.print();
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+async fn run(args: Args) -> Result<(), Failure> {
+    let client = Client::new(&args.server).map_err(|e| Failure::of("connect", &e))?;
+    let context = Context {
+        client,
+        output: args.output,
+    };
+    match args.command {
+        Command::Apply(options) => apply::run(&context, options).await,
+        Command::Get(options) => get::run(&context, options).await,
+        Command::Describe(options) => describe::run(&context, options).await,
+        Command::Delete(options) => delete::run(&context, options).await,
+        Command::Logs(options) => logs::run(&context, options).await,
+        Command::Open(options) => open::run(&context, options).await,
+        Command::Version => version(&context).await,
+        Command::Completion { shell } => {
+            clap_complete::generate(
+                shell,
+                &mut Args::command(),
+                "caractrl",
+                &mut std::io::stdout(),
+            );
+            Ok(())
+        }
+    }
+}
+
+async fn version(context: &Context) -> Result<(), Failure> {
+    println!("caractrl {}", env!("CARGO_PKG_VERSION"));
+    match context.client.version().await {
+        Ok(server) => println!("server {}", server["version"].as_str().unwrap_or("unknown")),
+        Err(_) => println!("server (no answer from {})", context.client.base()),
+    }
+    Ok(())
+}
+
+/// Prints a line of data. A reader that went away, such as `head`, ends the program quietly.
+fn out(text: &str) -> Result<(), Failure> {
+    use std::io::Write;
+    let mut stdout = std::io::stdout().lock();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .map_err(|_| Failure::closed())
+}

@@ -1,0 +1,112 @@
+//! `apply`: create or change what files describe.
+
+use cara_api::client::{Method, Written};
+use cara_api::{Node, Project, Resource, paths};
+
+use super::args::{Apply, Kind, Output};
+use super::failure::Failure;
+use super::manifest::{Document, read_all};
+use super::{Context, out, table, wait};
+
+/// What became of a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verb {
+    Created,
+    Configured,
+    Unchanged,
+}
+
+impl Verb {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Configured => "configured",
+            Self::Unchanged => "unchanged",
+        }
+    }
+}
+
+/// Applies every document; those after one that is refused are applied all the same.
+pub async fn run(context: &Context, options: Apply) -> Result<(), Failure> {
+    let documents = read_all(&options.files)?;
+    let mut first_failure = None;
+    let mut projects = Vec::new();
+    for document in &documents {
+        let applied = match document.kind {
+            Kind::Projects => apply::<Project>(context, document, paths::PROJECTS, paths::PROJECT)
+                .await
+                .map(|project| {
+                    projects.push(project);
+                }),
+            Kind::Nodes => apply::<Node>(context, document, paths::NODES, paths::NODE)
+                .await
+                .map(drop),
+        };
+        if let Err(failure) = applied {
+            match &first_failure {
+                None => first_failure = Some(failure),
+                Some(_) => failure.print(),
+            }
+        }
+    }
+    if options.wait {
+        for project in &projects {
+            wait::until_running(context, project, options.timeout).await?;
+        }
+    }
+    first_failure.map_or(Ok(()), Err)
+}
+
+async fn apply<T: Resource>(
+    context: &Context,
+    document: &Document,
+    collection: &str,
+    item: &str,
+) -> Result<T, Failure> {
+    let client = &context.client;
+    let action = format!("apply {}/{}", document.kind.noun(), document.name);
+    let failed = |error: cara_api::client::Error| Failure::of(&action, &error);
+    let path = paths::fill(item, &[&document.name]);
+    let before: Option<T> = match client.get(&path).await {
+        Ok(object) => Some(object),
+        Err(error) if error.status() == Some(404) => None,
+        Err(error) => return Err(failed(error)),
+    };
+    let written: Written<T> = match &before {
+        None => client
+            .write(Method::POST, collection, &document.body)
+            .await
+            .map_err(failed)?,
+        Some(_) => client
+            .write(Method::PUT, &path, &document.body)
+            .await
+            .map_err(failed)?,
+    };
+    for warning in &written.warnings {
+        eprintln!(
+            "Warning: {}/{}: {warning}",
+            document.kind.noun(),
+            document.name
+        );
+    }
+    let version = |object: &T| object.meta().resource_version;
+    let verb = match &before {
+        None => Verb::Created,
+        Some(old) if version(old) == version(&written.object) => Verb::Unchanged,
+        Some(_) => Verb::Configured,
+    };
+    match context.output {
+        Output::Json => out(&table::json(&written.object)?)?,
+        Output::Yaml => out(&table::yaml(&written.object)?)?,
+        Output::Name => out(&format!("{}/{}\n", document.kind.noun(), document.name))?,
+        Output::Table | Output::Wide => {
+            out(&format!(
+                "{}/{} {}\n",
+                document.kind.noun(),
+                document.name,
+                verb.as_str()
+            ))?;
+        }
+    }
+    Ok(written.object)
+}

@@ -1,0 +1,219 @@
+//! The command line, as data.
+
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Command line client of Caravanserai.
+#[derive(Debug, Parser)]
+#[command(name = "caractrl", version, arg_required_else_help = true, after_help = EXIT_CODES)]
+pub struct Args {
+    /// URL of the server
+    #[arg(
+        long,
+        global = true,
+        env = "CARA_SERVER",
+        default_value = "http://localhost:8080",
+        value_name = "URL"
+    )]
+    pub server: String,
+    /// Form of the output
+    #[arg(long, short, global = true, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not allowed, 4 conflict, \
+                          5 a project failed, 6 no node can take a project, 7 timed out";
+
+/// Form of the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Columns
+    Table,
+    /// More columns
+    Wide,
+    /// JSON
+    Json,
+    /// YAML
+    Yaml,
+    /// kind/name
+    Name,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create or change what a file describes
+    Apply(Apply),
+    /// List projects or nodes, or show one
+    Get(Get),
+    /// Show everything about one project or node
+    #[command(arg_required_else_help = true)]
+    Describe(Target),
+    /// Delete a project or node
+    #[command(arg_required_else_help = true)]
+    Delete(Delete),
+    /// Print the log of a service
+    Logs(Logs),
+    /// Open a project in the browser
+    Open(Open),
+    /// Print the versions of client and server
+    Version,
+    /// Print a completion script
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// A kind of object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// Projects
+    #[value(alias = "project")]
+    Projects,
+    /// Nodes
+    #[value(alias = "node")]
+    Nodes,
+}
+
+impl Kind {
+    /// The kind as messages name it.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::Projects => "project",
+            Self::Nodes => "node",
+        }
+    }
+}
+
+/// Options of `apply`.
+#[derive(Debug, clap::Args)]
+pub struct Apply {
+    /// YAML or JSON file, directory of such files, or - for standard input; may be repeated
+    #[arg(long = "filename", short = 'f', required = true, value_name = "FILE")]
+    pub files: Vec<String>,
+    /// Wait until everything runs and its URLs answer
+    #[arg(long)]
+    pub wait: bool,
+    /// How long to wait
+    #[arg(long, default_value = "5m", value_parser = duration, value_name = "DURATION")]
+    pub timeout: Duration,
+}
+
+/// Options of `get`.
+#[derive(Debug, clap::Args)]
+#[command(arg_required_else_help = true)]
+pub struct Get {
+    /// What to show
+    #[arg(value_enum)]
+    pub kind: Kind,
+    /// Only this one
+    pub name: Option<String>,
+    /// Only projects in this phase
+    #[arg(long, value_name = "PHASE")]
+    pub phase: Option<String>,
+    /// Go on printing as things change
+    #[arg(long, short)]
+    pub watch: bool,
+}
+
+/// One object.
+#[derive(Debug, clap::Args)]
+pub struct Target {
+    /// What it is
+    #[arg(value_enum)]
+    pub kind: Kind,
+    /// Its name
+    pub name: String,
+}
+
+/// Options of `delete`.
+#[derive(Debug, clap::Args)]
+pub struct Delete {
+    /// What to delete
+    #[command(flatten)]
+    pub target: Target,
+    /// Forget a project at once; its node removes the containers afterwards
+    #[arg(long)]
+    pub force: bool,
+    /// Wait until it is gone
+    #[arg(long)]
+    pub wait: bool,
+    /// How long to wait
+    #[arg(long, default_value = "2m", value_parser = duration, value_name = "DURATION")]
+    pub timeout: Duration,
+}
+
+/// Options of `logs`.
+#[derive(Debug, clap::Args)]
+pub struct Logs {
+    /// Whose log
+    #[arg(value_name = "PROJECT/SERVICE")]
+    pub target: String,
+    /// Go on as lines are written
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Only the last lines
+    #[arg(long, value_name = "LINES")]
+    pub tail: Option<u32>,
+    /// Begin each line with its time
+    #[arg(long)]
+    pub timestamps: bool,
+}
+
+/// Options of `open`.
+#[derive(Debug, clap::Args)]
+pub struct Open {
+    /// The project
+    pub project: String,
+    /// The ingress rule, when there are several
+    pub ingress: Option<String>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: Option<jiff::SignedDuration> = text.parse().ok();
+    parsed
+        .and_then(|d| Duration::try_from(d).ok())
+        .ok_or_else(|| "give a duration such as 30s or 5m".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn global_flags_work_before_and_after_the_subcommand() {
+        for line in [
+            "caractrl --output json get projects",
+            "caractrl get projects --output json",
+            "caractrl get project -o json",
+        ] {
+            let args = Args::try_parse_from(line.split(' ')).expect("valid");
+            assert_eq!(args.output, Output::Json, "{line}");
+        }
+    }
+
+    #[test]
+    fn singular_and_plural_name_the_same_kind() {
+        for word in ["node", "nodes"] {
+            let args = Args::try_parse_from(["caractrl", "describe", word, "a"]).expect("valid");
+            assert!(matches!(
+                args.command,
+                Command::Describe(Target {
+                    kind: Kind::Nodes,
+                    ..
+                })
+            ));
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! How a command fails: what is said, and the exit code.
+//!
+//! | code | meaning |
+//! |---|---|
+//! | 0 | done |
+//! | 1 | failed: the server does not answer, a thing does not exist, a file cannot be read |
+//! | 2 | wrong usage |
+//! | 3 | not allowed |
+//! | 4 | conflict: a name or host is taken, or the object changed meanwhile |
+//! | 5 | a project failed |
+//! | 6 | no node can take a project |
+//! | 7 | timed out |
+
+use cara_api::client::Error;
+
+/// Exit code for wrong usage.
+pub const USAGE: u8 = 2;
+const FAILED: u8 = 1;
+const DENIED: u8 = 3;
+const CONFLICT: u8 = 4;
+const UNHEALTHY: u8 = 5;
+const NO_CAPACITY: u8 = 6;
+const TIMED_OUT: u8 = 7;
+
+/// Why a command failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    code: u8,
+    message: String,
+    details: Vec<String>,
+}
+
+impl Failure {
+    fn new(code: u8, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            details: Vec::new(),
+        }
+    }
+
+    /// A call to the server failed; `action` says what was attempted.
+    pub fn of(action: &str, error: &Error) -> Self {
+        let code = match error.status() {
+            Some(401 | 403) => DENIED,
+            Some(409) => CONFLICT,
+            Some(_) | None => FAILED,
+        };
+        let mut failure = Self::new(code, format!("{action}: {error}"));
+        match error {
+            Error::Problem(problem) if problem.errors.len() > 1 => {
+                let title = &problem.title;
+                failure.message = format!(
+                    "{action}: {title}: {} problems in the document",
+                    problem.errors.len()
+                );
+                failure.details.clone_from(&problem.errors);
+            }
+            Error::Unreachable { source, .. } => {
+                let mut cause: &dyn std::error::Error = &**source;
+                while let Some(next) = cause.source() {
+                    cause = next;
+                }
+                failure.message = format!("{action}: {error}: {cause}");
+                failure
+                    .details
+                    .push("is the server running? name it with --server or CARA_SERVER".to_owned());
+            }
+            Error::Problem(_)
+            | Error::TimedOut { .. }
+            | Error::Unexpected { .. }
+            | Error::Unreadable { .. } => {}
+        }
+        failure
+    }
+
+    /// The command line is wrong.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(USAGE, message)
+    }
+
+    /// Anything else.
+    pub fn other(message: impl Into<String>) -> Self {
+        Self::new(FAILED, message)
+    }
+
+    /// A project failed.
+    pub fn unhealthy(message: impl Into<String>) -> Self {
+        Self::new(UNHEALTHY, message)
+    }
+
+    /// No node can take a project.
+    pub fn no_capacity(message: impl Into<String>) -> Self {
+        Self::new(NO_CAPACITY, message)
+    }
+
+    /// Time is up.
+    pub fn timed_out(message: impl Into<String>) -> Self {
+        Self::new(TIMED_OUT, message)
+    }
+
+    /// Nobody reads the output any more, which is no fault.
+    pub fn closed() -> Self {
+        Self::new(0, "")
+    }
+
+    /// Adds a line below the message.
+    #[must_use]
+    pub fn with(mut self, detail: impl Into<String>) -> Self {
+        self.details.push(detail.into());
+        self
+    }
+
+    /// The exit code.
+    pub fn code(&self) -> u8 {
+        self.code
+    }
+
+    /// Says it on stderr.
+    pub fn print(&self) {
+        if self.message.is_empty() {
+            return;
+        }
+        eprintln!("Error: {}", self.message);
+        for detail in &self.details {
+            eprintln!("  {detail}");
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! What every long-running program does: read settings, wait for signals, end in order.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::ArgMatches;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::settings::{Layers, Reader, Setting};
+
+/// What tasks get to end after they were told to, before the process ends anyway.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
+
+/// Reads the settings of this process from its file, environment and flags.
+pub fn read_settings(settings: &'static [Setting], flags: &ArgMatches) -> Reader {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the environment"
+    )]
+    let variable = |name: &str| std::env::var(name).ok();
+    Reader::new(Layers::read(settings, flags, variable, |path| {
+        std::fs::read_to_string(path)
+    }))
+}
+
+/// Cancels `token` at SIGTERM or SIGINT.
+///
+/// # Errors
+/// Signal handlers cannot be installed.
+pub fn cancel_on_signal(
+    token: &CancellationToken,
+) -> std::io::Result<impl Future<Output = ()> + use<>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let token = token.clone();
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
+            _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
+            () = token.cancelled() => {}
+        }
+        token.cancel();
+    })
+}
+
+/// The exit code of a program's main function; prints the whole chain of an error.
+pub fn exit(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// This machine's host name in lower case.
+pub fn hostname() -> String {
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .to_lowercase()
+}

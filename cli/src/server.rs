@@ -1,0 +1,321 @@
+//! The role of a server: control plane and gateway in one process, an agent if wanted.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use cara_api::hostname::{Domain, Hostname};
+use cara_controlplane::ControlPlane;
+use cara_gateway::{AccessLog, Gateway};
+use cara_store::SqliteStore;
+use clap::ArgMatches;
+use prometheus::Registry;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::agent::{log_options, node_name};
+use crate::process;
+use crate::settings::{Reader, Setting, SettingsError};
+use crate::telemetry::{self, LogFormat};
+
+/// Settings of `cara-server`.
+pub static SETTINGS: &[Setting] = &[
+    Setting {
+        key: "data-dir",
+        value: "DIR",
+        default: "/var/lib/caravanserai",
+        help: "Directory of the store",
+    },
+    Setting {
+        key: "api-listen",
+        value: "ADDRESS",
+        default: "127.0.0.1:8080",
+        help: "Address of the API",
+    },
+    Setting {
+        key: "http-listen",
+        value: "ADDRESS",
+        default: "0.0.0.0:80",
+        help: "Address of the gateway",
+    },
+    Setting {
+        key: "environment",
+        value: "NAME",
+        default: "dev",
+        help: "Middle part of hostnames: {host}.{environment}.{base-domain}",
+    },
+    Setting {
+        key: "base-domain",
+        value: "DOMAIN",
+        default: "localhost",
+        help: "Last part of hostnames",
+    },
+    Setting {
+        key: "with-agent",
+        value: "BOOL",
+        default: "false",
+        help: "Also run an agent for this host",
+    },
+    Setting {
+        key: "node-name",
+        value: "NAME",
+        default: "",
+        help: "Name of this host as a node; the host name if not given",
+    },
+    Setting {
+        key: "docker-host",
+        value: "URL",
+        default: "unix:///var/run/docker.sock",
+        help: "Address of the container engine, for --with-agent",
+    },
+    Setting {
+        key: "node-timeout",
+        value: "DURATION",
+        default: "15s",
+        help: "How long a node counts as ready after its agent's last sign of life",
+    },
+    Setting {
+        key: "plain-node-timeout",
+        value: "DURATION",
+        default: "90s",
+        help: "The same for nodes that only send heartbeats, as agents of the older system do",
+    },
+    Setting {
+        key: "connect-timeout",
+        value: "DURATION",
+        default: "3s",
+        help: "How long a service may take to accept a connection of the gateway",
+    },
+    Setting {
+        key: "upstream-timeout",
+        value: "DURATION",
+        default: "60s",
+        help: "How long a service may be silent during a request",
+    },
+    Setting {
+        key: "stream-timeout",
+        value: "DURATION",
+        default: "1h",
+        help: "How long a WebSocket or event stream may be silent",
+    },
+    Setting {
+        key: "drain-timeout",
+        value: "DURATION",
+        default: "10s",
+        help: "How long requests under way may take to end when the server stops",
+    },
+    Setting {
+        key: "access-log",
+        value: "TARGET",
+        default: "stdout",
+        help: "Where the gateway writes its access log: stdout, off, or a file",
+    },
+    Setting {
+        key: "log-format",
+        value: "FORMAT",
+        default: "text",
+        help: "Form of the log: text or json",
+    },
+    Setting {
+        key: "log-level",
+        value: "FILTER",
+        default: "info",
+        help: "What to log: error, warn, info, debug, or a filter by module",
+    },
+];
+
+/// Pause after which idle streams carry a bookmark or keepalive.
+const KEEPALIVE: Duration = Duration::from_secs(5);
+/// Pause between heartbeats of the agent in this process.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// Settings of a server process, checked.
+pub struct Options {
+    data_dir: PathBuf,
+    api_listen: SocketAddr,
+    http_listen: SocketAddr,
+    domain: Domain,
+    node_timeout: Duration,
+    plain_node_timeout: Duration,
+    gateway: cara_gateway::Config,
+    access_log: String,
+    log: (LogFormat, String),
+    agent: Option<cara_agent::Config>,
+}
+
+impl Options {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// All faults.
+    pub fn read(mut reader: Reader) -> Result<Self, SettingsError> {
+        let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+        let data_dir = PathBuf::from(reader.text("data-dir").unwrap_or_default());
+        let with_agent = reader.switch("with-agent");
+        let node = with_agent.then(|| node_name(&mut reader));
+        let docker_host = reader.text("docker-host").unwrap_or_default();
+        let options = Self {
+            api_listen: reader.value("api-listen", "an address such as 127.0.0.1:8080", any),
+            http_listen: reader.value("http-listen", "an address such as 0.0.0.0:80", any),
+            domain: domain(&mut reader),
+            node_timeout: reader.duration("node-timeout"),
+            plain_node_timeout: reader.duration("plain-node-timeout"),
+            gateway: cara_gateway::Config {
+                connect_timeout: reader.duration("connect-timeout"),
+                upstream_timeout: reader.duration("upstream-timeout"),
+                stream_timeout: reader.duration("stream-timeout"),
+                drain_timeout: reader.duration("drain-timeout"),
+            },
+            access_log: reader.text("access-log").unwrap_or_default(),
+            log: log_options(&mut reader),
+            agent: node.map(|node| cara_agent::Config {
+                server: String::new(),
+                node,
+                hostname: process::hostname(),
+                advertise_ip: IpAddr::from([127, 0, 0, 1]),
+                docker_host,
+                data_dir: data_dir.clone(),
+                heartbeat: HEARTBEAT,
+            }),
+            data_dir,
+        };
+        reader.finish(options)
+    }
+}
+
+fn domain(reader: &mut Reader) -> Domain {
+    let environment = reader.with("environment", |text| {
+        cara_api::names::check_label(text)
+            .map(|()| text.to_owned())
+            .map_err(|_| "must be a DNS label such as dev or pr-42")
+    });
+    let base = reader.with("base-domain", |text| {
+        Hostname::parse(text).map(|h| h.to_string())
+    });
+    Domain {
+        environment: environment.unwrap_or_default(),
+        base: base.unwrap_or_default(),
+    }
+}
+
+/// Runs a server until a signal comes.
+///
+/// # Errors
+/// The data directory is in use, an address is taken, or a part failed for good.
+pub fn main(flags: &ArgMatches) -> anyhow::Result<()> {
+    let options = Options::read(process::read_settings(SETTINGS, flags))?;
+    telemetry::install(options.log.0, &options.log.1)?;
+    let registry = Registry::new();
+    let store = SqliteStore::open(
+        &options.data_dir,
+        cara_store::sqlite::Options::default(),
+        &registry,
+    )?;
+    // The gateway has a runtime of its own: a busy API cannot delay requests, nor the reverse.
+    let edge = tokio::runtime::Builder::new_multi_thread()
+        .thread_name("gateway")
+        .enable_all()
+        .build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(run(options, store, registry, edge.handle()));
+    runtime.shutdown_timeout(process::SHUTDOWN_GRACE);
+    edge.shutdown_timeout(process::SHUTDOWN_GRACE);
+    result
+}
+
+async fn run(
+    options: Options,
+    store: SqliteStore,
+    registry: Registry,
+    edge: &tokio::runtime::Handle,
+) -> anyhow::Result<()> {
+    let token = CancellationToken::new();
+    let signals = process::cancel_on_signal(&token)?;
+    let api = bind(options.api_listen, "api-listen").await?;
+    let http = bind(options.http_listen, "http-listen").await?.into_std()?;
+    let (api_address, http_address) = (api.local_addr()?, http.local_addr()?);
+    let config = cara_controlplane::Config {
+        domain: options.domain,
+        http_port: http_address.port(),
+        node_timeout: options.node_timeout,
+        plain_node_timeout: options.plain_node_timeout,
+        keepalive: KEEPALIVE,
+    };
+    let control = ControlPlane::new(config, Arc::new(store), &registry)?;
+    let gateway = Gateway::new(options.gateway, access_log(&options.access_log)?, &registry);
+    let routes = control.gateway_state();
+    let mut parts: JoinSet<anyhow::Result<()>> = JoinSet::new();
+    let serve = token.clone();
+    parts.spawn_on(
+        async move {
+            gateway
+                .run(TcpListener::from_std(http)?, routes, serve)
+                .await;
+            Ok(())
+        },
+        edge,
+    );
+    let serve = token.clone();
+    parts.spawn(async move { control.run(api, serve).await.context("the API ended") });
+    tracing::info!(api = %api_address, http = %http_address, "server listens");
+    if let Some(agent) = options.agent {
+        let agent = cara_agent::Config {
+            server: format!("http://{}", reachable(api_address)),
+            ..agent
+        };
+        let listen = SocketAddr::new(agent.advertise_ip, 0);
+        parts.spawn(crate::agent::start(agent, listen, token.clone()));
+    }
+    parts.spawn(async move {
+        signals.await;
+        Ok(())
+    });
+    // Whatever part ends first takes the others with it.
+    let mut result = Ok(());
+    while let Some(ended) = parts.join_next().await {
+        token.cancel();
+        let ended = ended
+            .context("a part of the server panicked")
+            .and_then(|r| r);
+        if result.is_ok() {
+            result = ended;
+        }
+    }
+    result
+}
+
+async fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("{key}: cannot listen on {address}"))
+}
+
+/// The address by which this process reaches itself.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        ip if !ip.is_unspecified() => address,
+        IpAddr::V4(_) => SocketAddr::from(([127, 0, 0, 1], address.port())),
+        IpAddr::V6(_) => SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, address.port())),
+    }
+}
+
+fn access_log(target: &str) -> anyhow::Result<AccessLog> {
+    match target {
+        "off" => Ok(AccessLog::off()),
+        "stdout" => Ok(AccessLog::to(std::io::stdout())?),
+        path => {
+            let file = std::fs::File::options()
+                .create(true)
+                .append(true)
+                .open(path);
+            Ok(AccessLog::to(file.with_context(|| {
+                format!("access-log: cannot write {path}")
+            })?)?)
+        }
+    }
+}

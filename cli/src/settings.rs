@@ -1,0 +1,95 @@
+//! Settings of a program: defaults < TOML file < environment < flags.
+//!
+//! A program lists its settings once, as data. Flags, variables, keys of the file, `--help` and
+//! the reference in `docs/configuration.md` all follow from that list. Values are checked
+//! together, and all faults are reported at once.
+
+mod layers;
+mod parse;
+
+pub use layers::{Layers, Origin};
+pub use parse::{Reader, SettingsError};
+
+use clap::{Arg, ArgAction, Command};
+
+/// One setting.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// Key in the file, and the flag without its dashes.
+    pub key: &'static str,
+    /// Stands for the value in `--help`.
+    pub value: &'static str,
+    /// What applies when nothing is given; empty when the setting is then off or derived.
+    pub default: &'static str,
+    /// One sentence.
+    pub help: &'static str,
+}
+
+impl Setting {
+    /// The environment variable: `CARA_` and the key in upper case.
+    pub fn variable(&self) -> String {
+        format!("CARA_{}", self.key.to_uppercase().replace('-', "_"))
+    }
+}
+
+/// Key of the setting that names the file; not a key of the file itself.
+pub const CONFIG: Setting = Setting {
+    key: "config",
+    value: "FILE",
+    default: "",
+    help: "TOML file with settings",
+};
+
+/// The program's command line, made from its settings.
+pub fn command(name: &'static str, about: &'static str, settings: &[Setting]) -> Command {
+    let flags = std::iter::once(&CONFIG).chain(settings).map(|setting| {
+        let default = match setting.default {
+            "" => String::new(),
+            default => format!(", default: {default}"),
+        };
+        let arg = Arg::new(setting.key)
+            .long(setting.key)
+            .value_name(setting.value)
+            .help(format!(
+                "{} [env: {}{default}]",
+                setting.help,
+                setting.variable()
+            ))
+            .action(ArgAction::Set);
+        if setting.value == "BOOL" {
+            arg.num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value("true")
+        } else {
+            arg
+        }
+    });
+    Command::new(name)
+        .about(about)
+        .version(env!("CARGO_PKG_VERSION"))
+        .args(flags)
+}
+
+/// A Markdown table of settings, for the reference.
+pub fn reference(settings: &[Setting]) -> String {
+    let mut out =
+        String::from("| flag and key | variable | default | meaning |\n|---|---|---|---|\n");
+    for setting in std::iter::once(&CONFIG).chain(settings) {
+        let default = if setting.default.is_empty() {
+            "-".to_owned()
+        } else {
+            format!("`{}`", setting.default)
+        };
+        out.push_str(&format!(
+            "| `--{}` | `{}` | {default} | {} |\n",
+            setting.key,
+            setting.variable(),
+            setting.help
+        ));
+    }
+    out
+}
+
+#[cfg(test)]
+#[path = "settings/tests.rs"]
+mod tests;

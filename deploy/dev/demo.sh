@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# The main job on this machine: start a server with an agent, deploy an example, fetch it by its
+# hostname. Stays until Ctrl-C, then removes everything. ONCE=1: check and stop.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/../.." && pwd)
+bin=$root/target/debug
+data=$root/.demo
+api=127.0.0.1:8080
+http=127.0.0.1:8000
+url=http://hello.dev.localhost:8000/
+export CARA_SERVER=http://$api
+
+for address in "$api" "$http"; do
+    if (exec 3<>"/dev/tcp/${address%:*}/${address#*:}") 2>/dev/null; then
+        echo "Something listens on $address already; the demo needs that port." >&2
+        exit 1
+    fi
+done
+
+"$root/deploy/dev/images.sh" demo
+rm -rf "$data"
+mkdir -p "$data"
+"$bin/cara-server" --data-dir "$data" --api-listen "$api" --http-listen "$http" --with-agent \
+    --access-log "$data/access.log" 2>"$data/server.log" &
+server=$!
+
+stop() {
+    status=$?
+    trap - EXIT INT TERM
+    if [ "$status" -ne 0 ] && [ -s "$data/server.log" ]; then
+        echo "The server's last lines:" >&2
+        tail -20 "$data/server.log" >&2
+    fi
+    "$bin/caractrl" delete project hello --wait >/dev/null 2>&1 || true
+    kill "$server" 2>/dev/null || true
+    wait "$server" 2>/dev/null || true
+    rm -rf "$data"
+    exit "$status"
+}
+trap stop EXIT
+trap 'exit 0' INT TERM
+
+for _ in $(seq 100); do
+    curl -fs "http://$api/api/readyz" >/dev/null 2>&1 && break
+    kill -0 "$server" 2>/dev/null || exit 1
+    sleep 0.1
+done
+
+echo "\$ caractrl apply -f deploy/examples/hello.yaml --wait"
+"$bin/caractrl" apply -f "$root/deploy/examples/hello.yaml" --wait --timeout 60s
+echo "\$ curl $url"
+page=$(curl -fsS --max-time 10 --retry 10 --retry-delay 1 --retry-all-errors --resolve "hello.dev.localhost:8000:127.0.0.1" "$url")
+echo "$page"
+case "$page" in *"Hello from Caravanserai"*) ;; *) echo "That is not the page of the example." >&2; exit 1 ;; esac
+echo "\$ caractrl get projects -o wide"
+"$bin/caractrl" get projects -o wide
+
+if [ "${ONCE:-}" = 1 ]; then
+    echo "The demo works."
+    exit 0
+fi
+cat <<TEXT
+
+Open $url in a browser (browsers resolve *.localhost by themselves).
+In another terminal: export PATH=$bin:\$PATH, then try
+  caractrl get projects        caractrl describe project hello
+  caractrl logs hello/clock    caractrl get nodes -o wide
+The server's log is in $data/server.log. Ctrl-C removes everything.
+TEXT
+wait "$server"

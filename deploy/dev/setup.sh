@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Installs what a job needs and this machine lacks. Usage: setup.sh demo|test|bench|deny
+set -euo pipefail
+root=$(cd "$(dirname "$0")/../.." && pwd)
+
+packages=()
+# want COMMAND PACKAGE: the package, unless the command is there.
+want() { command -v "$1" >/dev/null 2>&1 || PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null 2>&1 || packages+=("$2"); }
+# want_file PATH PACKAGE: the package, unless the file is there.
+want_file() { [ -e "$1" ] || packages+=("$2"); }
+
+install_packages() {
+    [ "${#packages[@]}" -gt 0 ] || return 0
+    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+        echo "Missing: ${packages[*]}. Install them, or run this as root on Debian." >&2
+        exit 1
+    fi
+    echo "Installing ${packages[*]}" >&2
+    apt-get update -qq
+    # Services of the packages must not start: what is needed is started by hand, and stopped.
+    printf '#!/bin/sh\nexit 101\n' > /tmp/policy-rc.d.$$
+    chmod +x /tmp/policy-rc.d.$$
+    had_policy=yes
+    [ -e /usr/sbin/policy-rc.d ] || { had_policy=no; cp /tmp/policy-rc.d.$$ /usr/sbin/policy-rc.d; }
+    rm -f /tmp/policy-rc.d.$$
+    status=0
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null || status=$?
+    [ "$had_policy" = yes ] || rm -f /usr/sbin/policy-rc.d
+    return "$status"
+}
+
+build_tools() {
+    want cc gcc
+    want make make
+    want cmake cmake
+    command -v cargo >/dev/null 2>&1 || { echo "Rust is missing: install it with rustup (rustup.rs)." >&2; exit 1; }
+}
+
+docker_engine() {
+    want dockerd docker.io
+    want docker docker.io
+    want iptables iptables
+    want_file /bin/busybox busybox-static
+}
+
+case "${1:-}" in
+demo)
+    build_tools; docker_engine; want curl curl; install_packages ;;
+test)
+    build_tools; docker_engine
+    want ip iproute2; want nsenter util-linux; want curl curl
+    want nginx nginx-light; want docker-registry docker-registry
+    want_file /usr/lib/postgresql/15/bin/postgres postgresql-15
+    install_packages ;;
+bench)
+    build_tools; docker_engine
+    want nginx nginx-light; want caddy caddy; want wrk wrk; want curl curl; want taskset util-linux; want python3 python3
+    install_packages ;;
+deny)
+    if ! PATH="$root/target/tools/bin:$PATH" command -v cargo-deny >/dev/null 2>&1; then
+        cargo install --quiet --locked --root "$root/target/tools" cargo-deny
+    fi ;;
+*)
+    echo "usage: setup.sh demo|test|bench|deny" >&2; exit 2 ;;
+esac

@@ -125,8 +125,7 @@ impl Client {
     /// # Errors
     /// The TLS library cannot be set up.
     pub fn new(base: &str) -> Result<Self, Error> {
-        // Fails only when a provider is installed already, which serves as well.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        install_tls();
         let builder = || {
             reqwest::Client::builder()
                 .connect_timeout(CONNECT_TIMEOUT)
@@ -266,6 +265,12 @@ impl Client {
     pub async fn version(&self) -> Result<serde_json::Value, Error> {
         self.get(paths::VERSION).await
     }
+}
+
+/// Chooses the provider of TLS for every HTTP client of this process; may be called again.
+pub fn install_tls() {
+    // Fails only when a provider is installed already, which serves as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 fn warnings(response: &Response) -> Vec<String> {

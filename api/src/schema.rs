@@ -41,7 +41,7 @@ impl Schema {
         }
         root.insert("$defs".into(), Value::Object(defs));
         let mut schema = Value::Object(root);
-        point_into_defs(&mut schema);
+        publishable(&mut schema);
         Self(schema)
     }
 
@@ -63,15 +63,22 @@ fn to_json(schema: &impl serde::Serialize) -> Value {
     serde_json::to_value(schema).expect("a schema is a JSON document")
 }
 
-fn point_into_defs(value: &mut Value) {
+/// Points references into `$defs`, drops the empty defaults that serde's attributes leave, and
+/// closes objects, so that editors mark what is misspelt.
+fn publishable(value: &mut Value) {
     match value {
         Value::Object(map) => {
             if let Some(Value::String(target)) = map.get_mut("$ref") {
                 *target = target.replace("#/components/schemas/", "#/$defs/");
             }
-            map.values_mut().for_each(point_into_defs);
+            map.shift_remove("default");
+            if map.get("properties").is_some_and(Value::is_object) {
+                map.entry("additionalProperties")
+                    .or_insert(Value::Bool(false));
+            }
+            map.values_mut().for_each(publishable);
         }
-        Value::Array(items) => items.iter_mut().for_each(point_into_defs),
+        Value::Array(items) => items.iter_mut().for_each(publishable),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }

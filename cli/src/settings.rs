@@ -64,7 +64,9 @@ pub fn command(name: &'static str, about: &'static str, settings: &[Setting]) ->
             arg
         }
     });
+    // Given twice, the last one counts, so that scripts can append to a given command line.
     Command::new(name)
+        .args_override_self(true)
         .about(about)
         .version(env!("CARGO_PKG_VERSION"))
         .args(flags)

@@ -45,7 +45,8 @@ import() {
 demo_images() {
     if missing cara-demo/web:1; then
         new_root
-        import cara-demo/web:1 --change 'STOPSIGNAL SIGKILL' --change 'CMD ["httpd", "-f", "-p", "8080", "-h", "/www"]'
+        # As the first process of a container httpd would not hear SIGTERM.
+        import cara-demo/web:1 --change 'CMD ["sh", "-c", "trap \"exit 0\" TERM; httpd -f -p 8080 -h /www & wait"]'
     fi
     if missing cara-demo/clock:1; then
         new_root
@@ -72,7 +73,7 @@ test_images() {
         add /usr/sbin/nginx
         printf 'daemon off;\nuser root;\nerror_log stderr;\npid /run/nginx.pid;\nevents {}\nhttp {\n  access_log off;\n  server { listen 80; root /www; }\n}\n' > "$work/root/etc/nginx/nginx.conf"
         echo '<h1>Welcome to nginx!</h1>' > "$work/root/www/index.html"
-        import nginx:alpine --change 'CMD ["/usr/sbin/nginx"]' --change 'STOPSIGNAL SIGQUIT'
+        import nginx:alpine --change 'CMD ["/usr/sbin/nginx"]'
     fi
     if missing cara-test/postgres:15; then
         new_root

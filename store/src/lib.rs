@@ -216,6 +216,12 @@ pub type Watch = BoxStream<'static, Result<Changes, ReadError>>;
 
 /// A store engine.
 pub trait Store: Send + Sync + 'static {
+    /// The newest revision. Asks the engine, so an answer also shows that it is alive.
+    ///
+    /// # Errors
+    /// [`ReadError::Unavailable`].
+    fn head(&self) -> BoxFuture<'_, Result<Revision, ReadError>>;
+
     /// The entry of a key, at the newest revision.
     ///
     /// # Errors

@@ -156,6 +156,10 @@ impl Drop for SqliteStore {
 }
 
 impl Store for SqliteStore {
+    fn head(&self) -> BoxFuture<'_, Result<Revision, ReadError>> {
+        Arc::clone(&self.readers).run(reader::head).boxed()
+    }
+
     fn get(&self, key: Key) -> BoxFuture<'_, Result<Option<Entry>, ReadError>> {
         Arc::clone(&self.readers)
             .run(move |connection| reader::get(connection, &key))

@@ -14,6 +14,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// # Errors
 /// No answer came within 5 s.
 pub async fn probe(url: &str) -> Result<u16, Error> {
+    super::install_tls();
     let failed = |source| Error::Unreachable {
         url: url.to_owned(),
         source: Arc::new(source),

@@ -78,7 +78,7 @@ async fn watch(
     after: Revision,
     backoff: &mut Backoff,
 ) -> Result<Option<Revision>, ReadError> {
-    let head = shared.store.list("\u{7e}".to_owned(), None).await?.revision;
+    let head = shared.store.head().await?;
     let mut changes = shared.store.watch(String::new(), after);
     if after >= head {
         shared.cache.set_live(true);

@@ -21,9 +21,8 @@ pub(super) async fn healthz() -> &'static str {
     responses((status = 200, description = "OK"), (status = 503, body = cara_api::Problem)))]
 pub(super) async fn readyz(State(app): State<App>) -> Result<&'static str, Failure> {
     app.must_be_live()?;
-    let read = app.shared.store.list("\u{7e}".to_owned(), None).await;
-    read.map(|_| "OK")
-        .map_err(|_| Failure::unavailable("the store does not answer"))
+    app.store_answers().await?;
+    Ok("OK")
 }
 
 /// Version of the server.

@@ -25,13 +25,15 @@ impl App {
 
     /// Waits until the cache shows what made a write fail.
     pub(super) async fn catch_up(&self) -> Result<(), Failure> {
-        let read = self.shared.store.list(repo::NODES.to_owned(), None).await;
-        let listing = read.map_err(|_| Failure::unavailable("the store is unavailable"))?;
-        self.shared
-            .cache
-            .until(listing.revision, VISIBLE_WITHIN)
-            .await;
+        let head = self.store_answers().await?;
+        self.shared.cache.until(head, VISIBLE_WITHIN).await;
         Ok(())
+    }
+
+    /// The newest revision, as a sign that the store is alive.
+    pub(super) async fn store_answers(&self) -> Result<Revision, Failure> {
+        let head = self.shared.store.head().await;
+        head.map_err(|_| Failure::unavailable("the store is unavailable"))
     }
 
     /// 503 until everything was read from the store once.

@@ -86,6 +86,18 @@ pub(super) fn newest(
         .optional()
 }
 
+pub(super) fn head(connection: &mut Connection) -> Result<Revision, ReadError> {
+    newest_revision(connection).map_err(unavailable)
+}
+
+/// The newest rows may be tombstones that compaction took, never newer than its mark.
+pub(super) fn newest_revision(connection: &Connection) -> rusqlite::Result<Revision> {
+    let mut query = connection.prepare_cached("SELECT max(revision) FROM log")?;
+    let last: Option<i64> = query.query_row([], |row| row.get(0))?;
+    let compacted = compacted(connection)?;
+    Ok(last.map_or(compacted, from_sql).max(compacted))
+}
+
 pub(super) fn get(connection: &mut Connection, key: &Key) -> Result<Option<Entry>, ReadError> {
     let read = || -> rusqlite::Result<Option<Entry>> {
         let mut query = connection.prepare_cached(

@@ -7,7 +7,7 @@ use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Registry};
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::reader::{compacted, from_sql, newest, to_sql};
+use super::reader::{compacted, newest, newest_revision, to_sql};
 use super::{OpenError, Options};
 use crate::{Batch, Precondition, Revision, Step, WriteError};
 
@@ -79,11 +79,8 @@ impl Writer {
         options: Options,
         registry: &Registry,
     ) -> Result<(Self, watch::Receiver<Revision>), OpenError> {
-        let last: Option<i64> =
-            connection.query_row("SELECT max(revision) FROM log", [], |row| row.get(0))?;
+        let newest = newest_revision(&connection)?;
         let compacted = compacted(&connection)?;
-        // The newest rows may be tombstones that compaction took, never newer than its mark.
-        let newest = last.map_or(compacted, from_sql).max(compacted);
         let (head, receiver) = watch::channel(newest);
         let metrics = Metrics::register(registry).expect("the store's metrics are registered once");
         metrics.revision.set(to_sql(newest));

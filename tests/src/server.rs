@@ -1,0 +1,398 @@
+//! Server and agent processes.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use cara_api::client::Client;
+use cara_api::project::ProjectPhase;
+use cara_api::{Project, paths};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::process::program;
+use crate::{Docker, Process, eventually};
+
+/// A running `cara-server` with its data directory.
+pub struct Server {
+    process: Process,
+    directory: Option<TempDir>,
+    args: Vec<String>,
+    /// Address of the API.
+    pub api: SocketAddr,
+    /// Address of the gateway.
+    pub http: SocketAddr,
+}
+
+impl Server {
+    /// Starts a server on free ports with further arguments, and waits until it is ready.
+    pub async fn start(args: &[&str]) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let all = [
+            "--api-listen",
+            "127.0.0.1:0",
+            "--http-listen",
+            "127.0.0.1:0",
+        ];
+        let args: Vec<String> = all.iter().chain(args).map(ToString::to_string).collect();
+        let process = launch(directory.path(), &args);
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut server = Self {
+            process,
+            directory: Some(directory),
+            args,
+            api: any,
+            http: any,
+        };
+        server.wait_until_ready().await;
+        server
+    }
+
+    /// Starts a server that also is a node, and waits until the node is ready.
+    pub async fn with_agent(node: &str, args: &[&str]) -> Self {
+        let agent = ["--with-agent", "--node-name", node];
+        let server = Self::start(&[&agent[..], args].concat()).await;
+        server.node_ready(node).await;
+        server
+    }
+
+    async fn wait_until_ready(&mut self) {
+        let (api, http) = eventually("the server listens", async || {
+            assert!(
+                !self.process.has_ended(),
+                "the server ended: {}",
+                self.process.log()
+            );
+            let log = self.process.log();
+            let line = log
+                .lines()
+                .rev()
+                .find(|line| line.contains("server listens"))?
+                .to_owned();
+            let line: Value = serde_json::from_str(&line).ok()?;
+            Some((
+                line["api"].as_str()?.parse().ok()?,
+                line["http"].as_str()?.parse().ok()?,
+            ))
+        })
+        .await;
+        (self.api, self.http) = (api, http);
+        let client = crate::http();
+        eventually("the server is ready", async || {
+            let answer = client.get(self.url(paths::READYZ)).send().await.ok()?;
+            answer.status().is_success().then_some(())
+        })
+        .await;
+    }
+
+    /// Starts the server again on the same ports and data after it ended.
+    pub async fn start_again(&mut self) {
+        let directory = self.directory().to_owned();
+        let mut args = self.args.clone();
+        for (flag, address) in [("--api-listen", self.api), ("--http-listen", self.http)] {
+            if let Some(place) = args
+                .iter()
+                .position(|a| a == flag)
+                .and_then(|at| args.get_mut(at + 1))
+            {
+                *place = address.to_string();
+            }
+        }
+        // The old log must not be taken for the new one.
+        let log = directory.join("server.err");
+        std::fs::rename(
+            &log,
+            directory.join(format!("server.err.{}", self.process.pid())),
+        )
+        .expect("the log moves");
+        self.process = launch(&directory, &args);
+        self.wait_until_ready().await;
+    }
+
+    /// Ends the server as if its machine had lost power.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Asks the server to end and waits for it.
+    pub async fn terminate(&mut self, limit: Duration) -> ExitStatus {
+        self.process.terminate(limit).await
+    }
+
+    /// The data directory, in which the logs are too.
+    ///
+    /// # Panics
+    /// Never while the server exists.
+    pub fn directory(&self) -> &Path {
+        self.directory.as_ref().expect("kept until the end").path()
+    }
+
+    /// What the server logged since it was last started.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// A URL of the API.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.api)
+    }
+
+    /// A client of the API.
+    ///
+    /// # Panics
+    /// When it cannot be set up.
+    pub fn client(&self) -> Client {
+        Client::new(&format!("http://{}", self.api)).expect("a client")
+    }
+
+    /// A request to the API with a JSON body; status and answer.
+    ///
+    /// # Panics
+    /// When no answer comes.
+    pub async fn call(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+        let method = method.parse().expect("a method");
+        let request = crate::http()
+            .request(method, self.url(path))
+            .body(body.to_owned());
+        let answer = request
+            .header("content-type", "application/json")
+            .send()
+            .await
+            .expect("an answer");
+        let status = answer.status().as_u16();
+        let text = answer.text().await.expect("a body");
+        (
+            status,
+            serde_json::from_str(&text).unwrap_or(Value::String(text)),
+        )
+    }
+
+    /// A request through the gateway.
+    ///
+    /// # Errors
+    /// No answer came.
+    pub async fn browse(&self, host: &str, path: &str) -> reqwest::Result<reqwest::Response> {
+        let client = crate::http_builder()
+            .timeout(Duration::from_secs(20))
+            .build()?;
+        client
+            .get(format!("http://{}{path}", self.http))
+            .header("host", host)
+            .send()
+            .await
+    }
+
+    /// Status and text of a request through the gateway.
+    ///
+    /// # Panics
+    /// When no answer comes.
+    pub async fn page(&self, host: &str, path: &str) -> (u16, String) {
+        let answer = self.browse(host, path).await.expect("an answer");
+        (
+            answer.status().as_u16(),
+            answer.text().await.expect("a body"),
+        )
+    }
+
+    /// Creates a project from its spec.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub async fn create(&self, name: &str, spec: &Value) {
+        let body = serde_json::json!({"metadata": {"name": name}, "spec": spec}).to_string();
+        let (status, answer) = self.call("POST", paths::PROJECTS, &body).await;
+        assert_eq!(status, 201, "{answer}");
+    }
+
+    /// Replaces the spec of a project.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub async fn replace(&self, name: &str, spec: &Value) {
+        let body = serde_json::json!({"spec": spec}).to_string();
+        let (status, answer) = self
+            .call("PUT", &paths::fill(paths::PROJECT, &[name]), &body)
+            .await;
+        assert_eq!(status, 200, "{answer}");
+    }
+
+    /// A project, if it exists.
+    ///
+    /// # Panics
+    /// When the server does not answer.
+    pub async fn project(&self, name: &str) -> Option<Project> {
+        match self
+            .client()
+            .get(&paths::fill(paths::PROJECT, &[name]))
+            .await
+        {
+            Ok(project) => Some(project),
+            Err(error) if error.status() == Some(404) => None,
+            Err(error) => panic!("cannot read project {name}: {error}"),
+        }
+    }
+
+    /// Waits until a project is in a phase.
+    pub async fn phase(&self, name: &str, phase: ProjectPhase) -> Project {
+        eventually(&format!("{name} is {phase}"), async || {
+            self.project(name).await.filter(|p| p.status.phase == phase)
+        })
+        .await
+    }
+
+    /// Waits until a project runs in its newest generation.
+    pub async fn running(&self, name: &str) -> Project {
+        eventually(&format!("{name} runs"), async || {
+            let current = |p: &Project| p.status.observed_generation == p.metadata.generation;
+            self.project(name)
+                .await
+                .filter(|p| p.status.phase == ProjectPhase::Running && current(p))
+        })
+        .await
+    }
+
+    /// Waits until a node is ready.
+    pub async fn node_ready(&self, name: &str) {
+        let path = paths::fill(paths::NODE, &[name]);
+        eventually(&format!("node {name} is ready"), async || {
+            let (_, node) = self.call("GET", &path, "").await;
+            (node["status"]["state"] == "Ready").then_some(())
+        })
+        .await;
+    }
+
+    /// Deletes a project and waits until it is gone.
+    pub async fn delete(&self, name: &str) {
+        let (status, answer) = self
+            .call("DELETE", &paths::fill(paths::PROJECT, &[name]), "")
+            .await;
+        assert!(matches!(status, 202 | 204 | 404), "{status} {answer}");
+        eventually(&format!("{name} is gone"), async || {
+            self.project(name).await.is_none().then_some(())
+        })
+        .await;
+    }
+
+    /// Runs `caractrl` against this server; exit code, stdout, stderr.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub async fn ctl(&self, args: &[&str]) -> (i32, String, String) {
+        let mut command = tokio::process::Command::new(program("caractrl"));
+        command
+            .args(args)
+            .env("CARA_SERVER", format!("http://{}", self.api))
+            .env("NO_COLOR", "1");
+        let output = command.output().await.expect("caractrl runs");
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        (
+            output.status.code().unwrap_or(-1),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    }
+}
+
+fn launch(directory: &Path, args: &[String]) -> Process {
+    let mut command = Command::new(program("cara-server"));
+    command
+        .arg("--data-dir")
+        .arg(directory)
+        .args(["--log-format", "json"])
+        .args(args);
+    Process::start(command, directory, "server")
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.process.kill();
+        if !std::thread::panicking() {
+            return;
+        }
+        let flag = self.args.iter().position(|a| a == "--node-name");
+        if let Some(node) = flag.and_then(|at| self.args.get(at + 1)) {
+            Docker::default().remove_all_of_node(node);
+        }
+        if let Some(directory) = self.directory.take() {
+            eprintln!(
+                "the server's data and logs are kept in {}",
+                directory.keep().display()
+            );
+        }
+    }
+}
+
+/// A running `cara-agent`.
+pub struct Agent {
+    node: String,
+    process: Process,
+    directory: TempDir,
+    command: Box<dyn Fn(&Path) -> Command + Send + Sync>,
+}
+
+impl Agent {
+    /// Starts an agent of `server` on this machine's own engine.
+    pub fn start(server: &Server, node: &str) -> Self {
+        let (url, node) = (format!("http://{}", server.api), node.to_owned());
+        Self::launch(&node.clone(), move |directory| {
+            let mut command = Command::new(program("cara-agent"));
+            command.args([
+                "--server",
+                &url,
+                "--node-name",
+                &node,
+                "--listen",
+                "127.0.0.1:0",
+            ]);
+            command.arg("--data-dir").arg(directory);
+            command
+        })
+    }
+
+    /// Starts an agent by a command that gets the agent's data directory.
+    /// `node` is the name that the command gives it.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn launch(node: &str, command: impl Fn(&Path) -> Command + Send + Sync + 'static) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let process = Process::start(command(directory.path()), directory.path(), "agent");
+        Self {
+            node: node.to_owned(),
+            process,
+            directory,
+            command: Box::new(command),
+        }
+    }
+
+    /// Ends the agent as if it had crashed, and starts it again.
+    pub fn crash_and_start_again(&mut self) {
+        self.process.kill();
+        self.process = Process::start(
+            (self.command)(self.directory.path()),
+            self.directory.path(),
+            "agent",
+        );
+    }
+
+    /// Ends the agent as if it had crashed.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// What the agent logged.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.process.kill();
+        if std::thread::panicking() {
+            eprintln!("the agent's log:\n{}", self.process.log());
+            Docker::default().remove_all_of_node(&self.node);
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The journeys: what users do, end to end, with real processes and the real Docker Engine.
+
+mod api;
+mod browse;
+mod cli;
+mod deploy;
+mod engine;
+mod faults;
+mod nodes;
+mod proxy;
+mod watch;

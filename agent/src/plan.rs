@@ -3,12 +3,14 @@
 //! No engine, no clock: what the engine shows and what time it is come in as values.
 
 mod memory;
+mod probes;
 mod report;
 mod step;
 mod wanted;
 
 pub use memory::{Failure, Memory, Subject};
-pub use report::{Probes, is_gone, report};
+pub use probes::{Doubts, Probe, Probes};
+pub use report::{is_gone, report};
 pub use step::{Action, Step, next, orphans};
 pub use wanted::{Wanted, WantedService};
 

@@ -3,7 +3,6 @@
 //! The task owns everything about its project on this node, so nothing needs a lock. An action
 //! under way is dropped when the assignment changes; the next look shows how far it came.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::outbox::Outbox;
-use crate::plan::{self, Action, Memory, Observed, Probes, Wanted};
+use crate::plan::{self, Action, Doubts, Memory, Observed, Probes, Wanted};
 use crate::runtime::{Engine, Error};
 
 /// Longest time between two looks at the engine.
@@ -43,6 +42,7 @@ pub(crate) struct Work {
 struct Rounds {
     memory: Arc<Mutex<Memory>>,
     probes: Probes,
+    doubts: Doubts,
     probe_pause: Option<Duration>,
 }
 
@@ -243,12 +243,8 @@ impl Work {
             ))
         });
         let results: Vec<_> = join_all(checks).await.into_iter().flatten().collect();
-        let open: BTreeSet<_> = results
-            .iter()
-            .filter(|(_, is_open)| *is_open)
-            .map(|(probe, _)| probe.clone())
-            .collect();
-        let is_waiting = open.len() < results.len();
+        let open = rounds.doubts.judge(&results, &rounds.probes);
+        let is_waiting = results.iter().any(|(_, is_open)| !is_open);
         rounds.probes = open;
         let (first, longest) = PROBE_PAUSES;
         let pause = rounds

@@ -1,6 +1,5 @@
 //! What to tell the control plane.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -9,14 +8,11 @@ use cara_api::project::{Endpoint, ServiceState, ServiceStatus};
 
 use super::step::is_of;
 use super::{
-    Container, ContainerState, Memory, Observed, Presence, Subject, Wanted, WantedService,
+    Container, ContainerState, Memory, Observed, Presence, Probes, Subject, Wanted, WantedService,
 };
 
 /// A container that exited before counts as up only after it ran this long.
 const SETTLED: Duration = Duration::from_secs(5);
-
-/// Ports that accepted a connection: container id, its start, port.
-pub type Probes = BTreeSet<(String, String, u16)>;
 
 /// The report about a project; none for one that nobody asks about.
 pub fn report(

@@ -45,7 +45,7 @@ cat > "$work/Caddyfile" <<C
   admin off
   auto_https off
 }
-http://127.0.0.1:18803 {
+:18803 {
   reverse_proxy $upstream
 }
 C

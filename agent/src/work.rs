@@ -172,11 +172,16 @@ impl Work {
         action: &Action,
     ) -> Result<(), Error> {
         let project = wanted.project.as_str();
+        let service = |name: &String| wanted.services.iter().find(|s| s.name == *name);
         match action {
             Action::CreateNetwork => self.engine.create_network(project).await,
             Action::CreateVolume(name) => self.engine.create_volume(project, name).await,
             Action::Pull { image, .. } => self.pull(wanted, observed, rounds, image).await,
-            Action::Run(name) => match wanted.services.iter().find(|s| s.name == *name) {
+            Action::Make(name) => match service(name) {
+                Some(service) => self.engine.make(project, service).await.map(drop),
+                None => Ok(()),
+            },
+            Action::Run(name) => match service(name) {
                 Some(service) => self.engine.run(project, service).await,
                 None => Ok(()),
             },

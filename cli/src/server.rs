@@ -8,11 +8,12 @@ use std::time::Duration;
 use anyhow::Context;
 use cara_api::hostname::{Domain, Hostname};
 use cara_controlplane::ControlPlane;
-use cara_gateway::{AccessLog, Gateway};
+use cara_gateway::{AccessLog, Gateway, Workers};
 use cara_store::SqliteStore;
 use clap::ArgMatches;
 use prometheus::Registry;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -214,17 +215,15 @@ pub fn main(flags: &ArgMatches) -> anyhow::Result<()> {
         cara_store::sqlite::Options::default(),
         &registry,
     )?;
-    // The gateway has a runtime of its own: a busy API cannot delay requests, nor the reverse.
-    let edge = tokio::runtime::Builder::new_multi_thread()
-        .thread_name("gateway")
-        .enable_all()
-        .build()?;
+    // The gateway has threads of its own: a busy API cannot delay requests, nor the reverse.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = Workers::start(cores)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    let result = runtime.block_on(run(options, store, registry, edge.handle()));
+    let result = runtime.block_on(run(options, store, registry, workers.handles()));
     runtime.shutdown_timeout(process::SHUTDOWN_GRACE);
-    edge.shutdown_timeout(process::SHUTDOWN_GRACE);
+    workers.stop();
     result
 }
 
@@ -232,7 +231,7 @@ async fn run(
     options: Options,
     store: SqliteStore,
     registry: Registry,
-    edge: &tokio::runtime::Handle,
+    threads: &[Handle],
 ) -> anyhow::Result<()> {
     let token = CancellationToken::new();
     let signals = process::cancel_on_signal(&token)?;
@@ -247,7 +246,9 @@ async fn run(
         keepalive: KEEPALIVE,
     };
     let control = ControlPlane::new(config, Arc::new(store), &registry)?;
-    let gateway = Gateway::new(options.gateway, access_log(&options.access_log)?, &registry);
+    let log = access_log(&options.access_log)?;
+    let gateway = Gateway::new(options.gateway, log, threads, &registry);
+    let edge = threads.first().context("the gateway has a thread")?;
     let routes = control.gateway_state();
     let mut parts: JoinSet<anyhow::Result<()>> = JoinSet::new();
     let serve = token.clone();

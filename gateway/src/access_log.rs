@@ -1,31 +1,40 @@
 //! One line of JSON for each request, written by a thread of its own.
 //!
-//! Requests never wait for the disk: when the queue is full, lines are dropped and counted.
+//! Requests append to a buffer in memory and never wait for the disk nor wake the writer, which
+//! looks ten times a second. When the buffer is full, lines are dropped and counted.
 
 use std::io::Write;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
-/// Lines that may wait to be written.
-const QUEUE: usize = 8_192;
-/// Bytes that are collected before they are written.
-const CHUNK_BYTES: usize = 64 * 1024;
+/// Bytes that may wait to be written.
+const BUFFER_MAX: usize = 8 * 1024 * 1024;
+/// How often the writer looks.
+const WRITE_EVERY: Duration = Duration::from_millis(100);
 
 /// Where access lines go. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct AccessLog {
-    lines: Option<SyncSender<Vec<u8>>>,
-    dropped: Arc<AtomicU64>,
+    queue: Option<Arc<Queue>>,
+}
+
+#[derive(Default)]
+struct Queue {
+    // Held to append a line, or to take all of them.
+    lines: Mutex<Lines>,
+    closed: Condvar,
+}
+
+#[derive(Default)]
+struct Lines {
+    buffer: Vec<u8>,
+    dropped: u64,
 }
 
 impl AccessLog {
     /// Writes nothing.
     pub fn off() -> Self {
-        Self {
-            lines: None,
-            dropped: Arc::default(),
-        }
+        Self { queue: None }
     }
 
     /// Writes to `out` until the last clone is dropped.
@@ -33,49 +42,68 @@ impl AccessLog {
     /// # Errors
     /// The thread cannot be started.
     pub fn to(out: impl Write + Send + 'static) -> std::io::Result<Self> {
-        let (lines, queue) = sync_channel(QUEUE);
+        let queue = Arc::new(Queue::default());
+        let theirs = Arc::clone(&queue);
         std::thread::Builder::new()
             .name("access-log".into())
-            .spawn(move || write(&queue, out))?;
-        Ok(Self {
-            lines: Some(lines),
-            dropped: Arc::default(),
-        })
+            .spawn(move || write(&theirs, out))?;
+        Ok(Self { queue: Some(queue) })
     }
 
     /// True when lines are wanted at all.
     pub(crate) fn is_on(&self) -> bool {
-        self.lines.is_some()
+        self.queue.is_some()
     }
 
-    /// Hands over a line, newline included.
-    pub(crate) fn put(&self, line: Vec<u8>) {
-        let Some(lines) = &self.lines else { return };
-        if lines.try_send(line).is_err()
-            && self
-                .dropped
-                .fetch_add(1, Ordering::Relaxed)
-                .is_multiple_of(10_000)
-        {
-            tracing::warn!(
-                dropped = self.dropped.load(Ordering::Relaxed),
-                "access lines are dropped: cannot write fast enough"
-            );
+    /// Hands over a line.
+    pub(crate) fn put(&self, line: &Line<'_>) {
+        let Some(queue) = &self.queue else { return };
+        let mut lines = queue.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.buffer.len() < BUFFER_MAX {
+            line.render(&mut lines.buffer);
+        } else {
+            lines.dropped += 1;
         }
     }
 }
 
-fn write(queue: &Receiver<Vec<u8>>, mut out: impl Write) {
-    let mut chunk = Vec::with_capacity(CHUNK_BYTES);
-    while let Ok(first) = queue.recv() {
-        chunk.clear();
-        chunk.extend_from_slice(&first);
-        while chunk.len() < CHUNK_BYTES {
-            let Ok(next) = queue.try_recv() else { break };
-            chunk.extend_from_slice(&next);
+impl Drop for AccessLog {
+    fn drop(&mut self) {
+        if let Some(queue) = &self.queue {
+            queue.closed.notify_one();
+        }
+    }
+}
+
+fn write(queue: &Arc<Queue>, mut out: impl Write) {
+    let mut chunk = Vec::new();
+    loop {
+        // The writer's own handle is the last one when the program ends.
+        let is_last = Arc::strong_count(queue) == 1;
+        let dropped = {
+            let mut lines = queue.lines.lock().unwrap_or_else(PoisonError::into_inner);
+            if lines.buffer.is_empty() && !is_last {
+                lines = queue
+                    .closed
+                    .wait_timeout(lines, WRITE_EVERY)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0;
+            }
+            std::mem::swap(&mut chunk, &mut lines.buffer);
+            std::mem::take(&mut lines.dropped)
+        };
+        if dropped > 0 {
+            tracing::warn!(
+                dropped,
+                "access lines were dropped: cannot write fast enough"
+            );
         }
         if let Err(error) = out.write_all(&chunk).and_then(|()| out.flush()) {
             tracing::error!(error = %error, "cannot write the access log");
+            return;
+        }
+        chunk.clear();
+        if is_last {
             return;
         }
     }
@@ -97,9 +125,8 @@ pub(crate) struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// The line as JSON with its newline.
-    pub(crate) fn render(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(256);
+    /// Appends the line as JSON with its newline.
+    fn render(&self, out: &mut Vec<u8>) {
         let text = |out: &mut Vec<u8>, key: &str, value: &str| {
             out.extend_from_slice(key.as_bytes());
             // Writing to a vector does not fail.
@@ -107,24 +134,23 @@ impl Line<'_> {
         };
         // The same holds for numbers.
         let _ = write!(out, "{{\"time\":\"{:.3}\"", self.time);
-        text(&mut out, ",\"id\":", self.id);
+        text(out, ",\"id\":", self.id);
         if let Some(client) = self.client {
             let _ = write!(out, ",\"client\":\"{client}\"");
         }
-        text(&mut out, ",\"method\":", self.method);
-        text(&mut out, ",\"host\":", self.host);
-        text(&mut out, ",\"path\":", self.path);
+        text(out, ",\"method\":", self.method);
+        text(out, ",\"host\":", self.host);
+        text(out, ",\"path\":", self.path);
         let _ = write!(
             out,
             ",\"status\":{},\"bytes\":{},\"duration_us\":{}",
             self.status, self.bytes, self.duration_us
         );
         if !self.project.is_empty() {
-            text(&mut out, ",\"project\":", self.project);
-            text(&mut out, ",\"service\":", self.service);
+            text(out, ",\"project\":", self.project);
+            text(out, ",\"service\":", self.service);
         }
         out.extend_from_slice(b"}\n");
-        out
     }
 }
 
@@ -147,7 +173,8 @@ mod tests {
             project: "shop",
             service: "web",
         };
-        let rendered = line.render();
+        let mut rendered = Vec::new();
+        line.render(&mut rendered);
         let json: serde_json::Value = serde_json::from_slice(&rendered).expect("JSON");
         assert_eq!(json["host"], "a\"b\n");
         assert_eq!(json["duration_us"], 345);

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use http::HeaderValue;
 use pingora_error::Result;
 use pingora_http::RequestHeader;
 
@@ -21,18 +22,26 @@ const UNTRUSTED: [&str; 5] = [
 pub(crate) fn set_headers(
     request: &mut RequestHeader,
     client: Option<IpAddr>,
-    host: &str,
-    id: &str,
+    host: HeaderValue,
+    id: HeaderValue,
 ) -> Result<()> {
-    for name in UNTRUSTED {
-        request.remove_header(name);
+    // Most requests have none of them: one look at the names there are is cheaper than asking
+    // for each.
+    if request
+        .headers
+        .keys()
+        .any(|name| UNTRUSTED.contains(&name.as_str()))
+    {
+        for name in UNTRUSTED {
+            request.remove_header(name);
+        }
     }
     match client {
         Some(ip) => request.insert_header("x-forwarded-for", ip.to_string())?,
         None => drop(request.remove_header("x-forwarded-for")),
     }
     request.insert_header("x-forwarded-host", host)?;
-    request.insert_header("x-forwarded-proto", "http")?;
+    request.insert_header("x-forwarded-proto", HeaderValue::from_static("http"))?;
     request.insert_header("x-request-id", id)
 }
 
@@ -55,8 +64,8 @@ mod tests {
         set_headers(
             &mut request,
             "192.0.2.1".parse().ok(),
-            "web.dev.localhost:8000",
-            "id",
+            HeaderValue::from_static("web.dev.localhost:8000"),
+            HeaderValue::from_static("id"),
         )
         .expect("valid values");
         let mut shown: Vec<String> = request

@@ -18,6 +18,7 @@ mod pages;
 mod proxy;
 mod request;
 mod server;
+mod workers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,10 +26,12 @@ use std::time::Duration;
 use cara_api::gateway::GatewayState;
 use prometheus::Registry;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use access_log::AccessLog;
+pub use workers::Workers;
 
 use live::Live;
 use metrics::Metrics;
@@ -52,24 +55,31 @@ pub struct Gateway {
     live: Arc<Live>,
     metrics: Arc<Metrics>,
     access_log: AccessLog,
+    threads: Vec<Handle>,
 }
 
 impl Gateway {
-    /// A gateway that registers its metrics.
-    pub fn new(config: Config, access_log: AccessLog, registry: &Registry) -> Self {
+    /// A gateway that serves on these threads' runtimes and registers its metrics.
+    pub fn new(
+        config: Config,
+        access_log: AccessLog,
+        threads: &[Handle],
+        registry: &Registry,
+    ) -> Self {
         let metrics = Arc::new(Metrics::register(registry));
         Self {
             config,
             live: Arc::new(Live::default()),
             metrics,
             access_log,
+            threads: threads.to_vec(),
         }
     }
 
     /// Serves `listener` by the routes of `state` until `token` is cancelled; then idle
     /// connections are closed and requests under way get the drain timeout to end.
     ///
-    /// Call it on the runtime that shall serve the requests.
+    /// Call it on one of the gateway's threads; it hands connections to all of them in turn.
     pub async fn run(
         self,
         listener: TcpListener,

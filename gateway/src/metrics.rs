@@ -1,11 +1,17 @@
 //! What the gateway counts. Label values are bounded: statuses and kinds, never hosts.
 
-use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry};
+use std::sync::OnceLock;
+
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+/// Statuses below this are counted one by one; there are no others.
+const STATUSES: usize = 600;
 
 /// Metrics of the gateway.
 pub(crate) struct Metrics {
-    /// By `status`.
-    pub(crate) requests: IntCounterVec,
+    requests: IntCounterVec,
+    /// The counter of each status, once it occurred.
+    by_status: Vec<OnceLock<IntCounter>>,
     pub(crate) seconds: Histogram,
     pub(crate) in_flight: IntGauge,
     pub(crate) connections: IntGauge,
@@ -29,6 +35,7 @@ impl Metrics {
             );
             let metrics = Self {
                 requests: IntCounterVec::new(requests, &["status"])?,
+                by_status: (0..STATUSES).map(|_| OnceLock::new()).collect(),
                 seconds: Histogram::with_opts(seconds)?,
                 in_flight: IntGauge::new("cara_gateway_requests_in_flight", "Requests under way")?,
                 connections: IntGauge::new("cara_gateway_connections", "Open client connections")?,
@@ -44,5 +51,13 @@ impl Metrics {
             Ok(metrics)
         };
         build().expect("the gateway's metrics are registered once, under valid names")
+    }
+
+    /// Counts a request; status 0 stands for "no answer was sent".
+    pub(crate) fn count(&self, status: u16) {
+        if let Some(counter) = self.by_status.get(usize::from(status)) {
+            let make = || self.requests.with_label_values(&[&format!("{status:03}")]);
+            counter.get_or_init(make).inc();
+        }
     }
 }

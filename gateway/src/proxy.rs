@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use cara_api::gateway::{Backend, Route};
+use http::HeaderValue;
+use pingora_core::modules::http::HttpModules;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -51,12 +53,12 @@ impl Edge {
     /// Answers in place of a service.
     async fn answer(&self, session: &mut Session, ctx: &Ctx, answer: &Answer) -> Result<()> {
         let as_html = request::wants_html(&session.req_header().headers);
-        let page = answer.render(as_html, &ctx.id);
+        let page = answer.render(as_html, ctx.id());
         let mut head = ResponseHeader::build(page.status, Some(6))?;
         head.insert_header("content-type", page.content_type)?;
         head.insert_header("content-length", page.body.len().to_string())?;
         head.insert_header("cache-control", "no-store")?;
-        head.insert_header("x-request-id", ctx.id.as_str())?;
+        head.insert_header("x-request-id", ctx.id.clone())?;
         if let Some(seconds) = page.retry_after_s {
             head.insert_header("retry-after", seconds.to_string())?;
         }
@@ -85,7 +87,8 @@ impl Edge {
 /// State of one request.
 pub(crate) struct Ctx {
     started: Instant,
-    id: String,
+    id: HeaderValue,
+    is_stream: bool,
     client: Option<IpAddr>,
     route: Option<Arc<Route>>,
     failed: Option<SocketAddr>,
@@ -93,14 +96,24 @@ pub(crate) struct Ctx {
     is_counted: bool,
 }
 
+impl Ctx {
+    fn id(&self) -> &str {
+        self.id.to_str().unwrap_or_default()
+    }
+}
+
 #[async_trait]
 impl ProxyHttp for Edge {
     type CTX = Ctx;
 
+    /// None: the default is a compression module that is switched off.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
     fn new_ctx(&self) -> Ctx {
         Ctx {
             started: Instant::now(),
-            id: String::new(),
+            id: HeaderValue::from_static("-"),
+            is_stream: false,
             client: None,
             route: None,
             failed: None,
@@ -118,7 +131,8 @@ impl ProxyHttp for Edge {
             .and_then(|addr| addr.as_inet())
             .map(SocketAddr::ip);
         // Else pingora cuts a WebSocket whose client is silent for a minute.
-        if request::is_stream(&session.req_header().headers) {
+        ctx.is_stream = request::is_stream(&session.req_header().headers);
+        if ctx.is_stream {
             session
                 .as_mut()
                 .set_read_timeout(Some(self.config.stream_timeout));
@@ -139,7 +153,7 @@ impl ProxyHttp for Edge {
         }
     }
 
-    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
         let endpoints: &[SocketAddr] = match ctx.route.as_ref().map(|route| &route.backend) {
             Some(Backend::Ready { endpoints }) => endpoints,
             Some(Backend::Unavailable { .. }) | None => &[],
@@ -148,7 +162,7 @@ impl ProxyHttp for Edge {
         let picked = cara_routes::balance::pick(endpoints, turn, ctx.failed);
         let address = picked.ok_or_else(|| Error::new(ErrorType::HTTPStatus(502)))?;
         let mut peer = HttpPeer::new(address, false, String::new());
-        let read = if request::is_stream(&session.req_header().headers) {
+        let read = if ctx.is_stream {
             self.config.stream_timeout
         } else {
             self.config.upstream_timeout
@@ -189,8 +203,9 @@ impl ProxyHttp for Edge {
         upstream: &mut RequestHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        let host = request::host(session.req_header()).unwrap_or_default();
-        forward::set_headers(upstream, ctx.client, host, &ctx.id)
+        let host = request::host_value(session.req_header())
+            .unwrap_or_else(|| HeaderValue::from_static(""));
+        forward::set_headers(upstream, ctx.client, host, ctx.id.clone())
     }
 
     async fn response_filter(
@@ -199,7 +214,7 @@ impl ProxyHttp for Edge {
         response: &mut ResponseHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        response.insert_header("x-request-id", ctx.id.as_str())
+        response.insert_header("x-request-id", ctx.id.clone())
     }
 
     async fn fail_to_proxy(
@@ -247,21 +262,17 @@ impl ProxyHttp for Edge {
         let status = session
             .response_written()
             .map_or(0, |head| head.status.as_u16());
-        let mut digits = [0; 3];
-        self.metrics
-            .requests
-            .with_label_values(&[status_label(status, &mut digits)])
-            .inc();
+        self.metrics.count(status);
         self.metrics.seconds.observe(duration.as_secs_f64());
         if let Some(error) = error {
-            tracing::debug!(id = ctx.id, error = %error, "request failed");
+            tracing::debug!(id = ctx.id(), error = %error, "request failed");
         }
         if self.access_log.is_on() {
             let head = session.req_header();
             let route = ctx.route.as_deref();
             let line = Line {
                 time: jiff::Timestamp::now(),
-                id: &ctx.id,
+                id: ctx.id(),
                 client: ctx.client,
                 method: head.method.as_str(),
                 host: request::host(head).unwrap_or_default(),
@@ -275,17 +286,9 @@ impl ProxyHttp for Edge {
                 project: route.map_or("", |r| &r.project),
                 service: route.map_or("", |r| &r.service),
             };
-            self.access_log.put(line.render());
+            self.access_log.put(&line);
         }
     }
-}
-
-/// Three digits without an allocation; 0 stands for "no answer was sent".
-fn status_label(status: u16, digits: &mut [u8; 3]) -> &str {
-    for (place, divisor) in digits.iter_mut().zip([100, 10, 1]) {
-        *place = b'0' + u8::try_from(status / divisor % 10).unwrap_or(0);
-    }
-    std::str::from_utf8(digits).unwrap_or("000")
 }
 
 /// What to tell the client; none when it is gone.
@@ -316,13 +319,6 @@ fn kind_of(error: &Error) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_status_is_shown_with_three_digits() {
-        for (status, expected) in [(200, "200"), (404, "404"), (0, "000"), (999, "999")] {
-            assert_eq!(status_label(status, &mut [0; 3]), expected);
-        }
-    }
 
     #[test]
     fn failures_become_the_right_answer() {

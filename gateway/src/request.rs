@@ -1,6 +1,6 @@
 //! What a request says, read without trusting it. Pure.
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use pingora_http::RequestHeader;
 
 /// Longest request id of a client that is passed on, in bytes.
@@ -13,6 +13,12 @@ pub(crate) fn host(request: &RequestHeader) -> Option<&str> {
         .get(header::HOST)
         .and_then(|value| value.to_str().ok());
     header.or_else(|| request.uri.authority().map(http::uri::Authority::as_str))
+}
+
+/// The same as a header's value, without copying it where it is one.
+pub(crate) fn host_value(request: &RequestHeader) -> Option<HeaderValue> {
+    let header = request.headers.get(header::HOST).cloned();
+    header.or_else(|| HeaderValue::from_str(request.uri.authority()?.as_str()).ok())
 }
 
 /// Whether the client is a browser that shows pages, by its `Accept`.
@@ -30,23 +36,36 @@ pub(crate) fn wants_html(headers: &HeaderMap) -> bool {
 pub(crate) fn is_stream(headers: &HeaderMap) -> bool {
     let accept = headers
         .get(header::ACCEPT)
-        .map(http::HeaderValue::as_bytes)
+        .map(HeaderValue::as_bytes)
         .unwrap_or_default();
     headers.contains_key(header::UPGRADE) || accept.starts_with(b"text/event-stream")
 }
 
 /// The request's id: the client's, if it is short and plain, else a new one.
-pub(crate) fn id(headers: &HeaderMap, random: impl FnOnce() -> u128) -> String {
-    let given = headers
-        .get("x-request-id")
-        .and_then(|value| value.to_str().ok());
-    let is_plain = |text: &&str| {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-        !text.is_empty() && text.len() <= ID_MAX && text.bytes().all(plain)
+pub(crate) fn id(headers: &HeaderMap, random: impl FnOnce() -> u128) -> HeaderValue {
+    let given = headers.get("x-request-id");
+    let is_plain = |value: &&HeaderValue| {
+        let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        (1..=ID_MAX).contains(&value.len()) && value.as_bytes().iter().all(plain)
     };
     given
         .filter(is_plain)
-        .map_or_else(|| format!("{:032x}", random()), str::to_owned)
+        .cloned()
+        .unwrap_or_else(|| hexadecimal(random()))
+}
+
+/// 32 hexadecimal digits.
+fn hexadecimal(number: u128) -> HeaderValue {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let text: [u8; 32] = std::array::from_fn(|place| {
+        let nibble = (number >> (124 - 4 * place)) & 15;
+        usize::try_from(nibble)
+            .ok()
+            .and_then(|n| DIGITS.get(n))
+            .copied()
+            .unwrap_or(b'0')
+    });
+    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("0"))
 }
 
 #[cfg(test)]
@@ -94,7 +113,8 @@ mod tests {
             (&long, "7"),
         ] {
             let id = id(&headers(&[("x-request-id", given)]), || 7);
-            assert_eq!(id.trim_start_matches('0'), expected, "{given}");
+            let id = id.to_str().expect("text").trim_start_matches('0');
+            assert_eq!(id, expected, "{given}");
         }
     }
 

@@ -14,8 +14,8 @@ use pingora_core::services::listening::Service;
 use pingora_proxy::HttpProxy;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::Gateway;
 use crate::connection::Connection;
@@ -57,26 +57,31 @@ pub(crate) async fn serve(gateway: &Gateway, listener: TcpListener, token: Cance
         },
     });
     let (stop, stopping) = watch::channel(false);
-    let connections = TaskTracker::new();
-    let abort = CancellationToken::new();
+    let mut connections = JoinSet::new();
+    let mut threads = gateway.threads.iter().cycle();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
+            Some(ended) = connections.join_next() => {
+                gateway.metrics.connections.dec();
+                note_panic(ended);
+                continue;
+            }
             () = token.cancelled() => break,
         };
         match accepted {
             Ok((stream, _)) => {
-                let (proxy, h2c, stopping) =
-                    (Arc::clone(&proxy), Arc::clone(&h2c), stopping.clone());
-                let (abort, open) = (abort.clone(), gateway.metrics.connections.clone());
-                connections.spawn(async move {
-                    open.inc();
-                    tokio::select! {
-                        () = handle(stream, proxy, h2c, stopping) => {}
-                        () = abort.cancelled() => {}
-                    }
-                    open.dec();
-                });
+                // Registered anew by the thread that serves it.
+                let Ok(stream) = stream.into_std() else {
+                    continue;
+                };
+                let (proxy, h2c) = (Arc::clone(&proxy), Arc::clone(&h2c));
+                gateway.metrics.connections.inc();
+                let task = handle(stream, proxy, h2c, stopping.clone());
+                match threads.next() {
+                    Some(thread) => connections.spawn_on(task, thread),
+                    None => connections.spawn(task),
+                };
             }
             Err(error) => {
                 tracing::warn!(error = %error, "cannot accept a connection");
@@ -88,8 +93,8 @@ pub(crate) async fn serve(gateway: &Gateway, listener: TcpListener, token: Cance
     // Nobody listens any more when every connection has ended already.
     let _ = stop.send(true);
     proxy.http_cleanup().await;
-    connections.close();
-    if tokio::time::timeout(gateway.config.drain_timeout, connections.wait())
+    let drained = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(gateway.config.drain_timeout, drained)
         .await
         .is_err()
     {
@@ -97,17 +102,27 @@ pub(crate) async fn serve(gateway: &Gateway, listener: TcpListener, token: Cance
             connections = connections.len(),
             "cutting connections that did not end in time"
         );
-        abort.cancel();
-        connections.wait().await;
+        connections.shutdown().await;
+    }
+    gateway.metrics.connections.set(0);
+}
+
+/// A panic ends the request that it happened in, and nothing else.
+fn note_panic(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(error = %error, "a connection's task panicked");
     }
 }
 
 async fn handle(
-    stream: TcpStream,
+    stream: std::net::TcpStream,
     proxy: Arc<HttpProxy<Edge>>,
     h2c: Arc<H2c>,
     stopping: ShutdownWatch,
 ) {
+    let Ok(stream) = TcpStream::from_std(stream) else {
+        return;
+    };
     if stream.set_nodelay(true).is_err() {
         return;
     }

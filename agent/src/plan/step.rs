@@ -29,6 +29,8 @@ pub enum Action {
         /// The image.
         image: String,
     },
+    /// Make the container of a service, while its network is still being made.
+    Make(String),
     /// Make and start the container of a service.
     Run(String),
     /// Start the existing container of a service.
@@ -57,9 +59,10 @@ impl Action {
         match self {
             Self::CreateNetwork | Self::RemoveNetwork => Subject::Network,
             Self::CreateVolume(name) | Self::RemoveVolume(name) => Subject::Volume(name.clone()),
-            Self::Pull { service, .. } | Self::Run(service) | Self::Start { service, .. } => {
-                Subject::Service(service.clone())
-            }
+            Self::Pull { service, .. }
+            | Self::Make(service)
+            | Self::Run(service)
+            | Self::Start { service, .. } => Subject::Service(service.clone()),
             Self::Remove { subject, .. } => subject.clone(),
         }
     }
@@ -71,6 +74,7 @@ impl fmt::Display for Action {
             Self::CreateNetwork => f.write_str("create network"),
             Self::CreateVolume(name) => write!(f, "create volume {name}"),
             Self::Pull { image, .. } => write!(f, "pull {image}"),
+            Self::Make(service) => write!(f, "make {service}"),
             Self::Run(service) => write!(f, "run {service}"),
             Self::Start { service, .. } => write!(f, "start {service}"),
             Self::Remove {
@@ -142,12 +146,11 @@ fn run(wanted: &Wanted, observed: &Observed) -> Vec<Action> {
     actions.extend(extras(wanted, observed));
     let mut pulled = BTreeSet::new();
     for service in &wanted.services {
-        let is_furnished = observed.network == Presence::Ours
-            && service
-                .mounts
-                .values()
-                .all(|name| volume(name) == Presence::Ours);
-        match service_action(service, observed, is_furnished) {
+        let is_mountable = service
+            .mounts
+            .values()
+            .all(|name| volume(name) == Presence::Ours);
+        match service_action(service, observed, is_mountable) {
             Some(Action::Pull { image, .. }) if !pulled.insert(image.clone()) => {}
             Some(action) => actions.push(action),
             None => {}
@@ -184,22 +187,28 @@ fn extras<'a>(wanted: &'a Wanted, observed: &'a Observed) -> impl Iterator<Item 
 fn service_action(
     service: &WantedService,
     observed: &Observed,
-    is_furnished: bool,
+    is_mountable: bool,
 ) -> Option<Action> {
     let is_missing = observed.images.get(&service.image) == Some(&false);
+    let name = || service.name.clone();
     let pull = || Action::Pull {
-        service: service.name.clone(),
+        service: name(),
         image: service.image.clone(),
     };
     let Some(container) = observed.containers.get(&service.container) else {
-        let run = || is_furnished.then(|| Action::Run(service.name.clone()));
-        return if is_missing { Some(pull()) } else { run() };
+        return match (is_missing, is_mountable, observed.network) {
+            (true, _, _) => Some(pull()),
+            (false, true, Presence::Ours) => Some(Action::Run(name())),
+            // The network is made in the same step; starting waits for it.
+            (false, true, Presence::Absent) => Some(Action::Make(name())),
+            (false, false, _) | (false, true, Presence::Foreign) => None,
+        };
     };
     if !is_of(container, service) {
         return None;
     }
     let remove = || Action::Remove {
-        subject: Subject::Service(service.name.clone()),
+        subject: Subject::Service(name()),
         id: container.id.clone(),
     };
     if container.fingerprint != service.fingerprint {
@@ -207,10 +216,13 @@ fn service_action(
     }
     match container.state {
         ContainerState::Running { .. } | ContainerState::Other => None,
-        ContainerState::Created | ContainerState::Exited { .. } => Some(Action::Start {
-            service: service.name.clone(),
-            id: container.id.clone(),
-        }),
+        ContainerState::Created | ContainerState::Exited { .. } => {
+            let start = Action::Start {
+                service: name(),
+                id: container.id.clone(),
+            };
+            (observed.network == Presence::Ours).then_some(start)
+        }
         ContainerState::Dead => Some(remove()),
     }
 }

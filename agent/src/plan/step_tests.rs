@@ -60,12 +60,12 @@ fn a_new_project_gets_network_and_volumes_and_then_containers() {
     let mut observed = Observed::default();
     assert_eq!(
         step(&wanted, &observed),
-        "create network, create volume cara-shop-data"
+        "create network, create volume cara-shop-data, make web"
     );
     observed.images.insert("pg".into(), false);
     assert_eq!(
         step(&wanted, &observed),
-        "create network, create volume cara-shop-data, pull pg"
+        "create network, create volume cara-shop-data, pull pg, make web"
     );
     observed.network = Presence::Ours;
     observed

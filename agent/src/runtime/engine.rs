@@ -122,8 +122,12 @@ impl Engine {
             .map_err(|e| Error::new(format!("create volume {name}"), "VolumeFailed", e))
     }
 
-    /// Makes and starts a container.
-    pub(crate) async fn run(&self, project: &str, service: &WantedService) -> Result<(), Error> {
+    /// Makes a container; its network need not exist yet. Returns the container's id.
+    pub(crate) async fn make(
+        &self,
+        project: &str,
+        service: &WantedService,
+    ) -> Result<String, Error> {
         let options = CreateContainerOptionsBuilder::default()
             .name(&service.container)
             .build();
@@ -136,7 +140,13 @@ impl Engine {
                 e,
             )
         })?;
-        self.start(&service.name, &made.id).await
+        Ok(made.id)
+    }
+
+    /// Makes and starts a container.
+    pub(crate) async fn run(&self, project: &str, service: &WantedService) -> Result<(), Error> {
+        let id = self.make(project, service).await?;
+        self.start(&service.name, &id).await
     }
 
     fn definition(&self, project: &str, service: &WantedService) -> ContainerCreateBody {

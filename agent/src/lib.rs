@@ -19,6 +19,7 @@ mod supervisor;
 mod work;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cara_api::client::{self, Client};
 use tokio::net::TcpListener;
@@ -31,6 +32,9 @@ pub use runtime::Error as EngineError;
 
 use outbox::Outbox;
 use runtime::Engine;
+
+/// How long log streams may take to end when the agent stops.
+const STOP_GRACE: Duration = Duration::from_secs(3);
 
 /// Why an agent cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -105,9 +109,15 @@ impl Agent {
         tasks.close();
         let stop = token.clone().cancelled_owned();
         let router = http::router(self.engine, token.clone());
-        let served = axum::serve(listener, router)
-            .with_graceful_shutdown(stop)
-            .await;
+        let serve = axum::serve(listener, router).with_graceful_shutdown(stop);
+        let overdue = async {
+            token.cancelled().await;
+            tokio::time::sleep(STOP_GRACE).await;
+        };
+        let served = tokio::select! {
+            served = serve => served,
+            () = overdue => Ok(()),
+        };
         token.cancel();
         tasks.wait().await;
         served

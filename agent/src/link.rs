@@ -20,6 +20,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// The machine is measured again after this many heartbeats.
 const MEASURE_EVERY: u32 = 12;
 
+/// How long measuring may hold up a heartbeat.
+const MEASURE_LIMIT: Duration = Duration::from_secs(2);
+
 /// What the tasks share.
 pub(crate) struct Link {
     pub(crate) config: Arc<Config>,
@@ -40,6 +43,7 @@ pub(crate) async fn follow(
             result = follow_once(&link, &assigned, &mut backoff) => result,
             () = token.cancelled() => return,
         };
+        was_connected |= backoff.is_fresh();
         let pause = backoff.pause();
         match result {
             Ok(()) => tracing::info!("the server ended the stream; connecting again"),
@@ -122,9 +126,15 @@ pub(crate) async fn beat(
         }
         let work = async {
             if beats.is_multiple_of(MEASURE_EVERY) || heartbeat.capacity.is_empty() {
-                heartbeat = measure(&link.config, &engine, port).await;
+                // An engine that hangs must not make the node look dead.
+                let measured =
+                    tokio::time::timeout(MEASURE_LIMIT, measure(&link.config, &engine, port)).await;
+                heartbeat = measured.unwrap_or(heartbeat.clone());
             }
-            if let Err(error) = link.client.post(&path, &heartbeat).await {
+            let sent =
+                tokio::time::timeout(link.config.heartbeat, link.client.post(&path, &heartbeat))
+                    .await;
+            if let Ok(Err(error)) = sent {
                 // Before the node is registered this is a 404; following mends it.
                 tracing::debug!(error = %chain(&error), "heartbeat not taken");
                 if error.status() == Some(404) {

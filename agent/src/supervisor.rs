@@ -1,6 +1,6 @@
 //! Keeps one task for each project, and sweeps up what no assignment names.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use cara_api::ProjectName;
 use cara_api::agent::Assignments;
 use futures_util::StreamExt;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::Config;
@@ -35,7 +35,8 @@ pub(crate) struct Supervisor {
     engine: Arc<Engine>,
     outbox: Arc<Outbox>,
     tasks: BTreeMap<ProjectName, Task>,
-    running: JoinSet<ProjectName>,
+    running: JoinSet<()>,
+    names: HashMap<Id, ProjectName>,
 }
 
 impl Supervisor {
@@ -46,6 +47,7 @@ impl Supervisor {
             outbox,
             tasks: BTreeMap::new(),
             running: JoinSet::new(),
+            names: HashMap::new(),
         }
     }
 
@@ -71,7 +73,7 @@ impl Supervisor {
                     }
                 }
                 Some(project) = happened.recv() => self.notify(&project),
-                Some(ended) = self.running.join_next() => self.reap(ended, &token),
+                Some(ended) = self.running.join_next_with_id() => self.reap(ended, &token),
                 _ = sweep.tick() => {
                     let current = assignments.borrow().clone();
                     if let Some(current) = current {
@@ -125,11 +127,8 @@ impl Supervisor {
             wanted: receiver,
             news: Arc::clone(&news),
         };
-        let (token, ended) = (token.child_token(), name.clone());
-        self.running.spawn(async move {
-            work.run(token).await;
-            ended
-        });
+        let handle = self.running.spawn(work.run(token.child_token()));
+        self.names.insert(handle.id(), name.clone());
         self.tasks.insert(name, Task { wanted, news });
     }
 
@@ -139,22 +138,23 @@ impl Supervisor {
         }
     }
 
-    /// Forgets a task that ended. One that got a new aim at the last moment starts again.
-    fn reap(
-        &mut self,
-        ended: Result<ProjectName, tokio::task::JoinError>,
-        token: &CancellationToken,
-    ) {
-        let name = match ended {
-            Ok(name) => name,
+    /// Forgets a task that ended. One that panicked, or got a new aim at the last moment, starts
+    /// again.
+    fn reap(&mut self, ended: Result<(Id, ()), JoinError>, token: &CancellationToken) {
+        let (id, has_panicked) = match ended {
+            Ok((id, ())) => (id, false),
             Err(error) => {
                 tracing::error!(error = %error, "a project's task panicked");
-                return;
+                (error.id(), true)
             }
         };
-        if let Some(task) = self.tasks.remove(&name) {
+        let task = self
+            .names
+            .remove(&id)
+            .and_then(|name| self.tasks.remove(&name));
+        if let Some(task) = task {
             let wanted = task.wanted.borrow().clone();
-            if wanted.reported.is_some() {
+            if has_panicked || wanted.reported.is_some() {
                 self.want(wanted, token);
             }
         }

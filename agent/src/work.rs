@@ -1,32 +1,30 @@
 //! One task for each project: looks, asks [`crate::plan`], acts, reports, waits.
 //!
-//! The task owns everything about its project on this node, so nothing needs a lock. An action
-//! under way is dropped when the assignment changes; the next look shows how far it came.
+//! The task owns everything about its project on this node. An action under way is dropped when
+//! the assignment changes; the next look shows how far it came. Pulls go on beside the rounds,
+//! so that a large image of one service does not hold up the others.
 
-use std::sync::{Arc, Mutex, PoisonError};
+mod probing;
+mod pulls;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use cara_api::agent::Goal;
 use futures_util::future::join_all;
-use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::outbox::Outbox;
-use crate::plan::{self, Action, Doubts, Memory, Observed, Probes, Wanted};
+use crate::plan::{self, Action, Memory, Observed, Subject, Wanted};
 use crate::runtime::{Engine, Error};
+use probing::Prober;
+use pulls::Pulls;
 
 /// Longest time between two looks at the engine.
 const RESYNC: Duration = Duration::from_secs(10);
-/// First and longest pause between probes of a port that does not answer yet.
-const PROBE_PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
-/// How long a port may take to accept a connection.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Pause after the engine did not answer.
 const ENGINE_RETRY: Duration = Duration::from_secs(1);
-/// Shortest time between two reports of a pull's progress.
-const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 
 /// What a task works with.
 pub(crate) struct Work {
@@ -37,13 +35,18 @@ pub(crate) struct Work {
     pub(crate) news: Arc<Notify>,
 }
 
+/// The project's memory, shared with its pulls; held for map operations only.
+type Shared = Arc<Mutex<Memory>>;
+
+fn lock(memory: &Shared) -> MutexGuard<'_, Memory> {
+    memory.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// State between rounds.
-#[derive(Default)]
 struct Rounds {
-    memory: Arc<Mutex<Memory>>,
-    probes: Probes,
-    doubts: Doubts,
-    probe_pause: Option<Duration>,
+    memory: Shared,
+    prober: Prober,
+    pulls: Pulls,
 }
 
 impl Work {
@@ -63,124 +66,157 @@ impl Work {
     }
 
     async fn rounds(&mut self) {
-        let mut rounds = Rounds::default();
+        let memory = Shared::default();
+        let pulls = Pulls::new(
+            Arc::clone(&self.engine),
+            Arc::clone(&memory),
+            Arc::clone(&self.news),
+        );
+        let mut rounds = Rounds {
+            memory,
+            prober: Prober::default(),
+            pulls,
+        };
         let mut previous: Option<Wanted> = None;
         loop {
             let wanted = self.wanted.borrow_and_update().clone();
-            if let Some(old) = &previous {
-                start_over(&rounds, old, &wanted);
+            if previous.as_ref().is_some_and(|old| *old != wanted) {
+                // The new assignment may have mended what failed.
+                lock(&rounds.memory).start_over();
             }
             previous = Some(wanted.clone());
+            rounds.pulls.settle(&wanted);
             let observed = match self.engine.observe(&wanted).await {
                 Ok(observed) => observed,
                 Err(error) => {
                     tracing::warn!(error = %error.message(), "cannot look; trying again");
-                    self.pause(ENGINE_RETRY).await;
+                    self.pause(ENGINE_RETRY, &mut rounds.pulls).await;
                     continue;
                 }
             };
             let step = {
-                let mut memory = rounds.memory.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut memory = lock(&rounds.memory);
                 note_exits(&mut memory, &wanted, &observed);
-                plan::next(&wanted, &observed, &memory, Instant::now())
+                let step = plan::next(&wanted, &observed, &memory, Instant::now());
+                memory.forget_failures_but(&step.subjects);
+                memory.set_stopping(stopping(&step.actions));
+                step
             };
             self.report(&wanted, &observed, &rounds);
             if !step.actions.is_empty() {
                 tracing::info!(%step, "acting");
-                self.act(&wanted, &observed, &rounds, step.actions).await;
+                self.act(&wanted, &mut rounds, step.actions).await;
                 continue;
             }
             if wanted.reported.is_none() && plan::is_gone(&observed) {
                 return;
             }
-            let until_probe = self.probe(&wanted, &observed, &mut rounds).await;
-            self.report(&wanted, &observed, &rounds);
             let until_retry = step
                 .retry_at
-                .map(|at| at.saturating_duration_since(Instant::now()));
-            let pause = [until_probe, until_retry]
-                .into_iter()
-                .flatten()
-                .min()
-                .unwrap_or(RESYNC)
-                .min(RESYNC);
-            self.pause(pause).await;
+                .map_or(RESYNC, |at| at.saturating_duration_since(Instant::now()));
+            self.probe_and_wait(&wanted, &observed, &mut rounds, until_retry.min(RESYNC))
+                .await;
         }
     }
 
-    /// Waits for news, at most `pause`.
-    async fn pause(&mut self, pause: Duration) {
-        let closed = tokio::select! {
+    /// Probes and reports, again and again while a port does not answer, until there is news or
+    /// `limit` is over.
+    async fn probe_and_wait(
+        &mut self,
+        wanted: &Wanted,
+        observed: &Observed,
+        rounds: &mut Rounds,
+        limit: Duration,
+    ) {
+        let ends_at = Instant::now() + limit;
+        loop {
+            let until_probe = rounds.prober.probe(wanted, observed).await;
+            self.report(wanted, observed, rounds);
+            let left = ends_at.saturating_duration_since(Instant::now());
+            let pause = until_probe.map_or(left, |pause| pause.min(left));
+            if self.pause(pause, &mut rounds.pulls).await || Instant::now() >= ends_at {
+                return;
+            }
+        }
+    }
+
+    /// Waits for news, at most `pause`; true when there is some.
+    async fn pause(&mut self, pause: Duration, pulls: &mut Pulls) -> bool {
+        let is_closed = tokio::select! {
             changed = self.wanted.changed() => changed.is_err(),
             () = self.news.notified() => false,
-            () = tokio::time::sleep(pause) => false,
+            () = pulls.one_ended() => false,
+            () = tokio::time::sleep(pause) => return false,
         };
-        if closed {
+        if is_closed {
             // The supervisor is gone; it cancels this task next.
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(RESYNC).await;
         }
+        true
     }
 
     fn report(&self, wanted: &Wanted, observed: &Observed, rounds: &Rounds) {
-        let memory = rounds.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(report) = plan::report(wanted, observed, &memory, &rounds.probes) {
+        let memory = lock(&rounds.memory);
+        if let Some(report) = plan::report(wanted, observed, &memory, rounds.prober.open()) {
             self.outbox.put(report);
         }
     }
 
-    /// Runs the actions of a step at the same time, until all ended or the assignment changed.
-    async fn act(
-        &mut self,
-        wanted: &Wanted,
-        observed: &Observed,
-        rounds: &Rounds,
-        actions: Vec<Action>,
-    ) {
-        let mut changes = self.wanted.clone();
-        let this = &*self;
-        let all = join_all(actions.into_iter().map(|action| async move {
-            let result = this.execute(wanted, observed, rounds, &action).await;
-            let mut memory = rounds.memory.lock().unwrap_or_else(PoisonError::into_inner);
-            match result {
-                Ok(()) => memory.succeeded(&action.subject()),
-                Err(error) => {
-                    tracing::warn!(%action, error = %error.message(), "action failed");
-                    memory.failed(
-                        action.subject(),
-                        error.reason(),
-                        error.message(),
-                        Instant::now(),
-                    );
-                }
-            }
-        }));
-        tokio::select! {
-            _ = all => {}
-            _ = changes.wait_for(|now| now != wanted) => tracing::info!("the assignment changed; looking again"),
+    /// Starts the pulls of a step, and runs its other actions at the same time, until all of
+    /// these ended or the assignment changed.
+    async fn act(&mut self, wanted: &Wanted, rounds: &mut Rounds, actions: Vec<Action>) {
+        let (pulls, others): (Vec<Action>, Vec<Action>) = actions
+            .into_iter()
+            .partition(|action| matches!(action, Action::Pull { .. }));
+        for pull in pulls {
+            rounds.pulls.start(pull);
         }
-        let mut memory = rounds.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        for service in &wanted.services {
-            memory.set_pulling(&service.image, String::new());
+        let mut changes = self.wanted.clone();
+        let (this, memory) = (&*self, &rounds.memory);
+        let all = async {
+            let results = join_all(others.into_iter().map(|action| async move {
+                let result = this.execute(wanted, &action).await;
+                let made = result.as_ref().ok().cloned().flatten();
+                let is_done = result.is_ok();
+                note_result(memory, &action, result.map(drop));
+                (made, is_done)
+            }))
+            .await;
+            // What was made while its network was made can start now, without another look.
+            if results.iter().all(|(_, is_done)| *is_done) {
+                let starts = results.into_iter().filter_map(|(made, _)| made);
+                join_all(starts.map(|start| async move {
+                    let result = this.execute(wanted, &start).await;
+                    note_result(memory, &start, result.map(drop));
+                }))
+                .await;
+            }
+        };
+        tokio::select! {
+            () = all => {}
+            _ = changes.wait_for(|now| now != wanted) => tracing::info!("the assignment changed; looking again"),
         }
     }
 
-    async fn execute(
-        &self,
-        wanted: &Wanted,
-        observed: &Observed,
-        rounds: &Rounds,
-        action: &Action,
-    ) -> Result<(), Error> {
+    /// Does one thing; what follows from it at once, if anything does.
+    async fn execute(&self, wanted: &Wanted, action: &Action) -> Result<Option<Action>, Error> {
         let project = wanted.project.as_str();
         let service = |name: &String| wanted.services.iter().find(|s| s.name == *name);
-        match action {
+        let done = match action {
             Action::CreateNetwork => self.engine.create_network(project).await,
             Action::CreateVolume(name) => self.engine.create_volume(project, name).await,
-            Action::Pull { image, .. } => self.pull(wanted, observed, rounds, image).await,
-            Action::Make(name) => match service(name) {
-                Some(service) => self.engine.make(project, service).await.map(drop),
-                None => Ok(()),
-            },
+            // Started by `act`, beside the rounds.
+            Action::Pull { .. } => Ok(()),
+            Action::Make(name) => {
+                let Some(service) = service(name) else {
+                    return Ok(None);
+                };
+                let id = self.engine.make(project, service).await?;
+                return Ok(Some(Action::Start {
+                    service: name.clone(),
+                    id,
+                }));
+            }
             Action::Run(name) => match service(name) {
                 Some(service) => self.engine.run(project, service).await,
                 None => Ok(()),
@@ -189,87 +225,36 @@ impl Work {
             Action::Remove { id, .. } => self.engine.remove(id).await,
             Action::RemoveNetwork => self.engine.remove_network(project).await,
             Action::RemoveVolume(name) => self.engine.remove_volume(name).await,
-        }
-    }
-
-    async fn pull(
-        &self,
-        wanted: &Wanted,
-        observed: &Observed,
-        rounds: &Rounds,
-        image: &str,
-    ) -> Result<(), Error> {
-        let mut told_at: Option<Instant> = None;
-        let tell = |progress: String| {
-            let is_early = told_at.is_some_and(|at| at.elapsed() < PROGRESS_EVERY);
-            rounds
-                .memory
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .set_pulling(image, progress);
-            if !is_early {
-                told_at = Some(Instant::now());
-                self.report(wanted, observed, rounds);
-            }
         };
-        self.engine.pull(image, tell).await
-    }
-
-    /// Probes every exposed port; how soon to probe again, if one does not answer.
-    async fn probe(
-        &self,
-        wanted: &Wanted,
-        observed: &Observed,
-        rounds: &mut Rounds,
-    ) -> Option<Duration> {
-        let targets = wanted
-            .services
-            .iter()
-            .filter(|_| wanted.goal == Goal::Run)
-            .flat_map(|service| {
-                let container = observed
-                    .containers
-                    .get(&service.container)
-                    .filter(|c| c.is_ours);
-                let up =
-                    container.filter(|c| matches!(c.state, plan::ContainerState::Running { .. }));
-                up.into_iter()
-                    .flat_map(|c| service.exposed.iter().map(move |port| (c, *port)))
-            });
-        let checks = targets.map(|(container, port)| async move {
-            let ip = container.ip?;
-            let connect = TcpStream::connect((ip, port));
-            let is_open = tokio::time::timeout(PROBE_TIMEOUT, connect)
-                .await
-                .is_ok_and(|r| r.is_ok());
-            Some((
-                (container.id.clone(), container.started_at.clone(), port),
-                is_open,
-            ))
-        });
-        let results: Vec<_> = join_all(checks).await.into_iter().flatten().collect();
-        let open = rounds.doubts.judge(&results, &rounds.probes);
-        let is_waiting = results.iter().any(|(_, is_open)| !is_open);
-        rounds.probes = open;
-        let (first, longest) = PROBE_PAUSES;
-        let pause = rounds
-            .probe_pause
-            .map_or(first, |old| (old * 3 / 2).min(longest));
-        rounds.probe_pause = is_waiting.then_some(pause);
-        rounds.probe_pause
+        done.map(|()| None)
     }
 }
 
-/// Forgets failures that the new assignment may have mended.
-fn start_over(rounds: &Rounds, old: &Wanted, new: &Wanted) {
-    if old == new {
-        return;
+fn note_result(memory: &Shared, action: &Action, result: Result<(), Error>) {
+    match result {
+        Ok(()) => lock(memory).succeeded(&action.subject()),
+        Err(error) => {
+            tracing::warn!(%action, error = %error.message(), "action failed");
+            lock(memory).failed(
+                action.subject(),
+                error.reason(),
+                error.message(),
+                Instant::now(),
+            );
+        }
     }
-    rounds
-        .memory
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .start_over();
+}
+
+/// Services whose containers a step takes away: no request should go there any more.
+fn stopping(actions: &[Action]) -> Vec<String> {
+    let removed = actions.iter().filter_map(|action| match action {
+        Action::Remove {
+            subject: Subject::Service(service),
+            ..
+        } => Some(service.clone()),
+        _ => None,
+    });
+    removed.collect()
 }
 
 fn note_exits(memory: &mut Memory, wanted: &Wanted, observed: &Observed) {

@@ -31,7 +31,7 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// every 5 s.
 pub const SILENCE_TIMEOUT: Duration = Duration::from_secs(20);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest error body that is read, in bytes.
+/// Longest text of an error body that is kept, in characters.
 const ERROR_BODY_MAX: usize = 64 * 1024;
 
 /// Why a call failed.
@@ -60,7 +60,7 @@ pub enum Error {
     Unexpected {
         /// HTTP status.
         status: u16,
-        /// The body, cut to 64 KiB.
+        /// The body, at most 65,536 characters of it.
         body: String,
     },
     /// The answer could not be read.

@@ -28,11 +28,7 @@ impl<T> Decoded<T> {
     /// follow from a fault of form at the same place.
     pub fn add_faults(&mut self, found: Vec<FieldError>) {
         let formal: Vec<String> = self.faults.iter().map(|f| f.path.clone()).collect();
-        let follows = |fault: &FieldError| {
-            formal
-                .iter()
-                .any(|path| fault.path.starts_with(path.as_str()))
-        };
+        let follows = |fault: &FieldError| formal.iter().any(|path| is_below(&fault.path, path));
         self.faults
             .extend(found.into_iter().filter(|fault| !follows(fault)));
     }
@@ -150,6 +146,10 @@ impl Walk {
                 self.warnings.push(unknown(&key, properties, path));
                 continue;
             };
+            // What only the server sets is ignored, whatever it is.
+            if part.is_read_only(name) {
+                continue;
+            }
             let Some(child) = part.child(Some(name)) else {
                 continue;
             };
@@ -157,6 +157,12 @@ impl Walk {
             map.insert(name.to_owned(), item);
         }
     }
+}
+
+/// Whether a path is the other one, or a part of what stands there.
+fn is_below(path: &str, other: &str) -> bool {
+    let rest = path.strip_prefix(other).filter(|_| !other.is_empty());
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 fn join(path: &str, name: &str) -> String {
@@ -169,8 +175,11 @@ fn join(path: &str, name: &str) -> String {
 
 fn unknown(key: &str, properties: Properties<'_>, path: &str) -> String {
     let distance = |name: &&str| strsim::damerau_levenshtein(name, key);
+    // Longer ones are no slip of the pen, and comparing them would cost.
+    let is_short = key.len() <= 64;
     let near = properties
         .names()
+        .filter(|_| is_short)
         .min_by_key(distance)
         .filter(|name| distance(name) <= 2);
     let key = join(path, key);

@@ -23,6 +23,9 @@ pub enum ImageError {
     /// The name part is empty.
     #[error("the image name is empty")]
     Empty,
+    /// The registry is no host.
+    #[error("the registry must be a host name or address, with a port if need be")]
+    Registry,
     /// A path component breaks the rule.
     #[error(
         "each part of the image name must consist of lowercase letters and digits, separated by '.', '_', '__' or '-'"
@@ -66,6 +69,9 @@ impl ImageRef {
             return Err(ImageError::TooLong);
         }
         let (registry, path) = split_registry(name);
+        if !is_registry(registry) {
+            return Err(ImageError::Registry);
+        }
         if !path.split('/').all(is_component) {
             return Err(ImageError::Path);
         }
@@ -104,6 +110,22 @@ fn split_registry(name: &str) -> (&str, &str) {
         Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => (host, path),
         _ => ("docker.io", name),
     }
+}
+
+fn is_registry(text: &str) -> bool {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    let is_port = |p: &str| p.parse::<u16>().is_ok_and(|number| number > 0);
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    let is_v6 = host.starts_with('[') && host.ends_with(']');
+    port.is_none_or(is_port) && (is_v6 || host.split('.').all(is_label))
 }
 
 fn is_component(part: &str) -> bool {
@@ -174,7 +196,9 @@ mod tests {
             ("a//b", ImageError::Path),
             ("a___b", ImageError::Path),
             ("-a", ImageError::Path),
-            ("http://a.com/b", ImageError::Path),
+            ("http://a.com/b", ImageError::Registry),
+            ("exa mple.com/x", ImageError::Registry),
+            ("foo:bar/x", ImageError::Registry),
             ("a:.x", ImageError::Tag),
             ("a:", ImageError::Tag),
             ("a@sha256:12", ImageError::Digest),

@@ -28,7 +28,7 @@ pub mod validate;
 pub use condition::Condition;
 pub use list::{List, WatchEvent, WatchKind};
 pub use meta::{Generation, ObjectMeta, Resource, ResourceVersion, Timestamp};
-pub use names::{NodeName, ProjectName, ServiceName};
+pub use names::{NodeName, ProjectName};
 pub use node::Node;
 pub use problem::Problem;
 pub use project::Project;

@@ -17,8 +17,8 @@ const NAME_MAX: usize = 253;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// The text is empty.
-    #[error("{0} is required")]
-    Missing(&'static str),
+    #[error("metadata.name is required")]
+    Missing,
     /// The text is longer than its kind of name may be.
     #[error("name \"{head}...\" is {len} characters long: must be no more than {max} characters")]
     TooLong {
@@ -58,7 +58,7 @@ fn check(
     edge: impl Fn(u8) -> bool,
 ) -> Result<(), NameError> {
     if text.is_empty() {
-        return Err(NameError::Missing("metadata.name"));
+        return Err(NameError::Missing);
     }
     if text.len() > max {
         let head = text.chars().take(20).collect();
@@ -175,12 +175,6 @@ name_type!(
     NodeName,
     check_subdomain
 );
-name_type!(
-    /// Name of a service within its project.
-    ServiceName,
-    check_docker_name
-);
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -167,6 +167,12 @@ impl<'a> Part<'a> {
         }
     }
 
+    /// Whether a property is set by the server only.
+    pub fn is_read_only(self, property: &str) -> bool {
+        let found = self.schema.get("properties").and_then(|p| p.get(property));
+        found.and_then(|p| p.get("readOnly")) == Some(&Value::Bool(true))
+    }
+
     /// The schema of a property, of the values of a map, or of the items of a list.
     pub fn child(self, property: Option<&str>) -> Option<Self> {
         let found = match property {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use cara_agent::{Agent, Config};
 use cara_api::NodeName;
+use cara_api::client::Backoff;
 use clap::ArgMatches;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -86,11 +87,7 @@ impl Options {
     /// # Errors
     /// All faults.
     pub fn read(mut reader: Reader) -> Result<Self, SettingsError> {
-        let advertise_ip = reader.value(
-            "advertise-ip",
-            "an IP address",
-            IpAddr::from([127, 0, 0, 1]),
-        );
+        let advertise_ip = advertise_ip(&mut reader);
         let fallback = SocketAddr::new(advertise_ip, DEFAULT_PORT);
         let options = Self {
             config: Config {
@@ -107,6 +104,15 @@ impl Options {
         };
         reader.finish(options)
     }
+}
+
+fn advertise_ip(reader: &mut Reader) -> IpAddr {
+    let read = |text: &str| match text.parse::<IpAddr>() {
+        Ok(ip) if !ip.is_unspecified() => Ok(ip),
+        Ok(_) | Err(_) => Err("must be the address at which others reach this node"),
+    };
+    let ip = reader.with("advertise-ip", read);
+    ip.unwrap_or(IpAddr::from([127, 0, 0, 1]))
 }
 
 fn server_url(reader: &mut Reader) -> String {
@@ -172,18 +178,30 @@ pub fn main(flags: &ArgMatches) -> anyhow::Result<()> {
     result
 }
 
-/// Connects, binds and runs an agent.
+/// Connects, binds and runs an agent. While the engine does not answer, it is tried again: a
+/// machine may start its engine after this process.
 ///
 /// # Errors
-/// The engine cannot be reached, or the address is taken.
+/// The address is taken.
 pub async fn start(
     config: Config,
     listen: SocketAddr,
     token: CancellationToken,
 ) -> anyhow::Result<()> {
-    let agent = tokio::select! {
-        agent = Agent::new(config) => agent.context("is Docker running?")?,
-        () = token.cancelled() => return Ok(()),
+    let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
+    let agent = loop {
+        let error = tokio::select! {
+            agent = Agent::new(config.clone()) => match agent {
+                Ok(agent) => break agent,
+                Err(error) => anyhow::Error::new(error),
+            },
+            () = token.cancelled() => return Ok(()),
+        };
+        tracing::warn!("{error:#}; is Docker running? Trying again");
+        tokio::select! {
+            () = tokio::time::sleep(backoff.pause()) => {}
+            () = token.cancelled() => return Ok(()),
+        }
     };
     let listener = TcpListener::bind(listen)
         .await

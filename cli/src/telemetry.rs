@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 
+use anyhow::Context;
 use tracing_subscriber::EnvFilter;
 
 /// Form of the log's lines.
@@ -37,7 +38,8 @@ pub fn install(format: LogFormat, level: &str) -> anyhow::Result<()> {
     } else {
         ",pingora_core=off,pingora_proxy=off".into()
     };
-    let filter = EnvFilter::try_new(format!("{level}{quiet}"))?;
+    let filter = EnvFilter::try_new(format!("{level}{quiet}"))
+        .with_context(|| format!("log-level: {level:?} is not a filter"))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

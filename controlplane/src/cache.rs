@@ -49,7 +49,7 @@ impl Cache {
 
     /// True once everything was read and while the store's watch lives.
     pub(crate) fn is_live(&self) -> bool {
-        self.is_live.load(Ordering::Acquire)
+        self.is_live.load(Ordering::Acquire) && self.read(State::is_whole)
     }
 
     /// Waits until the cache shows `revision`, so that a writer reads its own write. False when
@@ -72,6 +72,9 @@ impl Cache {
     }
 
     fn set_live(&self, is_live: bool) {
-        self.is_live.store(is_live, Ordering::Release);
+        if self.is_live.swap(is_live, Ordering::AcqRel) != is_live {
+            // Whoever waited for this looks again.
+            self.head.send_modify(|_| {});
+        }
     }
 }

@@ -20,6 +20,7 @@ mod reconcile;
 mod repo;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cara_api::gateway::GatewayState;
 use cara_store::Store;
@@ -35,6 +36,9 @@ pub use http::openapi;
 use cache::Cache;
 use liveness::Liveness;
 use metrics::Metrics;
+
+/// How long API requests under way may take to end when the server stops.
+const STOP_GRACE: Duration = Duration::from_secs(3);
 
 /// What every handler and reconciler shares.
 struct Shared {
@@ -105,9 +109,19 @@ impl ControlPlane {
         tasks.close();
         let router = http::router(Arc::clone(shared), token.clone());
         let stop = token.clone().cancelled_owned();
-        let served = axum::serve(listener, router)
-            .with_graceful_shutdown(stop)
-            .await;
+        let serve = axum::serve(listener, router).with_graceful_shutdown(stop);
+        // A client that stops half-way in a request must not hold up the end.
+        let overdue = async {
+            token.cancelled().await;
+            tokio::time::sleep(STOP_GRACE).await;
+        };
+        let served = tokio::select! {
+            served = serve => served,
+            () = overdue => {
+                tracing::warn!("cutting API requests that did not end in time");
+                Ok(())
+            }
+        };
         token.cancel();
         tasks.wait().await;
         served

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use cara_api::{NodeName, Timestamp};
+use cara_api::{Node, NodeName, Timestamp};
 use tokio::sync::Notify;
 
 use crate::Config;
@@ -55,14 +55,32 @@ impl Liveness {
         seen.insert(node.clone(), Seen { at: now, valid });
     }
 
-    /// The last sign of life. A node that was not heard of since this process started counts as
-    /// seen at the start: what happened before is unknown, not absent.
-    pub(crate) fn last(&self, node: &NodeName) -> Seen {
+    /// The last sign of life. A node that was there before this process started counts as seen at
+    /// the start, since what happened before is unknown, not absent; one that came later and was
+    /// never heard of was never seen.
+    pub(crate) fn last(&self, node: &Node) -> Seen {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.get(node).copied().unwrap_or(Seen {
-            at: self.started_at,
-            valid: self.agent_timeout,
-        })
+        let name = node.metadata.name.as_str();
+        if let Some(seen) = seen.get(name) {
+            return *seen;
+        }
+        let is_older = node
+            .metadata
+            .created_at
+            .is_some_and(|at| at < self.started_at);
+        let has_agent = !node.status.info.agent_version.is_empty();
+        Seen {
+            at: if is_older {
+                self.started_at
+            } else {
+                Timestamp::UNIX_EPOCH
+            },
+            valid: if has_agent {
+                self.agent_timeout
+            } else {
+                self.plain_timeout
+            },
+        }
     }
 
     /// When this process last heard of the node, if ever.

@@ -28,6 +28,11 @@ struct Envelope<T> {
     body: T,
 }
 
+#[derive(Deserialize)]
+struct Head {
+    format: u32,
+}
+
 /// Why an entry cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DecodeError {
@@ -69,10 +74,12 @@ pub(crate) fn encode<T: Resource>(object: &T) -> Bytes {
 }
 
 pub(crate) fn decode<T: Resource>(entry: &Entry) -> Result<T, DecodeError> {
-    let envelope: Envelope<T> = serde_json::from_slice(&entry.value)?;
-    if envelope.format > FORMAT {
-        return Err(DecodeError::Format(envelope.format));
+    // First the format alone: the body of a newer one may look like anything.
+    let head: Head = serde_json::from_slice(&entry.value)?;
+    if head.format > FORMAT {
+        return Err(DecodeError::Format(head.format));
     }
+    let envelope: Envelope<T> = serde_json::from_slice(&entry.value)?;
     let mut object = envelope.body;
     object.meta_mut().resource_version = ResourceVersion(entry.modified.0);
     Ok(object)

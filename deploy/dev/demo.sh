@@ -20,7 +20,8 @@ done
 "$root/deploy/dev/images.sh" demo
 rm -rf "$data"
 mkdir -p "$data"
-"$bin/cara-server" --data-dir "$data" --api-listen "$api" --http-listen "$http" --with-agent \
+# In a session of its own: Ctrl-C is for this script, which needs the server to clean up.
+setsid "$bin/cara-server" --data-dir "$data" --api-listen "$api" --http-listen "$http" --with-agent \
     --access-log "$data/access.log" 2>"$data/server.log" &
 server=$!
 
@@ -65,6 +66,6 @@ Open $url in a browser (browsers resolve *.localhost by themselves).
 In another terminal: export PATH=$bin:\$PATH, then try
   caractrl get projects        caractrl describe project hello
   caractrl logs hello/clock    caractrl get nodes -o wide
-The server's log is in $data/server.log. Ctrl-C removes everything.
+The server's log is in $data/server.log. Ctrl-C removes all but the two demo images.
 TEXT
 wait "$server"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes container images from what this machine has; no image registry is needed.
-# Usage: images.sh demo|test. An image that exists is left as it is.
+# Usage: images.sh demo|test. An image that exists is left as it is, but for that of the tests'
+# own program.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d)
@@ -13,8 +14,8 @@ new_root() {
     rm -rf "$work/root"
     mkdir -p "$work/root"/{bin,etc,proc,dev,run,tmp,var,www}
     chmod 1777 "$work/root/tmp"
-    cp /bin/busybox "$work/root/bin/busybox"
-    "$work/root/bin/busybox" --list | while read -r applet; do
+    add /bin/busybox
+    /bin/busybox --list | while read -r applet; do
         [ "$applet" = busybox ] || ln -sf busybox "$work/root/bin/$applet"
     done
     printf 'root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\npostgres:x:70:70:postgres:/tmp:/bin/sh\nwww-data:x:33:33:www-data:/www:/bin/sh\n' > "$work/root/etc/passwd"
@@ -27,7 +28,7 @@ add() {
     for file in "$@"; do
         mkdir -p "$work/root$(dirname "$file")"
         cp -L "$file" "$work/root$file"
-        { ldd "$file" 2>/dev/null || true; } | grep -o '/[^ ]*' | sort -u | while read -r library; do
+        { ldd "$file" 2>/dev/null | grep -o '/[^ ]*' || true; } | sort -u | while read -r library; do
             mkdir -p "$work/root$(dirname "$library")"
             [ -e "$work/root$library" ] || cp -L "$library" "$work/root$library"
         done
@@ -62,11 +63,15 @@ test_images() {
         import cara-test/shell:1 --change 'CMD ["sh", "-c", "eval \"$RUN\""]'
     fi
     # A server for WebSocket, events, echo and slow answers.
+    # Made anew each time, since it changes with the sources.
+    local old
+    old=$(docker image inspect --format '{{.Id}}' cara-test/app:1 2>/dev/null || true)
     new_root
     add "$root/target/debug/test-app"
     mv "$work/root$root/target/debug/test-app" "$work/root/test-app"
     rm -rf "$work/root${root%%/target*}/target"
     import cara-test/app:1 --change 'CMD ["/test-app"]'
+    [ -z "$old" ] || docker rmi "$old" >/dev/null 2>&1 || true
     if missing nginx:alpine; then
         new_root
         mkdir -p "$work/root"/var/{log/nginx,lib/nginx} "$work/root/etc/nginx"

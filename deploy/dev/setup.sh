@@ -18,15 +18,12 @@ install_packages() {
     echo "Installing ${packages[*]}" >&2
     apt-get update -qq
     # Services of the packages must not start: what is needed is started by hand, and stopped.
-    printf '#!/bin/sh\nexit 101\n' > /tmp/policy-rc.d.$$
-    chmod +x /tmp/policy-rc.d.$$
-    had_policy=yes
-    [ -e /usr/sbin/policy-rc.d ] || { had_policy=no; cp /tmp/policy-rc.d.$$ /usr/sbin/policy-rc.d; }
-    rm -f /tmp/policy-rc.d.$$
-    status=0
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null || status=$?
-    [ "$had_policy" = yes ] || rm -f /usr/sbin/policy-rc.d
-    return "$status"
+    if [ ! -e /usr/sbin/policy-rc.d ]; then
+        trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+        printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d
+        chmod +x /usr/sbin/policy-rc.d
+    fi
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
 }
 
 build_tools() {

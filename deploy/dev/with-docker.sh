@@ -13,7 +13,8 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 
 log=$(mktemp /tmp/dockerd.XXXXXX.log)
-dockerd >"$log" 2>&1 &
+# In a session of its own: Ctrl-C is for the command, which may need the engine to clean up.
+setsid dockerd >"$log" 2>&1 &
 dockerd=$!
 stop() {
     kill "$dockerd" 2>/dev/null || true

@@ -13,6 +13,8 @@ use cara_api::project::ProjectPhase;
 pub(crate) enum Answer {
     /// The request names no host, or something that cannot be one.
     BadHost,
+    /// The routes are not known yet.
+    Starting,
     /// No route has this host.
     UnknownHost {
         /// The host, as it was looked up.
@@ -61,7 +63,7 @@ impl Answer {
         match self {
             Self::BadHost | Self::BadRequest => 400,
             Self::UnknownHost { .. } => 404,
-            Self::NotReady { .. } => 503,
+            Self::NotReady { .. } | Self::Starting => 503,
             Self::BadGateway => 502,
             Self::Timeout => 504,
             Self::Internal => 500,
@@ -72,7 +74,7 @@ impl Answer {
         match self {
             Self::BadHost | Self::BadRequest => "Bad request",
             Self::UnknownHost { .. } => "Nothing here",
-            Self::NotReady { .. } => "Not ready",
+            Self::NotReady { .. } | Self::Starting => "Not ready",
             Self::BadGateway => "No answer",
             Self::Timeout => "No answer in time",
             Self::Internal => "Something went wrong",
@@ -83,6 +85,7 @@ impl Answer {
         match self {
             Self::BadHost => "The request does not name a valid host.".into(),
             Self::BadRequest => "The request could not be understood.".into(),
+            Self::Starting => "The gateway is starting.".into(),
             Self::UnknownHost { host } => {
                 format!(
                     "No project serves {host}. It may have been deleted, or the name is misspelt."
@@ -116,7 +119,7 @@ impl Answer {
                 phase: ProjectPhase::Pending | ProjectPhase::Failed,
                 ..
             } => Some(5),
-            Self::NotReady { .. } | Self::BadGateway => Some(1),
+            Self::NotReady { .. } | Self::Starting | Self::BadGateway => Some(1),
             Self::BadHost
             | Self::UnknownHost { .. }
             | Self::Timeout
@@ -148,7 +151,7 @@ impl Answer {
     }
 
     fn html(&self, request_id: &str) -> Vec<u8> {
-        let is_waiting = matches!(self, Self::NotReady { .. });
+        let is_waiting = matches!(self, Self::NotReady { .. } | Self::Starting);
         let refresh = match self.retry_after_s().filter(|_| is_waiting) {
             Some(seconds) => format!("<meta http-equiv=\"refresh\" content=\"{}\">", seconds + 1),
             None => String::new(),

@@ -75,8 +75,10 @@ impl Edge {
     fn find(&self, session: &Session) -> std::result::Result<Arc<Route>, Answer> {
         let host = request::host(session.req_header()).ok_or(Answer::BadHost)?;
         let host = cara_routes::host::normalize(host).ok_or(Answer::BadHost)?;
-        match self.live.table().find(&host) {
+        let table = self.live.table();
+        match table.find(&host) {
             Some(route) => Answer::for_route(route).map_or_else(|| Ok(Arc::clone(route)), Err),
+            None if table.revision().is_zero() => Err(Answer::Starting),
             None => Err(Answer::UnknownHost {
                 host: host.into_owned(),
             }),
@@ -130,6 +132,9 @@ impl ProxyHttp for Edge {
             .client_addr()
             .and_then(|addr| addr.as_inet())
             .map(SocketAddr::ip);
+        session
+            .as_mut()
+            .set_write_timeout(Some(self.config.upstream_timeout));
         // Else pingora cuts a WebSocket whose client is silent for a minute.
         ctx.is_stream = request::is_stream(&session.req_header().headers);
         if ctx.is_stream {

@@ -6,7 +6,7 @@ use pingora_http::RequestHeader;
 /// Longest request id of a client that is passed on, in bytes.
 const ID_MAX: usize = 128;
 
-/// The host that a request names: the authority of HTTP/2, or the `Host` of HTTP/1.
+/// The host that a request names: its `Host`, or the authority of HTTP/2.
 pub(crate) fn host(request: &RequestHeader) -> Option<&str> {
     let header = request
         .headers

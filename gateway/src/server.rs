@@ -27,6 +27,8 @@ const UPSTREAM_POOL: usize = 1_024;
 const MAX_RETRIES: usize = 2;
 /// How long a client may take to send its first bytes.
 const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long an HTTP/2 connection without requests is kept, as HTTP/1 ones are.
+const H2_IDLE: Duration = Duration::from_secs(60);
 /// Pause after the system refused to accept, such as for want of file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// Pause between looks at a connection whose first bytes came one by one.
@@ -53,6 +55,7 @@ pub(crate) async fn serve(gateway: &Gateway, listener: TcpListener, token: Cance
         options: {
             let mut options = HttpServerOptions::default();
             options.h2c = true;
+            options.h2_idle_timeout = Some(H2_IDLE);
             options
         },
     });

@@ -14,6 +14,7 @@ mod schema;
 mod writer;
 
 use std::fs::File;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -99,7 +100,12 @@ impl SqliteStore {
             path: directory.to_owned(),
             source,
         };
-        std::fs::create_dir_all(directory).map_err(on_directory)?;
+        // Documents hold passwords: the directory is for its owner alone.
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(on_directory)?;
         let lock = File::options()
             .create(true)
             .truncate(false)
@@ -157,7 +163,16 @@ impl Drop for SqliteStore {
 
 impl Store for SqliteStore {
     fn head(&self) -> BoxFuture<'_, Result<Revision, ReadError>> {
-        Arc::clone(&self.readers).run(reader::head).boxed()
+        let is_closed = self.requests.as_ref().is_none_or(mpsc::Sender::is_closed);
+        let readers = Arc::clone(&self.readers);
+        async move {
+            if is_closed {
+                let stopped = std::io::Error::other("the writer has stopped");
+                return Err(ReadError::Unavailable(Arc::new(stopped)));
+            }
+            readers.run(reader::head).await
+        }
+        .boxed()
     }
 
     fn get(&self, key: Key) -> BoxFuture<'_, Result<Option<Entry>, ReadError>> {

@@ -1,6 +1,6 @@
 //! What an agent remembers about its tries.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::{Container, ContainerState};
@@ -45,6 +45,7 @@ pub struct Memory {
     failures: BTreeMap<Subject, Failure>,
     exits: BTreeMap<String, Exit>,
     pulling: BTreeMap<String, String>,
+    stopping: BTreeSet<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -137,6 +138,22 @@ impl Memory {
     pub fn start_over(&mut self) {
         self.failures.clear();
         self.exits.clear();
+    }
+
+    /// Forgets failures of what is as wanted by now, however it came to be.
+    pub fn forget_failures_but(&mut self, subjects: &BTreeSet<Subject>) {
+        self.failures
+            .retain(|subject, _| subjects.contains(subject));
+    }
+
+    /// Notes which services' containers are being taken away.
+    pub fn set_stopping(&mut self, services: impl IntoIterator<Item = String>) {
+        self.stopping = services.into_iter().collect();
+    }
+
+    /// Whether a service's container is being taken away.
+    pub fn is_stopping(&self, service: &str) -> bool {
+        self.stopping.contains(service)
     }
 
     /// Notes how far the pull of an image is; empty when it ended.

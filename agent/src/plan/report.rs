@@ -67,7 +67,7 @@ fn service_status(
             service
                 .exposed
                 .iter()
-                .filter_map(|port| endpoint(service, c, *port, probes))
+                .filter_map(|port| endpoint(service, c, *port, probes, memory))
                 .collect()
         })
         .unwrap_or_default();
@@ -100,12 +100,14 @@ fn endpoint(
     container: &Container,
     port: u16,
     probes: &Probes,
+    memory: &Memory,
 ) -> Option<Endpoint> {
     let address = match service.publish_on {
         Some(ip) => SocketAddr::new(ip, container.published.get(&port)?.port()),
         None => SocketAddr::new(container.ip?, port),
     };
-    let is_running = matches!(container.state, ContainerState::Running { .. });
+    let is_running = matches!(container.state, ContainerState::Running { .. })
+        && !memory.is_stopping(&service.name);
     let probe = (container.id.clone(), container.started_at.clone(), port);
     Some(Endpoint {
         port,

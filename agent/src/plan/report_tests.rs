@@ -226,3 +226,13 @@ fn removal_is_reported_when_nothing_is_left() {
         None
     );
 }
+
+#[test]
+fn a_service_that_is_being_replaced_gets_no_more_requests() {
+    let wanted = wanted(None);
+    let mut memory = Memory::default();
+    memory.set_stopping(["web".to_owned()]);
+    let report =
+        report(&wanted, &observed(&wanted, &up()), &memory, &accepting()).expect("asked for");
+    assert!(!report.services[1].endpoints[0].ready);
+}

@@ -95,6 +95,8 @@ pub struct Step {
     pub actions: Vec<Action>,
     /// When something that failed may be tried again.
     pub retry_at: Option<Instant>,
+    /// Everything that is not as wanted, whether it can be acted on now or not.
+    pub subjects: BTreeSet<Subject>,
 }
 
 impl fmt::Display for Step {
@@ -112,6 +114,12 @@ pub fn next(wanted: &Wanted, observed: &Observed, memory: &Memory, now: Instant)
     };
     let mut step = Step::default();
     for action in actions {
+        step.subjects.insert(action.subject());
+        let is_under_way =
+            matches!(&action, Action::Pull { image, .. } if memory.pulling(image).is_some());
+        if is_under_way {
+            continue;
+        }
         match blocked_until(&action, memory, now) {
             Some(until) => {
                 step.retry_at = Some(step.retry_at.map_or(until, |at: Instant| at.min(until)))

@@ -203,3 +203,23 @@ fn orphans_are_what_is_found_but_not_assigned() {
     };
     assert_eq!(orphans(set(&["a", "b"]), &set(&["b", "c"])), ["a"]);
 }
+
+#[test]
+fn a_pull_under_way_is_not_started_again_and_a_failure_that_mended_itself_is_forgotten() {
+    let wanted = wanted();
+    let mut observed = complete(&wanted);
+    observed.containers.remove("shop-db");
+    observed.images.insert("pg".into(), false);
+    let (mut memory, now) = (Memory::default(), Instant::now());
+    memory.set_pulling("pg", "40 %".into());
+    memory.failed(
+        Subject::Service("web".into()),
+        "StartFailed",
+        "timed out".into(),
+        now,
+    );
+    let step = next(&wanted, &observed, &memory, now);
+    assert_eq!(step.to_string(), "");
+    memory.forget_failures_but(&step.subjects);
+    assert_eq!(memory.failure(&Subject::Service("web".into())), None);
+}

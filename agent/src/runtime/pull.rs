@@ -1,6 +1,7 @@
 //! Pulling an image, with progress, and with the credentials that the host's Docker has.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use bollard::auth::DockerCredentials;
 use bollard::models::CreateImageInfo;
@@ -14,6 +15,9 @@ use super::error::Error;
 
 /// Name of Docker's own registry in credential files.
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
+
+/// A pull that says nothing for longer has failed.
+const STALLED_AFTER: Duration = Duration::from_secs(120);
 
 impl Engine {
     /// Pulls an image and tells how far it is. An error inside the engine's progress stream is
@@ -37,7 +41,15 @@ impl Engine {
         let mut stream = self.docker.create_image(Some(options), None, credentials);
         let mut layers = Layers::default();
         tell("starting".to_owned());
-        while let Some(item) = stream.next().await {
+        loop {
+            let next = tokio::time::timeout(STALLED_AFTER, stream.next()).await;
+            let Some(item) = next.map_err(|_| {
+                let text = format!("no progress for {} s", STALLED_AFTER.as_secs());
+                Error::said(attempt(), "ImagePullFailed", text)
+            })?
+            else {
+                break;
+            };
             let info = item.map_err(|e| Error::new(attempt(), "ImagePullFailed", e))?;
             if let Some(error) = &info.error_detail {
                 let text = error

@@ -31,6 +31,11 @@ impl Backoff {
         nominal.mul_f64(0.5 + fastrand::f64() / 2.0)
     }
 
+    /// True before the first pause after a success.
+    pub fn is_fresh(&self) -> bool {
+        self.tries == 0
+    }
+
     /// Begins again at the first pause, after a success.
     pub fn reset(&mut self) {
         self.tries = 0;

@@ -1,5 +1,7 @@
 //! `apply`: create or change what files describe.
 
+use std::time::Instant;
+
 use cara_api::client::{Method, Written};
 use cara_api::{Node, Project, Resource, paths};
 
@@ -43,18 +45,27 @@ pub async fn run(context: &Context, options: Apply) -> Result<(), Failure> {
                 .map(drop),
         };
         if let Err(failure) = applied {
-            match &first_failure {
-                None => first_failure = Some(failure),
-                Some(_) => failure.print(),
-            }
+            keep_first(&mut first_failure, failure);
         }
     }
     if options.wait {
+        let ends_at = Instant::now() + options.timeout;
         for project in &projects {
-            wait::until_running(context, project, options.timeout).await?;
+            let left = ends_at.saturating_duration_since(Instant::now());
+            if let Err(failure) = wait::until_running(context, project, left).await {
+                keep_first(&mut first_failure, failure);
+            }
         }
     }
     first_failure.map_or(Ok(()), Err)
+}
+
+/// The first failure decides the exit code and is told last; the others are told at once.
+fn keep_first(first: &mut Option<Failure>, failure: Failure) {
+    match first {
+        None => *first = Some(failure),
+        Some(_) => failure.print(),
+    }
 }
 
 async fn apply<T: Resource>(

@@ -37,8 +37,8 @@ pub async fn until_running(
         Ok(result) => result?,
         Err(_) => return Err(timed_out(applied, last.as_ref(), timeout)),
     };
-    let left = timeout.saturating_sub(started.elapsed());
     for ingress in &project.status.ingress {
+        let left = timeout.saturating_sub(started.elapsed());
         let status = tokio::time::timeout(left, until_answer(&ingress.url)).await;
         let seconds = started.elapsed().as_secs_f64();
         match status {

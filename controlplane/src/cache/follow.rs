@@ -95,5 +95,6 @@ async fn watch(
             shared.cache.set_live(true);
         }
     }
-    Ok(None)
+    let ended = std::io::Error::other("the store's watch ended");
+    Err(ReadError::Unavailable(Arc::new(ended)))
 }

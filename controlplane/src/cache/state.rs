@@ -54,9 +54,15 @@ pub(crate) struct State {
     history: VecDeque<Arc<Change>>,
     /// Everything after this revision is in the history.
     floor: Revision,
+    unreadable: BTreeSet<Key>,
 }
 
 impl State {
+    /// True when every object could be read.
+    pub(super) fn is_whole(&self) -> bool {
+        self.unreadable.is_empty()
+    }
+
     pub(crate) fn revision(&self) -> Revision {
         self.revision
     }
@@ -104,7 +110,7 @@ impl State {
             .filter_map(|name| self.projects.get(name))
     }
 
-    /// How many projects that are not on their way out are bound to each node.
+    /// How many projects are bound to each node, but for those that are removed already.
     pub(crate) fn load(&self) -> BTreeMap<NodeName, u32> {
         let count = |names: &BTreeSet<ProjectName>| {
             let live = names.iter().filter_map(|n| self.projects.get(n));
@@ -159,11 +165,12 @@ impl State {
             Event::Delete(key) => (key, None),
         };
         let text = key.as_str();
+        self.unreadable.remove(key);
         let (before, after) = if let Some(name) = text.strip_prefix(repo::PROJECTS) {
             self.take_project(&ProjectName::trusted(name), entry)
         } else if let Some(name) = text.strip_prefix(repo::NODES) {
             let name = NodeName::trusted(name);
-            let node = entry.and_then(readable::<Node>).map(Arc::new);
+            let node = entry.and_then(|e| self.readable::<Node>(e)).map(Arc::new);
             let before = replace(&mut self.nodes, name, node.clone());
             (before.map(Object::Node), node.map(Object::Node))
         } else {
@@ -190,7 +197,9 @@ impl State {
         name: &ProjectName,
         entry: Option<&Entry>,
     ) -> (Option<Object>, Option<Object>) {
-        let project = entry.and_then(readable::<Project>).map(Arc::new);
+        let project = entry
+            .and_then(|e| self.readable::<Project>(e))
+            .map(Arc::new);
         let before = replace(&mut self.projects, name.clone(), project.clone());
         if let Some(names) = before
             .as_ref()
@@ -203,6 +212,17 @@ impl State {
             self.by_node.entry(node).or_default().insert(name.clone());
         }
         (before.map(Object::Project), project.map(Object::Project))
+    }
+
+    /// The object of an entry. One that cannot be read is noted: while there is any, the cache is
+    /// not live, since to take it for absent would remove what runs.
+    fn readable<T: cara_api::Resource>(&mut self, entry: &Entry) -> Option<T> {
+        let object = repo::decode(entry);
+        if let Err(error) = &object {
+            tracing::error!(key = %entry.key, error = %error, "cannot read an object: not serving the API");
+            self.unreadable.insert(entry.key.clone());
+        }
+        object.ok()
     }
 
     fn take_claim(&mut self, key: &str, entry: Option<&Entry>) {
@@ -224,20 +244,8 @@ fn replace<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) -> Opt
     }
 }
 
-/// The object of an entry. One that cannot be read (written by a newer version) is treated as
-/// absent, so that it can neither be changed nor stop the others.
-fn readable<T: cara_api::Resource>(entry: &Entry) -> Option<T> {
-    repo::decode(entry)
-        .inspect_err(
-            |error| tracing::error!(key = %entry.key, error = %error, "cannot read an object"),
-        )
-        .ok()
-}
-
 #[cfg(test)]
 mod tests {
-    use cara_api::node::NodeState;
-
     use super::*;
 
     fn project(name: &str, node: &str) -> Project {
@@ -343,23 +351,23 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_of_a_newer_version_is_left_alone() {
+    fn an_entry_of_a_newer_version_is_not_taken_for_absent() {
         let mut state = State::default();
-        let value = r#"{"format":99,"kind":"Node","body":{"metadata":{"name":"n"}}}"#.into();
         let key = repo::node_key(&NodeName::trusted("n"));
-        let entry = Entry {
-            key,
-            value,
-            created: Revision(1),
-            modified: Revision(1),
+        let mut take = |value: &'static str| {
+            let entry = Entry {
+                key: key.clone(),
+                value: value.into(),
+                created: Revision(1),
+                modified: Revision(1),
+            };
+            state.take(Revision(1), &Event::Put(entry));
+            (state.is_whole(), state.nodes().len())
         };
-        state.take(Revision(1), &Event::Put(entry));
-        assert!(
-            state
-                .nodes()
-                .values()
-                .all(|n| n.status.state == NodeState::Ready)
+        assert_eq!(take(r#"{"format":99,"kind":"Node","body":7}"#), (false, 0));
+        assert_eq!(
+            take(r#"{"format":1,"kind":"Node","body":{"metadata":{"name":"n"}}}"#),
+            (true, 1)
         );
-        assert!(state.node("n").is_none());
     }
 }

@@ -16,6 +16,7 @@ use cara_api::{Node, NodeName, Project, ResourceVersion};
 use cara_store::{Revision, WriteError};
 use futures_util::{StreamExt, stream};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::App;
 use super::extract::{self, node_name};
@@ -46,6 +47,7 @@ pub(super) async fn assignments(
     tracing::info!(%node, "agent follows");
     let follower = Follower {
         heads: app.shared.cache.heads(),
+        keepalive_at: Instant::now() + app.shared.config.keepalive,
         app,
         node,
         sent: None,
@@ -68,12 +70,18 @@ struct Follower {
     heads: watch::Receiver<Revision>,
     node: NodeName,
     sent: Option<Vec<Assignment>>,
+    /// When a keepalive is due, whatever else happens in the store.
+    keepalive_at: Instant,
 }
 
 impl Follower {
+    fn send(&mut self, message: &Message) -> Bytes {
+        self.keepalive_at = Instant::now() + self.app.shared.config.keepalive;
+        line(message)
+    }
+
     /// The next line; none ends the stream, and the agent comes back.
     async fn next(&mut self) -> Option<Bytes> {
-        let keepalive = self.app.shared.config.keepalive;
         loop {
             tokio::select! {
                 changed = self.heads.changed() => {
@@ -88,10 +96,10 @@ impl Follower {
                     if self.sent.as_ref() != Some(&projects) {
                         self.sent = Some(projects.clone());
                         let revision = ResourceVersion(revision.0);
-                        return Some(line(&Message::Assignments(Assignments { revision, projects })));
+                        return Some(self.send(&Message::Assignments(Assignments { revision, projects })));
                     }
                 }
-                () = tokio::time::sleep(keepalive) => return Some(line(&Message::Keepalive)),
+                () = tokio::time::sleep_until(self.keepalive_at) => return Some(self.send(&Message::Keepalive)),
                 () = self.app.token.cancelled() => return None,
             }
         }
@@ -145,6 +153,9 @@ pub(super) async fn reports(
     let bytes = extract::body(body).await?;
     let reports: Reports = serde_json::from_slice(&bytes)
         .map_err(|error| Failure::bad_request(format!("invalid request body: {error}")))?;
+    if app.shared.cache.read(|state| state.node(&name).is_none()) {
+        return Err(Failure::not_found::<Node>(&name));
+    }
     app.shared.liveness.note(&node, Peer::Agent, now());
     let (app, node) = (&app, &node);
     let taken = stream::iter(reports.reports)

@@ -1,10 +1,12 @@
 //! From requests to checked values.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::HeaderMap;
 use cara_api::decode::{self, Decoded};
 use cara_api::schema::Schema;
-use cara_api::{NodeName, ProjectName, Resource, ResourceVersion};
+use cara_api::{NodeName, Resource, ResourceVersion};
 use serde::de::DeserializeOwned;
 
 use super::failure::Failure;
@@ -12,11 +14,15 @@ use super::failure::Failure;
 /// Largest request body, in bytes.
 pub(super) const BODY_MAX: usize = 1024 * 1024;
 
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Reads a body whole.
 pub(super) async fn body(body: Body) -> Result<bytes::Bytes, Failure> {
-    use http_body_limit::is_length_limit;
-    axum::body::to_bytes(body, BODY_MAX).await.map_err(|error| {
-        if is_length_limit(&error) {
+    let read = tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, BODY_MAX)).await;
+    let read = read.map_err(|_| Failure::bad_request("the request body did not arrive in time"))?;
+    read.map_err(|error| {
+        if http_body_limit::is_length_limit(&error) {
             Failure::too_large(BODY_MAX)
         } else {
             Failure::bad_request("the request body ended early")
@@ -42,11 +48,6 @@ where
 {
     let bytes = body(request_body).await?;
     decode::document(&bytes, schema).map_err(|fault| Failure::invalid(&[fault]))
-}
-
-/// The name of a project in a path. One that breaks the rule cannot exist.
-pub(super) fn project_name(text: &str) -> Result<ProjectName, Failure> {
-    ProjectName::parse(text).map_err(|_| Failure::not_found::<cara_api::Project>(text))
 }
 
 /// The name of a node in a path. One that breaks the rule cannot exist.

@@ -5,7 +5,7 @@ use cara_api::project::StatusPatch;
 use cara_api::{Node, Problem, Project, node::Heartbeat};
 use utoipa::OpenApi;
 
-/// Names every handler and every type of the public API.
+/// Names every handler, and the types of the documents that users send.
 #[derive(OpenApi)]
 #[openapi(
     info(

@@ -13,7 +13,7 @@ use cara_api::{Generation, List, Project, ResourceVersion, schema, validate};
 use cara_store::WriteError;
 
 use super::App;
-use super::extract::{check_version, document, expected_version, project_name};
+use super::extract::{check_version, document, expected_version};
 use super::failure::Failure;
 use super::view::{View, now, warnings};
 use super::watch::{self, Filter};
@@ -192,7 +192,6 @@ pub(super) async fn replace(
         return Err(Failure::invalid(&decoded.faults));
     }
     let expected = expected_version(&headers, decoded.value.metadata.resource_version)?;
-    project_name(&name)?;
     for _ in 0..TRIES {
         let old = current(&app, &name)?;
         check_version(&*old, expected)?;

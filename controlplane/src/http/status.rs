@@ -7,15 +7,15 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use cara_api::agent::{Outcome, Report};
 use cara_api::problem::FieldError;
 use cara_api::project::{ProjectPhase, StatusPatch};
-use cara_api::{NodeName, Project, schema};
+use cara_api::{NodeName, Project, ResourceVersion, schema};
 
 use super::App;
 use super::agents::{Taken, take_report};
-use super::extract::document;
+use super::extract::{check_version, document, expected_version};
 use super::failure::Failure;
 
 /// Takes the report of an agent of the older system.
@@ -26,6 +26,7 @@ use super::failure::Failure;
 pub(super) async fn patch(
     State(app): State<App>,
     Path(name): Path<String>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Failure> {
     app.must_be_live()?;
@@ -40,6 +41,10 @@ pub(super) async fn patch(
         .cache
         .read(|state| state.project(&name).map(Arc::clone));
     let project = found.ok_or_else(|| Failure::not_found::<Project>(&name))?;
+    check_version(
+        &*project,
+        expected_version(&headers, ResourceVersion::default())?,
+    )?;
     let refused = |why: &str| {
         Failure::conflict(format!(
             "operation conflicts with current resource state: project {name:?} {why}"

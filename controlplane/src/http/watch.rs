@@ -16,6 +16,7 @@ use cara_store::Revision;
 use futures_util::stream;
 use serde::Serialize;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::App;
 use super::failure::Failure;
@@ -126,6 +127,7 @@ pub(super) fn stream<T: Watched>(
         seen,
         lines,
         has_ended: false,
+        bookmark_at: Instant::now() + app.shared.config.keepalive,
     };
     let body = stream::unfold(watcher, |mut watcher| async {
         watcher
@@ -147,6 +149,8 @@ struct Watcher<F> {
     seen: Revision,
     lines: VecDeque<Bytes>,
     has_ended: bool,
+    /// When a bookmark is due, whatever else happens in the store.
+    bookmark_at: Instant,
 }
 
 impl<F> Watcher<F> {
@@ -154,9 +158,9 @@ impl<F> Watcher<F> {
     where
         F: Filter<T>,
     {
-        let keepalive = self.app.shared.config.keepalive;
         loop {
             if let Some(line) = self.lines.pop_front() {
+                self.bookmark_at = Instant::now() + self.app.shared.config.keepalive;
                 return Some(line);
             }
             if self.has_ended {
@@ -167,7 +171,7 @@ impl<F> Watcher<F> {
                     changed.ok()?;
                     self.collect::<T>();
                 }
-                () = tokio::time::sleep(keepalive) => return Some(bookmark::<T>(self.seen)),
+                () = tokio::time::sleep_until(self.bookmark_at) => self.lines.push_back(bookmark::<T>(self.seen)),
                 () = self.app.token.cancelled() => return None,
             }
         }

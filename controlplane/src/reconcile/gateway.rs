@@ -23,6 +23,7 @@ pub(crate) async fn run(
     let mut heads = shared.cache.heads();
     let mut routes = RouteSet::default();
     let mut seen = None;
+    let (mut is_published, mut is_due) = (false, true);
     loop {
         tokio::select! {
             changed = heads.changed() => if changed.is_err() { return },
@@ -33,7 +34,11 @@ pub(crate) async fn run(
             (state.revision(), is_changed)
         });
         seen = Some(revision);
-        if is_changed {
+        is_due |= is_changed;
+        // The first state must be whole; until then the gateway says that it is starting.
+        is_published |= shared.cache.is_live();
+        if is_due && is_published {
+            is_due = false;
             let published = routes.published().clone();
             shared
                 .metrics
@@ -41,7 +46,8 @@ pub(crate) async fn run(
                 .set(i64::try_from(published.len()).unwrap_or(i64::MAX));
             tracing::debug!(%revision, routes = published.len(), "routes");
             let state = GatewayState {
-                revision: ResourceVersion(revision.0),
+                // 0 stands for "nothing known yet", which an empty store is not.
+                revision: ResourceVersion(revision.0.max(1)),
                 routes: published,
             };
             gateway.send_replace(Arc::new(state));

@@ -38,7 +38,7 @@ async fn pass(shared: &Shared, now: Timestamp) -> std::time::Duration {
     let mut batches = Vec::new();
     shared.cache.read(|state| {
         for (name, found) in state.nodes() {
-            let decision = node::health(found, shared.liveness.last(name), now);
+            let decision = node::health(found, shared.liveness.last(found), now);
             wake_at = [wake_at, decision.wake_at].into_iter().flatten().min();
             if let Action::Write(status) = decision.action {
                 tracing::info!(node = %name, from = %found.status.state, to = %status.state, "state");

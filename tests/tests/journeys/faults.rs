@@ -277,3 +277,20 @@ async fn names_that_meet_are_refused_and_never_shared() {
     );
     server.delete(&first).await;
 }
+
+#[tokio::test]
+async fn a_request_that_stops_half_way_does_not_hold_up_the_end() {
+    use tokio::io::AsyncWriteExt;
+    let mut server = Server::start(&[]).await;
+    let mut half = tokio::net::TcpStream::connect(server.api)
+        .await
+        .expect("open");
+    let head = "POST /api/v1/projects HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n{";
+    half.write_all(head.as_bytes()).await.expect("sent");
+    let mut idle = tokio::net::TcpStream::connect(server.http)
+        .await
+        .expect("open");
+    idle.write_all(b"GET / HT").await.expect("sent");
+    let status = server.terminate(Duration::from_secs(10)).await;
+    assert_eq!(status.code(), Some(0), "{}", server.log());
+}

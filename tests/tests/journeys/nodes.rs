@@ -206,3 +206,75 @@ async fn two_machines_share_the_projects_and_the_gateway_reaches_both() {
     }
     assert_eq!(machine.docker().run(&["ps", "-aq"]), "");
 }
+
+/// What an agent of the older system says on the wire, and what it is answered.
+#[tokio::test]
+async fn an_agent_of_the_older_system_is_served() {
+    let server = Server::start(&[]).await;
+    let call = async |method: &str, path: &str, body: &str| server.call(method, path, body).await;
+    let register = r#"{"apiVersion":"","kind":"","metadata":{"name":"old","createdAt":"0001-01-01T00:00:00Z","updatedAt":"0001-01-01T00:00:00Z"},"spec":{"hostname":"old"},"status":{"network":{"throughput":{"lastTestTime":"0001-01-01T00:00:00Z"}},"info":{},"lastHeartbeat":"0001-01-01T00:00:00Z"}}"#;
+    assert_eq!(call("POST", "/api/v1/nodes", register).await.0, 201);
+    assert_eq!(call("POST", "/api/v1/nodes", register).await.0, 409);
+    let beat = r#"{"state":"Ready","network":{"ip":"127.0.0.1","agentPort":9090}}"#;
+    assert_eq!(
+        call("POST", "/api/v1/nodes/old/heartbeat", beat).await.0,
+        204
+    );
+    server
+        .create(
+            "legacy",
+            &json!({"services": [{"name": "web", "image": "x"}]}),
+        )
+        .await;
+    server
+        .phase("legacy", cara_api::project::ProjectPhase::Scheduled)
+        .await;
+    let (_, list) = call(
+        "GET",
+        "/api/v1/projects?phase=Scheduled&phase=Running&nodeRef=old",
+        "",
+    )
+    .await;
+    assert_eq!(list["items"][0]["metadata"]["name"], "legacy");
+    let status = "/api/v1/projects/legacy/status";
+    let running =
+        r#"{"phase":"Running","reason":"ContainersRunning","message":"All containers running"}"#;
+    assert_eq!(call("PATCH", status, running).await.0, 204);
+    let (_, project) = call("GET", "/api/v1/projects/legacy", "").await;
+    assert_eq!(project["status"]["phase"], "Running");
+    for (body, detail) in [
+        (r#"{"reason":"X"}"#, "phase is required"),
+        (
+            r#"{"phase":"Nope"}"#,
+            "invalid phase Nope: must be one of Pending, Scheduled, Running, Failed, Terminating, Terminated",
+        ),
+    ] {
+        let (code, problem) = call("PATCH", status, body).await;
+        assert_eq!((code, &problem["detail"]), (400, &json!(detail)));
+    }
+    let stale = cara_tests::http()
+        .patch(server.url(status))
+        .header("if-match", "\"1\"")
+        .body(running);
+    assert_eq!(stale.send().await.expect("an answer").status(), 409);
+    assert_eq!(
+        call("PATCH", "/api/v1/projects/ghost/status", running)
+            .await
+            .0,
+        404
+    );
+    assert_eq!(call("DELETE", "/api/v1/projects/legacy", "").await.0, 202);
+    assert_eq!(
+        call("PATCH", status, running).await.0,
+        409,
+        "a late report does not undo a deletion"
+    );
+    assert_eq!(
+        call("PATCH", status, r#"{"phase":"Terminated"}"#).await.0,
+        204
+    );
+    eventually("the record goes", async || {
+        server.project("legacy").await.is_none().then_some(())
+    })
+    .await;
+}

@@ -159,3 +159,30 @@ async fn a_filtered_watch_tells_when_an_object_comes_and_goes() {
         "it left the selection, it was not deleted"
     );
 }
+
+#[tokio::test]
+async fn a_watch_stays_alive_while_the_store_is_busy_with_other_things() {
+    let server = Server::start(&[]).await;
+    node(&server, "busy", "POST").await;
+    let query = [("watch", "true")];
+    let mut lines = server
+        .client()
+        .follow("/api/v1/projects", &query)
+        .await
+        .expect("open");
+    assert_eq!(next(&mut lines).await.kind, WatchKind::Bookmark);
+    let mut count = 0;
+    // Every write wakes the watch, and none concerns it.
+    let write = async |count: u32| {
+        let body = json!({"spec": {"hostname": format!("h{count}")}}).to_string();
+        server.call("PUT", "/api/v1/nodes/busy", &body).await;
+    };
+    let second = loop {
+        tokio::select! {
+            event = next(&mut lines) => break event,
+            () = write(count) => count += 1,
+        }
+    };
+    assert_eq!(second.kind, WatchKind::Bookmark);
+    assert!(version(&second) > 1, "the bookmark moves with the store");
+}

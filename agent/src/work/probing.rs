@@ -1,0 +1,61 @@
+//! Probing the ports that an ingress targets.
+
+use std::time::Duration;
+
+use cara_api::agent::Goal;
+use futures_util::future::join_all;
+use tokio::net::TcpStream;
+
+use crate::plan::{ContainerState, Doubts, Observed, Probes, Wanted};
+
+/// First and longest pause between probes of a port that does not answer yet. The longest is
+/// well below the time in which a route shall follow a port that opened.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(50));
+/// How long a port may take to accept a connection.
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Which ports are open, and when to ask again.
+#[derive(Default)]
+pub(super) struct Prober {
+    open: Probes,
+    doubts: Doubts,
+    pause: Option<Duration>,
+}
+
+impl Prober {
+    /// Ports that count as open.
+    pub(super) fn open(&self) -> &Probes {
+        &self.open
+    }
+
+    /// Probes every exposed port; how soon to probe again, if one does not answer.
+    pub(super) async fn probe(&mut self, wanted: &Wanted, observed: &Observed) -> Option<Duration> {
+        let services = wanted.services.iter().filter(|_| wanted.goal == Goal::Run);
+        let targets = services.flat_map(|service| {
+            let container = observed
+                .containers
+                .get(&service.container)
+                .filter(|c| c.is_ours);
+            let up = container.filter(|c| matches!(c.state, ContainerState::Running { .. }));
+            up.into_iter()
+                .flat_map(|c| service.exposed.iter().map(move |port| (c, *port)))
+        });
+        let checks = targets.map(|(container, port)| async move {
+            let connect = TcpStream::connect((container.ip?, port));
+            let is_open = tokio::time::timeout(TIMEOUT, connect)
+                .await
+                .is_ok_and(|r| r.is_ok());
+            Some((
+                (container.id.clone(), container.started_at.clone(), port),
+                is_open,
+            ))
+        });
+        let results: Vec<_> = join_all(checks).await.into_iter().flatten().collect();
+        self.open = self.doubts.judge(&results, &self.open);
+        let is_waiting = results.iter().any(|(_, is_open)| !is_open);
+        let (first, longest) = PAUSES;
+        let pause = self.pause.map_or(first, |old| (old * 3 / 2).min(longest));
+        self.pause = is_waiting.then_some(pause);
+        self.pause
+    }
+}

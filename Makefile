@@ -32,7 +32,7 @@ deny: ## Check licences, sources and walls between crates
 
 bench: ## Measure the gateway and the way from apply to the first answer
 	@deploy/dev/setup.sh bench
-	cargo build --locked --release --workspace --bins
+	cargo build --locked --release -p cara-cli -p cara-bench --bins
 	@deploy/dev/with-docker.sh bench/run.sh
 
 schemas: ## Write deploy/schemas and docs/configuration.md again

@@ -31,7 +31,7 @@ for other in ("min", "nginx", "caddy"):
     cells = " | ".join(f"{ratio('cara', other, c):.2f}" for c in range(4))
     print(f"| {names[other]} | {cells} |")
 
-times = {"docker": [], "apply": []}
+times = {"docker": [], "apply": [], "started": []}
 for line in open(deploys):
     kind, seconds = line.split()
     times[kind].append(float(seconds))
@@ -39,4 +39,6 @@ pairs = [a / d for a, d in zip(times["apply"], times["docker"])]
 print(f"\nCached image, {len(pairs)} pairs (medians): apply -> 200 in {statistics.median(times['apply']):.3f} s, "
       f"docker run -> 200 in {statistics.median(times['docker']):.3f} s, ratio {statistics.median(pairs):.2f}; "
       f"slowest apply {max(times['apply']):.3f} s")
+print(f"Container started -> 200 through the gateway: {1000 * statistics.median(times['started']):.0f} ms, "
+      f"slowest {1000 * max(times['started']):.0f} ms")
 print(f"Resident memory: server with agent, idle {int(idle_kib) / 1024:.0f} MiB; server after the load {int(rss_kib) / 1024:.0f} MiB")

@@ -13,11 +13,11 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::process;
-use crate::settings::{Reader, Setting, SettingsError};
+use crate::settings::{Reader, Setting, SettingsError, common};
 use crate::telemetry::{self, LogFormat};
 
 /// Pause between heartbeats; three fit into the server's default node timeout.
-const HEARTBEAT: Duration = Duration::from_secs(5);
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// Settings of `cara-agent`.
 pub static SETTINGS: &[Setting] = &[
@@ -27,12 +27,7 @@ pub static SETTINGS: &[Setting] = &[
         default: "http://127.0.0.1:8080",
         help: "URL of the server",
     },
-    Setting {
-        key: "node-name",
-        value: "NAME",
-        default: "",
-        help: "Name of this node; the host name if not given",
-    },
+    common::NODE_NAME,
     Setting {
         key: "advertise-ip",
         value: "IP",
@@ -45,30 +40,15 @@ pub static SETTINGS: &[Setting] = &[
         default: "/var/lib/caravanserai-agent",
         help: "Directory for the agent's data",
     },
-    Setting {
-        key: "docker-host",
-        value: "URL",
-        default: "unix:///var/run/docker.sock",
-        help: "Address of the container engine",
-    },
+    common::DOCKER_HOST,
     Setting {
         key: "listen",
         value: "ADDRESS",
         default: "",
         help: "Address of the agent's own API (logs); port 9090 of the advertised address if not given",
     },
-    Setting {
-        key: "log-format",
-        value: "FORMAT",
-        default: "text",
-        help: "Form of the log: text or json",
-    },
-    Setting {
-        key: "log-level",
-        value: "FILTER",
-        default: "info",
-        help: "What to log: error, warn, info, debug, or a filter by module",
-    },
+    common::LOG_FORMAT,
+    common::LOG_LEVEL,
 ];
 
 /// Port of the agent's API unless another is asked for, as in the older system.

@@ -17,9 +17,9 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::{log_options, node_name};
+use crate::agent::{HEARTBEAT, log_options, node_name};
 use crate::process;
-use crate::settings::{Reader, Setting, SettingsError};
+use crate::settings::{Reader, Setting, SettingsError, common};
 use crate::telemetry::{self, LogFormat};
 
 /// Settings of `cara-server`.
@@ -60,18 +60,8 @@ pub static SETTINGS: &[Setting] = &[
         default: "false",
         help: "Also run an agent for this host",
     },
-    Setting {
-        key: "node-name",
-        value: "NAME",
-        default: "",
-        help: "Name of this host as a node; the host name if not given",
-    },
-    Setting {
-        key: "docker-host",
-        value: "URL",
-        default: "unix:///var/run/docker.sock",
-        help: "Address of the container engine, for --with-agent",
-    },
+    common::NODE_NAME,
+    common::DOCKER_HOST,
     Setting {
         key: "node-timeout",
         value: "DURATION",
@@ -114,24 +104,12 @@ pub static SETTINGS: &[Setting] = &[
         default: "stdout",
         help: "Where the gateway writes its access log: stdout, off, or a file",
     },
-    Setting {
-        key: "log-format",
-        value: "FORMAT",
-        default: "text",
-        help: "Form of the log: text or json",
-    },
-    Setting {
-        key: "log-level",
-        value: "FILTER",
-        default: "info",
-        help: "What to log: error, warn, info, debug, or a filter by module",
-    },
+    common::LOG_FORMAT,
+    common::LOG_LEVEL,
 ];
 
 /// Pause after which idle streams carry a bookmark or keepalive.
 const KEEPALIVE: Duration = Duration::from_secs(5);
-/// Pause between heartbeats of the agent in this process.
-const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// Settings of a server process, checked.
 pub struct Options {

@@ -40,6 +40,40 @@ pub const CONFIG: Setting = Setting {
     help: "TOML file with settings",
 };
 
+/// Settings that several programs have.
+pub mod common {
+    use super::Setting;
+
+    /// Name of the node.
+    pub const NODE_NAME: Setting = Setting {
+        key: "node-name",
+        value: "NAME",
+        default: "",
+        help: "Name of this host as a node; the host name if not given",
+    };
+    /// Address of the engine.
+    pub const DOCKER_HOST: Setting = Setting {
+        key: "docker-host",
+        value: "URL",
+        default: "unix:///var/run/docker.sock",
+        help: "Address of the container engine",
+    };
+    /// Form of the log.
+    pub const LOG_FORMAT: Setting = Setting {
+        key: "log-format",
+        value: "FORMAT",
+        default: "text",
+        help: "Form of the log: text or json",
+    };
+    /// What is logged.
+    pub const LOG_LEVEL: Setting = Setting {
+        key: "log-level",
+        value: "FILTER",
+        default: "info",
+        help: "What to log: error, warn, info, debug, or a filter by module",
+    };
+}
+
 /// The program's command line, made from its settings.
 pub fn command(name: &'static str, about: &'static str, settings: &[Setting]) -> Command {
     let flags = std::iter::once(&CONFIG).chain(settings).map(|setting| {

@@ -86,6 +86,10 @@ impl Follower {
             tokio::select! {
                 changed = self.heads.changed() => {
                     changed.ok()?;
+                    // What the cache does not know for certain is no reason to remove anything.
+                    if !self.app.shared.cache.is_live() {
+                        continue;
+                    }
                     let (projects, revision, exists) = self.app.shared.cache.read(|state| {
                         let all = state.bound_to(&self.node).map(|p| assignment(p)).collect::<Vec<_>>();
                         (all, state.revision(), state.node(self.node.as_str()).is_some())

@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::HeaderMap;
 use cara_api::decode::{self, Decoded};
+use cara_api::problem::FieldError;
 use cara_api::schema::Schema;
 use cara_api::{NodeName, Resource, ResourceVersion};
 use serde::de::DeserializeOwned;
@@ -48,6 +49,18 @@ where
 {
     let bytes = body(request_body).await?;
     decode::document(&bytes, schema).map_err(|fault| Failure::invalid(&[fault]))
+}
+
+/// The document and its warnings, if neither its form nor these checks have a fault.
+pub(super) fn sound<T>(
+    mut decoded: Decoded<T>,
+    faults: Vec<FieldError>,
+) -> Result<(T, Vec<String>), Failure> {
+    decoded.add_faults(faults);
+    if decoded.faults.is_empty() {
+        return Ok((decoded.value, decoded.warnings));
+    }
+    Err(Failure::invalid(&decoded.faults))
 }
 
 /// The name of a node in a path. One that breaks the rule cannot exist.

@@ -10,13 +10,13 @@ use axum::response::{IntoResponse, Response};
 use cara_api::node::{Heartbeat, NodeState, NodeStatus};
 use cara_api::problem::FieldError;
 use cara_api::project::ProjectPhase;
-use cara_api::{Generation, List, Node, NodeName, ResourceVersion, decode, schema, validate};
+use cara_api::{List, Node, NodeName, ResourceVersion, decode, schema, validate};
 use cara_store::{Batch, Precondition, WriteError};
 
 use super::App;
-use super::extract::{self, check_version, document, expected_version, node_name};
+use super::extract::{self, check_version, document, expected_version, node_name, sound};
 use super::failure::Failure;
-use super::view::{View, now, warnings};
+use super::view::{View, begin, now, written};
 use super::watch::{self, Filter};
 use super::write::{TRIES, at};
 use crate::liveness::Peer;
@@ -87,32 +87,19 @@ fn current(app: &App, name: &str) -> Result<Arc<Node>, Failure> {
         (status = 409, body = cara_api::Problem)))]
 pub(super) async fn create(State(app): State<App>, body: Body) -> Result<Response, Failure> {
     app.must_be_live()?;
-    let mut decoded = document::<Node>(body, &schema::NODE).await?;
+    let decoded = document::<Node>(body, &schema::NODE).await?;
     let given = &decoded.value;
     let mut faults =
         validate::identity::<Node>(&given.api_version, &given.kind, &given.metadata.name);
     faults.extend(validate::node(given));
-    decoded.add_faults(faults);
-    if !decoded.faults.is_empty() {
-        return Err(Failure::invalid(&decoded.faults));
-    }
-    let mut node = decoded.value;
-    let time = now();
-    node.metadata.uid = Some(uuid::Uuid::now_v7());
-    node.metadata.generation = Generation(1);
-    node.metadata.created_at = Some(time);
-    node.metadata.updated_at = Some(time);
+    let (mut node, warned) = sound(decoded, faults)?;
+    begin(&mut node.metadata);
     node.status = NodeStatus::default();
     match app.commit(repo::create_node(&node)).await {
         Ok(revision) => {
             tracing::info!(node = %node.metadata.name, %revision, "created");
-            let created = at(node, revision).view(&app.shared);
-            Ok((
-                StatusCode::CREATED,
-                warnings(&decoded.warnings),
-                Json(created),
-            )
-                .into_response())
+            let created = at(node, revision);
+            Ok(written(&app.shared, StatusCode::CREATED, &created, &warned))
         }
         Err(WriteError::Conflict { .. }) => Err(Failure::exists::<Node>(&node.metadata.name)),
         Err(error) => Err(error.into()),
@@ -131,7 +118,7 @@ pub(super) async fn replace(
     body: Body,
 ) -> Result<Response, Failure> {
     app.must_be_live()?;
-    let mut decoded = document::<Node>(body, &schema::NODE).await?;
+    let decoded = document::<Node>(body, &schema::NODE).await?;
     let given = &decoded.value;
     let mut faults = validate::same_identity::<Node>(
         &given.api_version,
@@ -140,11 +127,7 @@ pub(super) async fn replace(
         &name,
     );
     faults.extend(validate::node(given));
-    decoded.add_faults(faults);
-    if !decoded.faults.is_empty() {
-        return Err(Failure::invalid(&decoded.faults));
-    }
-    let given = decoded.value;
+    let (given, warned) = sound(decoded, faults)?;
     let expected = expected_version(&headers, given.metadata.resource_version)?;
     let changed = change(&app, &name, |old| {
         check_version(old, expected)?;
@@ -158,7 +141,7 @@ pub(super) async fn replace(
         Ok(node)
     });
     let node = changed.await?;
-    Ok((warnings(&decoded.warnings), Json(node.view(&app.shared))).into_response())
+    Ok(written(&app.shared, StatusCode::OK, &node, &warned))
 }
 
 /// Changes a node on condition that it is as it was read; tries again after a lost race. Writes

@@ -9,13 +9,13 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use cara_api::project::{ProjectPhase, ProjectStatus};
-use cara_api::{Generation, List, Project, ResourceVersion, schema, validate};
+use cara_api::{List, Project, ResourceVersion, schema, validate};
 use cara_store::WriteError;
 
 use super::App;
-use super::extract::{check_version, document, expected_version};
+use super::extract::{check_version, document, expected_version, sound};
 use super::failure::Failure;
-use super::view::{View, now, warnings};
+use super::view::{View, begin, now, written};
 use super::watch::{self, Filter};
 use super::write::{TRIES, at};
 use crate::plan::{claims, project};
@@ -126,34 +126,21 @@ fn current(app: &App, name: &str) -> Result<Arc<Project>, Failure> {
         (status = 413, body = cara_api::Problem)))]
 pub(super) async fn create(State(app): State<App>, body: Body) -> Result<Response, Failure> {
     app.must_be_live()?;
-    let mut decoded = document::<Project>(body, &schema::PROJECT).await?;
+    let decoded = document::<Project>(body, &schema::PROJECT).await?;
     let given = &decoded.value;
     let domain = &app.shared.config.domain;
     let mut faults =
         validate::identity::<Project>(&given.api_version, &given.kind, &given.metadata.name);
     faults.extend(validate::project(&given.spec, &given.metadata.name, domain));
-    decoded.add_faults(faults);
-    if !decoded.faults.is_empty() {
-        return Err(Failure::invalid(&decoded.faults));
-    }
-    let mut project = decoded.value;
-    let time = now();
-    project.metadata.uid = Some(uuid::Uuid::now_v7());
-    project.metadata.generation = Generation(1);
-    project.metadata.created_at = Some(time);
-    project.metadata.updated_at = Some(time);
+    let (mut project, warned) = sound(decoded, faults)?;
+    begin(&mut project.metadata);
     project.status = ProjectStatus::default();
     let hosts = claims::hostnames(&project.spec, &project.metadata.name, domain);
     match app.commit(repo::create_project(&project, &hosts)).await {
         Ok(revision) => {
             tracing::info!(project = %project.metadata.name, %revision, "created");
-            let created = at(project, revision).view(&app.shared);
-            Ok((
-                StatusCode::CREATED,
-                warnings(&decoded.warnings),
-                Json(created),
-            )
-                .into_response())
+            let created = at(project, revision);
+            Ok(written(&app.shared, StatusCode::CREATED, &created, &warned))
         }
         Err(WriteError::Conflict { key }) => {
             let name = &project.metadata.name;
@@ -177,7 +164,7 @@ pub(super) async fn replace(
     body: Body,
 ) -> Result<Response, Failure> {
     app.must_be_live()?;
-    let mut decoded = document::<Project>(body, &schema::PROJECT).await?;
+    let decoded = document::<Project>(body, &schema::PROJECT).await?;
     let given = &decoded.value;
     let domain = &app.shared.config.domain;
     let mut faults = validate::same_identity::<Project>(
@@ -187,19 +174,16 @@ pub(super) async fn replace(
         &name,
     );
     faults.extend(validate::project(&given.spec, &name, domain));
-    decoded.add_faults(faults);
-    if !decoded.faults.is_empty() {
-        return Err(Failure::invalid(&decoded.faults));
-    }
-    let expected = expected_version(&headers, decoded.value.metadata.resource_version)?;
+    let (given, warned) = sound(decoded, faults)?;
+    let expected = expected_version(&headers, given.metadata.resource_version)?;
     for _ in 0..TRIES {
         let old = current(&app, &name)?;
         check_version(&*old, expected)?;
         if old.status.phase.is_ending() {
             return Err(being_deleted(&name));
         }
-        let Some(changed) = changed(&old, &decoded.value) else {
-            return Ok((warnings(&decoded.warnings), Json(old.view(&app.shared))).into_response());
+        let Some(changed) = changed(&old, &given) else {
+            return Ok(written(&app.shared, StatusCode::OK, &*old, &warned));
         };
         let old_hosts = app
             .shared
@@ -211,8 +195,8 @@ pub(super) async fn replace(
             .await
         {
             Ok(revision) => {
-                let replaced = at(changed, revision).view(&app.shared);
-                return Ok((warnings(&decoded.warnings), Json(replaced)).into_response());
+                let replaced = at(changed, revision);
+                return Ok(written(&app.shared, StatusCode::OK, &replaced, &warned));
             }
             Err(WriteError::Conflict { key }) => {
                 if let Some(taken) = app.host_taken(&key) {

@@ -1,9 +1,14 @@
 //! Objects as clients see them: what follows from configuration and memory is added here, so
 //! that it is never stored and never stale.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::Json;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
 use cara_api::project::IngressStatus;
-use cara_api::{API_VERSION, Node, NodeName, Project, Resource, Timestamp};
+use cara_api::{
+    API_VERSION, Generation, Node, NodeName, ObjectMeta, Project, Resource, ResourceVersion,
+    Timestamp,
+};
 
 use crate::Shared;
 
@@ -64,7 +69,7 @@ fn to_micros(time: Timestamp) -> Timestamp {
 }
 
 /// `Warning` headers (RFC 9111 section 5.5 as Kubernetes uses them) for unknown fields.
-pub(super) fn warnings(texts: &[String]) -> HeaderMap {
+fn warnings(texts: &[String]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for text in texts.iter().take(20) {
         let quoted: String = text.escape_default().to_string().replace("\\'", "'");
@@ -73,4 +78,24 @@ pub(super) fn warnings(texts: &[String]) -> HeaderMap {
         }
     }
     headers
+}
+
+/// The answer to a create or replace: the object as clients see it, with its warnings.
+pub(super) fn written<T: View>(
+    shared: &Shared,
+    status: StatusCode,
+    object: &T,
+    texts: &[String],
+) -> Response {
+    (status, warnings(texts), Json(object.view(shared))).into_response()
+}
+
+/// Sets what the server sets on a new object.
+pub(super) fn begin(meta: &mut ObjectMeta) {
+    let time = now();
+    meta.uid = Some(uuid::Uuid::now_v7());
+    meta.resource_version = ResourceVersion::default();
+    meta.generation = Generation(1);
+    meta.created_at = Some(time);
+    meta.updated_at = Some(time);
 }

@@ -128,6 +128,7 @@ done
 rss=$(awk '/VmRSS/{print $2}' "/proc/$pid_cara/status")
 # The minimal proxy would take five minutes to end by itself.
 kill -KILL "$pid_min"
+wait "$pid_min" 2>/dev/null || true
 for name in nginx caddy cara; do pid=pid_$name; kill "${!pid}" 2>/dev/null || true; done
 
 # (b) apply -> first 200 against docker run -> first 200, the same image, in turn.

@@ -125,7 +125,10 @@ pub fn node_name(reader: &mut Reader) -> NodeName {
 /// Reads form and level of the log.
 pub fn log_options(reader: &mut Reader) -> (LogFormat, String) {
     let format = reader.value("log-format", "text or json", LogFormat::Text);
-    (format, reader.text("log-level").unwrap_or_default())
+    let level = reader.with("log-level", |text| {
+        telemetry::check(text).map(|()| text.to_owned())
+    });
+    (format, level.unwrap_or_default())
 }
 
 /// Runs an agent until a signal comes.

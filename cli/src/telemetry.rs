@@ -26,6 +26,14 @@ impl std::str::FromStr for LogFormat {
     }
 }
 
+/// Checks a filter.
+///
+/// # Errors
+/// It cannot be parsed.
+pub fn check(level: &str) -> Result<(), tracing_subscriber::filter::ParseError> {
+    EnvFilter::try_new(level).map(drop)
+}
+
 /// Installs the log. `level` is a filter of tracing-subscriber, such as `info` or
 /// `cara_controlplane=debug`. The proxy library's own messages, which any client can provoke,
 /// are left out unless the filter names them.

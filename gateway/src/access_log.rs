@@ -29,6 +29,30 @@ struct Queue {
 struct Lines {
     buffer: Vec<u8>,
     dropped: u64,
+    clock: Clock,
+}
+
+/// The current second as text, made once a second.
+#[derive(Default)]
+struct Clock {
+    second: i64,
+    text: String,
+}
+
+impl Clock {
+    /// Appends a time in RFC 3339 form with milliseconds.
+    fn render(&mut self, time: jiff::Timestamp, out: &mut Vec<u8>) {
+        let second = time.as_second();
+        if second != self.second || self.text.is_empty() {
+            let whole = jiff::Timestamp::from_second(second).unwrap_or(time);
+            self.text = format!("{whole:.0}");
+            self.second = second;
+        }
+        let millis = time.subsec_millisecond().unsigned_abs();
+        out.extend_from_slice(self.text.trim_end_matches('Z').as_bytes());
+        // Writing to a vector does not fail.
+        let _ = write!(out, ".{millis:03}Z");
+    }
 }
 
 impl AccessLog {
@@ -60,7 +84,8 @@ impl AccessLog {
         let Some(queue) = &self.queue else { return };
         let mut lines = queue.lines.lock().unwrap_or_else(PoisonError::into_inner);
         if lines.buffer.len() < BUFFER_MAX {
-            line.render(&mut lines.buffer);
+            let Lines { buffer, clock, .. } = &mut *lines;
+            line.render(clock, buffer);
         } else {
             lines.dropped += 1;
         }
@@ -126,14 +151,15 @@ pub(crate) struct Line<'a> {
 
 impl Line<'_> {
     /// Appends the line as JSON with its newline.
-    fn render(&self, out: &mut Vec<u8>) {
+    fn render(&self, clock: &mut Clock, out: &mut Vec<u8>) {
         let text = |out: &mut Vec<u8>, key: &str, value: &str| {
             out.extend_from_slice(key.as_bytes());
             // Writing to a vector does not fail.
             let _ = serde_json::to_writer(out, value);
         };
-        // The same holds for numbers.
-        let _ = write!(out, "{{\"time\":\"{:.3}\"", self.time);
+        out.extend_from_slice(b"{\"time\":\"".as_slice());
+        clock.render(self.time, out);
+        out.push(b'"');
         text(out, ",\"id\":", self.id);
         if let Some(client) = self.client {
             let _ = write!(out, ",\"client\":\"{client}\"");
@@ -174,10 +200,11 @@ mod tests {
             service: "web",
         };
         let mut rendered = Vec::new();
-        line.render(&mut rendered);
+        line.render(&mut Clock::default(), &mut rendered);
         let json: serde_json::Value = serde_json::from_slice(&rendered).expect("JSON");
         assert_eq!(json["host"], "a\"b\n");
         assert_eq!(json["duration_us"], 345);
+        assert_eq!(json["time"], "1970-01-01T00:00:00.000Z");
         assert_eq!(rendered.iter().filter(|b| **b == b'\n').count(), 1);
     }
 }

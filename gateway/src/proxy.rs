@@ -132,9 +132,6 @@ impl ProxyHttp for Edge {
             .client_addr()
             .and_then(|addr| addr.as_inet())
             .map(SocketAddr::ip);
-        session
-            .as_mut()
-            .set_write_timeout(Some(self.config.upstream_timeout));
         // Else pingora cuts a WebSocket whose client is silent for a minute.
         ctx.is_stream = request::is_stream(&session.req_header().headers);
         if ctx.is_stream {

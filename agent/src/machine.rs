@@ -47,6 +47,7 @@ pub(crate) async fn measure(config: &Config, engine: &Engine, port: u16) -> Hear
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             engine_version: machine.engine,
         },
+        conditions: Vec::new(),
     }
 }
 

@@ -5,13 +5,15 @@
 //! each project whose state changed, and all of them after it reconnected. A report carries the
 //! epoch of the binding that it is about; the control plane refuses those of an older binding.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::meta::{Generation, ResourceVersion};
-use crate::names::ProjectName;
+use crate::names::{ProjectName, SecretName};
 use crate::project::{BindingEpoch, ProjectSpec, ServiceStatus};
+use crate::secret::Hidden;
 
 /// One line of the stream from the control plane to an agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +49,22 @@ pub struct Assignment {
     pub spec: Arc<ProjectSpec>,
     /// Services and ports that the gateway must reach.
     pub exposed: Vec<ExposedPort>,
+    /// An earlier generation ran well, so this one is a rollout: it has failed only when several
+    /// tries failed, and the control plane then returns to the earlier one.
+    #[serde(default)]
+    pub is_rollout: bool,
+    /// The secrets that the spec names, those of them that exist.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<SecretName, SecretValues>,
+}
+
+/// The values of a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretValues {
+    /// Changes with every change of a value; services that use the secret are replaced then.
+    pub version: ResourceVersion,
+    /// The values by key.
+    pub data: BTreeMap<String, Hidden>,
 }
 
 /// What an agent should bring about for a project.
@@ -54,7 +72,7 @@ pub struct Assignment {
 pub enum Goal {
     /// Every service is up.
     Run,
-    /// No container, network or volume is left.
+    /// No container, network or volume of the project is left, Persistent ones included.
     Remove,
 }
 
@@ -90,11 +108,11 @@ pub struct Report {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome")]
 pub enum Outcome {
-    /// On the way to running, nothing went wrong.
+    /// On the way to running; tries may have failed, but not for good.
     Starting,
     /// Every container is up and every exposed port accepts connections.
     Running,
-    /// Something went wrong; the agent goes on trying.
+    /// Something went wrong; the agent goes on trying. Of a rollout: it has failed for good.
     Failed {
         /// One CamelCase word.
         reason: String,

@@ -11,8 +11,22 @@ pub const PHASE: &str = "Phase";
 pub const PLACED: &str = "Placed";
 /// `Progress`: present while an agent pulls images or replaces services.
 pub const PROGRESS: &str = "Progress";
+/// `NotReadyAt`: present while the node of a project that shall run is not ready; its transition
+/// time starts the grace after which the project is placed again.
+pub const NOT_READY_AT: &str = "NotReadyAt";
+/// `TerminatingAt`: present while the node of a project that is being deleted is not ready; its
+/// transition time starts the time after which the project counts as removed.
+pub const TERMINATING_AT: &str = "TerminatingAt";
+/// `RolledBack`: present while the newest generation failed and the stable one runs instead.
+pub const ROLLED_BACK: &str = "RolledBack";
 /// `Ready`: whether a node may be given work.
 pub const READY: &str = "Ready";
+/// `DiskPressure`: whether a node runs out of disk.
+pub const DISK_PRESSURE: &str = "DiskPressure";
+/// `MemoryPressure`: whether a node runs out of memory.
+pub const MEMORY_PRESSURE: &str = "MemoryPressure";
+/// `Drained`: present while a node is being emptied; True when no project is left on it.
+pub const DRAINED: &str = "Drained";
 
 /// One observation about an object.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

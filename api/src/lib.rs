@@ -12,6 +12,7 @@ pub mod agent;
 pub mod client;
 pub mod condition;
 pub mod decode;
+pub mod event;
 pub mod gateway;
 pub mod hostname;
 pub mod image;
@@ -22,16 +23,20 @@ pub mod node;
 pub mod paths;
 pub mod problem;
 pub mod project;
+pub mod quantity;
 pub mod schema;
+pub mod secret;
 pub mod validate;
 
 pub use condition::Condition;
+pub use event::Event;
 pub use list::{List, WatchEvent, WatchKind};
 pub use meta::{Generation, ObjectMeta, Resource, ResourceVersion, Timestamp};
-pub use names::{NodeName, ProjectName};
+pub use names::{NodeName, ProjectName, SecretName};
 pub use node::Node;
 pub use problem::Problem;
 pub use project::Project;
+pub use secret::Secret;
 
 /// The value of `apiVersion` in every document of this API.
 pub const API_VERSION: &str = "caravanserai/v1";

@@ -175,6 +175,12 @@ name_type!(
     NodeName,
     check_subdomain
 );
+name_type!(
+    /// Name of a secret: like a DNS name.
+    SecretName,
+    check_subdomain
+);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -58,6 +58,59 @@ pub struct NodeSpec {
     /// Takes no new projects.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub unschedulable: bool,
+    /// Keeps away projects that do not tolerate it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub taints: Vec<Taint>,
+    /// Set while the node is being emptied; its projects move elsewhere one after the other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Drain>,
+}
+
+/// Keeps away projects that do not tolerate it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct Taint {
+    /// What it is about, such as `gpu`.
+    #[schema(required = true)]
+    pub key: String,
+    /// Tells taints of one key apart.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub value: String,
+    /// What becomes of projects that do not tolerate it.
+    #[schema(required = true, value_type = TaintEffect)]
+    pub effect: String,
+}
+
+/// What a taint does to projects that do not tolerate it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub enum TaintEffect {
+    /// They are not placed on the node.
+    NoSchedule,
+    /// They are placed on the node only when no other can take them.
+    PreferNoSchedule,
+    /// They are not placed on the node, and those that are there move away.
+    NoExecute,
+}
+
+impl TaintEffect {
+    /// Reads an effect.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "NoSchedule" => Some(Self::NoSchedule),
+            "PreferNoSchedule" => Some(Self::PreferNoSchedule),
+            "NoExecute" => Some(Self::NoExecute),
+            _ => None,
+        }
+    }
+}
+
+/// How a node is emptied.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Drain {
+    /// Also moves projects whose Ephemeral volumes are lost by it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub delete_ephemeral_data: bool,
 }
 
 /// Whether a node can be given work.
@@ -214,6 +267,10 @@ pub struct Heartbeat {
     pub allocatable: BTreeMap<String, String>,
     /// Each field that is not empty replaces the old one.
     pub info: NodeInfo,
+    /// `DiskPressure` and `MemoryPressure` as the agent sees them; others are ignored. Each
+    /// replaces the old one of its type.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
 }
 
 impl Heartbeat {

@@ -20,10 +20,26 @@ pub const PROJECT: &str = "/api/v1/projects/{name}";
 pub const PROJECT_STATUS: &str = "/api/v1/projects/{name}/status";
 /// Log of a service, through the server.
 pub const PROJECT_LOGS: &str = "/api/v1/projects/{name}/services/{service}/logs";
+/// Earlier generations of a project.
+pub const PROJECT_REVISIONS: &str = "/api/v1/projects/{name}/revisions";
+/// Returns a project to an earlier generation.
+pub const PROJECT_ROLLBACK: &str = "/api/v1/projects/{name}/rollback";
+/// All secrets, without their values.
+pub const SECRETS: &str = "/api/v1/secrets";
+/// One secret, without its values.
+pub const SECRET: &str = "/api/v1/secrets/{name}";
+/// What happened to objects.
+pub const EVENTS: &str = "/api/v1/events";
 /// All nodes.
 pub const NODES: &str = "/api/v1/nodes";
 /// One node.
 pub const NODE: &str = "/api/v1/nodes/{name}";
+/// Closes a node for new projects.
+pub const NODE_CORDON: &str = "/api/v1/nodes/{name}/cordon";
+/// Opens a node again, and ends its draining.
+pub const NODE_UNCORDON: &str = "/api/v1/nodes/{name}/uncordon";
+/// Empties a node.
+pub const NODE_DRAIN: &str = "/api/v1/nodes/{name}/drain";
 /// Sign of life of a node.
 pub const NODE_HEARTBEAT: &str = "/api/v1/nodes/{name}/heartbeat";
 /// Stream of what a node should run.

@@ -1,12 +1,27 @@
 //! The Project: containers that run together on one node, and the hostnames that reach them.
 
-use serde::{Deserialize, Serialize};
+mod revision;
+mod service;
+mod status;
+
+use std::collections::BTreeMap;
 use std::fmt;
+
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::condition::Condition;
-use crate::meta::{Generation, ObjectMeta, Resource, Timestamp};
+use crate::meta::{ObjectMeta, Resource, Timestamp};
 use crate::names::ProjectName;
+
+pub use revision::{ProjectRevision, Rollback};
+pub use service::{
+    ConfigFile, Dependency, DependencyCondition, EnvVar, ExecCheck, HealthCheck, HttpCheck, Probe,
+    Resources, RestartPolicy, SecretFile, SecretKey, Service, TcpCheck, ValueFrom, VolumeMount,
+};
+pub use status::{
+    BindingEpoch, Endpoint, IngressStatus, Move, ProjectPhase, ProjectStatus, ServiceState,
+    ServiceStatus, StatusPatch,
+};
 
 /// A set of services that are placed on one node and share a network.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -60,52 +75,48 @@ pub struct ProjectSpec {
     /// Hostnames that reach services.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ingress: Vec<Ingress>,
+    /// Labels that a node must carry to be given the project.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub node_selector: BTreeMap<String, String>,
+    /// Taints of nodes that the project bears.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tolerations: Vec<Toleration>,
+    /// Keeps projects of a group apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spread: Option<Spread>,
     /// When to delete the project, RFC 3339; kept as it was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expire_at: Option<ExpireAt>,
 }
 
-/// One container.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Service {
-    /// Unique within the project; the host name under which other services reach this one.
-    #[schema(required = true, max_length = 63)]
-    pub name: String,
-    /// Image reference, such as `postgres:15`.
-    #[schema(required = true)]
-    pub image: String,
-    /// Environment variables.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub env: Vec<EnvVar>,
-    /// Volumes and where they appear in the container.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub volume_mounts: Vec<VolumeMount>,
-}
-
-/// One environment variable.
+/// A taint that a project bears. What is left out matches everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
-pub struct EnvVar {
-    /// The variable's name.
-    #[schema(required = true)]
-    pub name: String,
-    /// Its value; empty when left out.
+pub struct Toleration {
+    /// Key of the taint; left out: every key.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub key: String,
+    /// Value of the taint; left out: every value.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub value: String,
+    /// Effect of the taint; left out: every effect.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    #[schema(value_type = crate::node::TaintEffect)]
+    pub effect: String,
 }
 
-/// A volume in a container.
+/// Keeps the projects of a group on different nodes, or in different zones, where it can.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct VolumeMount {
-    /// A name out of `spec.volumes`.
+#[serde(default)]
+pub struct Spread {
+    /// Label of projects; those with the same value as this one are its group.
     #[schema(required = true)]
-    pub name: String,
-    /// Absolute path inside the container.
-    #[schema(required = true)]
-    pub mount_path: String,
+    pub label: String,
+    /// Label of nodes; nodes with the same value count as one place. Left out: each node is a
+    /// place of its own.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub topology: String,
 }
 
 /// A named volume.
@@ -115,10 +126,20 @@ pub struct Volume {
     /// Unique within the project.
     #[schema(required = true, max_length = 63)]
     pub name: String,
-    /// `Ephemeral`: made when the project starts, deleted when it is stopped or moved.
+    /// How long it lives.
     #[serde(rename = "type")]
     #[schema(required = true, value_type = VolumeType)]
     pub kind: String,
+    /// For `HostPath`: a directory on the node, under a root that the node's operator allows.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub path: String,
+}
+
+impl Volume {
+    /// The type; none when the text is none.
+    pub fn volume_type(&self) -> Option<VolumeType> {
+        VolumeType::parse(&self.kind)
+    }
 }
 
 /// Life of a volume.
@@ -126,6 +147,37 @@ pub struct Volume {
 pub enum VolumeType {
     /// Made when the project starts, deleted when it is stopped or moved.
     Ephemeral,
+    /// Stays on its node and keeps the project there; deleted together with the project.
+    Persistent,
+    /// A directory of the node; neither made nor deleted.
+    HostPath,
+}
+
+impl VolumeType {
+    /// Reads a type.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "Ephemeral" => Some(Self::Ephemeral),
+            "Persistent" => Some(Self::Persistent),
+            "HostPath" => Some(Self::HostPath),
+            _ => None,
+        }
+    }
+}
+
+impl ProjectSpec {
+    /// True when a volume of this type is declared.
+    pub fn has_volume(&self, kind: VolumeType) -> bool {
+        self.volumes.iter().any(|v| v.volume_type() == Some(kind))
+    }
+
+    /// Names of all secrets that services use, each once.
+    pub fn secrets(&self) -> std::collections::BTreeSet<&str> {
+        self.services
+            .iter()
+            .flat_map(Service::secrets_used)
+            .collect()
+    }
 }
 
 /// A hostname and the service that it reaches.
@@ -219,230 +271,4 @@ impl<'de> Deserialize<'de> for ExpireAt {
         let text = String::deserialize(deserializer)?;
         Self::parse(&text).map_err(serde::de::Error::custom)
     }
-}
-
-/// Where a project is in its life.
-///
-/// ```text
-/// Pending -> Scheduled -> Running <-> Failed
-///    \___________\___________\________/--> Terminating -> Terminated -> (gone)
-/// ```
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Serialize,
-    Deserialize,
-    ToSchema,
-)]
-pub enum ProjectPhase {
-    /// Accepted; no node chosen yet.
-    #[default]
-    Pending,
-    /// A node is chosen; its agent has not confirmed yet.
-    Scheduled,
-    /// Every container is up and every port that an ingress targets accepts connections.
-    Running,
-    /// The agent could not start the project, or a container stopped.
-    Failed,
-    /// Deletion was asked for; the agent removes containers, network and volumes.
-    Terminating,
-    /// Everything is removed; the record goes next.
-    Terminated,
-}
-
-impl ProjectPhase {
-    /// All phases, in the order of a project's life.
-    pub const ALL: [Self; 6] = [
-        Self::Pending,
-        Self::Scheduled,
-        Self::Running,
-        Self::Failed,
-        Self::Terminating,
-        Self::Terminated,
-    ];
-
-    /// The phase as it is written.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "Pending",
-            Self::Scheduled => "Scheduled",
-            Self::Running => "Running",
-            Self::Failed => "Failed",
-            Self::Terminating => "Terminating",
-            Self::Terminated => "Terminated",
-        }
-    }
-
-    /// Reads a phase.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|phase| phase.as_str() == text)
-    }
-
-    /// True once deletion was asked for; no report leads back from here.
-    pub fn is_ending(self) -> bool {
-        matches!(self, Self::Terminating | Self::Terminated)
-    }
-}
-
-impl fmt::Display for ProjectPhase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-/// What is known of a project.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ProjectStatus {
-    /// Where the project is in its life.
-    pub phase: ProjectPhase,
-    /// The node that runs it.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub node_ref: String,
-    /// Counts how often the project was bound to a node; reports of an older binding are refused.
-    #[serde(skip_serializing_if = "BindingEpoch::is_zero")]
-    #[schema(value_type = u64)]
-    pub binding_epoch: BindingEpoch,
-    /// The newest generation of the spec that runs.
-    #[serde(skip_serializing_if = "Generation::is_zero")]
-    #[schema(value_type = u64)]
-    pub observed_generation: Generation,
-    /// What happened, newest last.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub conditions: Vec<Condition>,
-    /// Each service as its agent sees it.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub services: Vec<ServiceStatus>,
-    /// Each ingress with the hostname that it resolved to.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub ingress: Vec<IngressStatus>,
-}
-
-/// Counts the bindings of an object to nodes, from 1.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Serialize,
-    Deserialize,
-    ToSchema,
-)]
-#[serde(transparent)]
-pub struct BindingEpoch(pub u64);
-
-impl BindingEpoch {
-    /// The epoch of the next binding.
-    #[must_use]
-    pub fn next(self) -> Self {
-        Self(self.0.saturating_add(1))
-    }
-
-    /// True before the first binding.
-    pub fn is_zero(&self) -> bool {
-        self.0 == 0
-    }
-}
-
-/// A service as its agent sees it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ServiceStatus {
-    /// The service's name.
-    pub name: String,
-    /// What its container is doing.
-    pub state: ServiceState,
-    /// Up, and every port that an ingress targets accepts connections.
-    pub ready: bool,
-    /// One for each port that an ingress targets.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub endpoints: Vec<Endpoint>,
-    /// Why it is not running, if it is not.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub message: String,
-}
-
-/// What the container of a service is doing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub enum ServiceState {
-    /// The agent could not look.
-    #[default]
-    Unknown,
-    /// No container yet.
-    Waiting,
-    /// The image is being pulled.
-    Pulling,
-    /// The container is made or started, but not up yet.
-    Starting,
-    /// The container runs.
-    Running,
-    /// The container stopped by itself.
-    Exited,
-    /// The container is being removed.
-    Stopping,
-}
-
-impl fmt::Display for ServiceState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = match self {
-            Self::Unknown => "Unknown",
-            Self::Waiting => "Waiting",
-            Self::Pulling => "Pulling",
-            Self::Starting => "Starting",
-            Self::Running => "Running",
-            Self::Exited => "Exited",
-            Self::Stopping => "Stopping",
-        };
-        f.pad(text)
-    }
-}
-
-/// An address under which the gateway reaches a port of a service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Endpoint {
-    /// The port that the ingress names.
-    pub port: u16,
-    /// Where to connect: IP and port.
-    #[schema(value_type = String)]
-    pub address: std::net::SocketAddr,
-    /// The port accepts connections.
-    pub ready: bool,
-}
-
-/// An ingress with what became of its host.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct IngressStatus {
-    /// The ingress rule's name.
-    pub name: String,
-    /// The full hostname.
-    pub hostname: String,
-    /// What to open in a browser.
-    pub url: String,
-}
-
-/// Body of `PATCH …/status`, which agents of the older system send.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(default)]
-pub struct StatusPatch {
-    /// The phase that the agent observed.
-    #[schema(required = true, value_type = ProjectPhase)]
-    pub phase: String,
-    /// One CamelCase word.
-    pub reason: String,
-    /// A sentence for people.
-    pub message: String,
 }

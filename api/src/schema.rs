@@ -16,6 +16,12 @@ pub struct Schema(Value);
 pub static PROJECT: LazyLock<Schema> = LazyLock::new(Schema::of::<crate::Project>);
 /// Schema of [`crate::Node`].
 pub static NODE: LazyLock<Schema> = LazyLock::new(Schema::of::<crate::Node>);
+/// Schema of [`crate::Secret`].
+pub static SECRET: LazyLock<Schema> = LazyLock::new(Schema::of::<crate::Secret>);
+/// Schema of [`crate::node::Drain`].
+pub static DRAIN: LazyLock<Schema> = LazyLock::new(Schema::of::<crate::node::Drain>);
+/// Schema of [`crate::project::Rollback`].
+pub static ROLLBACK: LazyLock<Schema> = LazyLock::new(Schema::of::<crate::project::Rollback>);
 /// Schema of [`crate::node::Heartbeat`].
 pub static HEARTBEAT: LazyLock<Schema> = LazyLock::new(Schema::of::<crate::node::Heartbeat>);
 /// Schema of [`crate::project::StatusPatch`].

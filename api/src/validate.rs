@@ -6,11 +6,13 @@
 use std::collections::BTreeSet;
 
 use crate::hostname::{Domain, Hostname};
-use crate::image::ImageRef;
 use crate::names::{check_docker_name, check_label, check_subdomain};
+use crate::node::TaintEffect;
 use crate::problem::FieldError;
-use crate::project::{Ingress, ProjectSpec, Service, Volume};
-use crate::{API_VERSION, Node, Project, Resource};
+use crate::project::{Ingress, ProjectSpec, Volume, VolumeType};
+use crate::{API_VERSION, Node, Project, Resource, Secret};
+
+mod service;
 
 /// Checks type and name; used when an object is created.
 pub fn identity<T: Resource>(api_version: &str, kind: &str, name: &str) -> Vec<FieldError> {
@@ -59,13 +61,27 @@ fn kind_faults<T: Resource>(api_version: &str, kind: &str) -> Vec<FieldError> {
 
 /// Checks a node beyond its name.
 pub fn node(node: &Node) -> Vec<FieldError> {
-    match node.spec.hostname.len() {
-        0..=253 => Vec::new(),
-        _ => vec![FieldError::new(
+    let mut faults = Vec::new();
+    if node.spec.hostname.len() > 253 {
+        faults.push(FieldError::new(
             "spec.hostname",
             "spec.hostname must be no more than 253 characters",
-        )],
+        ));
     }
+    for (index, taint) in node.spec.taints.iter().enumerate() {
+        let path = format!("spec.taints[{index}]");
+        if taint.key.is_empty() {
+            let message = "each taint must have a non-empty key";
+            faults.push(FieldError::new(format!("{path}.key"), message));
+        }
+        if TaintEffect::parse(&taint.effect).is_none() {
+            faults.push(FieldError::new(
+                format!("{path}.effect"),
+                bad_effect(&taint.effect),
+            ));
+        }
+    }
+    faults
 }
 
 /// Checks a project's spec. `name` stands in for hosts that are left out.
@@ -81,111 +97,74 @@ pub fn project(spec: &ProjectSpec, name: &str, domain: &Domain) -> Vec<FieldErro
     let mut seen = BTreeSet::new();
     for (index, service) in spec.services.iter().enumerate() {
         let path = format!("spec.services[{index}]");
-        check_service(service, &path, &mut faults);
-        check_mounts(service, &path, &volumes, &mut faults);
+        service::check(service, &path, &mut faults);
+        service::mounts(service, &path, &volumes, &mut faults);
         if !service.name.is_empty() && !seen.insert(service.name.as_str()) {
             let message = format!("duplicate service name: {}", service.name);
             faults.push(FieldError::new(format!("{path}.name"), message));
         }
     }
+    service::dependencies(&spec.services, &mut faults);
     check_volumes(&spec.volumes, &mut faults);
+    check_placement(spec, &mut faults);
     check_ingress(spec, name, domain, &mut faults);
     faults
 }
 
-fn check_service(service: &Service, path: &str, faults: &mut Vec<FieldError>) {
-    let mut fault = |field: &str, message: String| {
-        faults.push(FieldError::new(format!("{path}.{field}"), message));
-    };
-    if service.name.is_empty() {
-        fault("name", "each service must have a non-empty name".into());
-    } else if let Err(error) = check_docker_name(&service.name) {
-        fault("name", format!("service {error}"));
+/// The largest secret, all values together, in bytes.
+const SECRET_MAX: usize = 512 * 1024;
+
+/// Checks a secret beyond its name.
+pub fn secret(secret: &Secret) -> Vec<FieldError> {
+    let mut faults = Vec::new();
+    if secret.data.is_empty() {
+        faults.push(FieldError::new(
+            "data",
+            "data must contain at least one key",
+        ));
     }
-    if service.image.is_empty() {
-        fault(
-            "image",
-            format!("service {}: image is required", service.name),
-        );
-    } else if let Err(error) = ImageRef::parse(&service.image) {
-        fault(
-            "image",
-            format!(
-                "service {}: image {:?} is invalid: {error}",
-                service.name, service.image
-            ),
-        );
-    }
-    for (index, variable) in service.env.iter().enumerate() {
-        if !is_env_name(&variable.name) {
-            fault(
-                &format!("env[{index}].name"),
-                format!(
-                    "service {}: environment variable name {:?} is invalid: must consist of letters, \
-                     digits, '_', '.' or '-', and must not start with a digit",
-                    service.name, variable.name
-                ),
+    for key in secret.data.keys() {
+        if !is_file_name(key) {
+            let message = format!(
+                "key {key:?} is invalid: must consist of letters, digits, '_', '.' or '-', at most 253 of them"
             );
+            faults.push(FieldError::new(format!("data[{key:?}]"), message));
         }
+    }
+    let size: usize = secret.data.values().map(|v| v.reveal().len()).sum();
+    if size > SECRET_MAX {
+        faults.push(FieldError::new(
+            "data",
+            format!("data has {size} bytes: must be no more than {SECRET_MAX}"),
+        ));
+    }
+    faults
+}
+
+fn is_file_name(key: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
+    (1..=253).contains(&key.len()) && key.bytes().all(allowed) && !matches!(key, "." | "..")
+}
+
+fn check_placement(spec: &ProjectSpec, faults: &mut Vec<FieldError>) {
+    for (index, toleration) in spec.tolerations.iter().enumerate() {
+        if !toleration.effect.is_empty() && TaintEffect::parse(&toleration.effect).is_none() {
+            let path = format!("spec.tolerations[{index}].effect");
+            faults.push(FieldError::new(path, bad_effect(&toleration.effect)));
+        }
+    }
+    if spec.spread.as_ref().is_some_and(|s| s.label.is_empty()) {
+        faults.push(FieldError::new(
+            "spec.spread.label",
+            "spec.spread.label is required: the label whose value projects to be kept apart share",
+        ));
     }
 }
 
-fn is_env_name(name: &str) -> bool {
-    let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
-    name.bytes().all(inner) && name.as_bytes().first().is_some_and(|b| !b.is_ascii_digit())
-}
-
-fn check_mounts(
-    service: &Service,
-    path: &str,
-    volumes: &BTreeSet<&str>,
-    faults: &mut Vec<FieldError>,
-) {
-    let mut paths = BTreeSet::new();
-    for (index, mount) in service.volume_mounts.iter().enumerate() {
-        let mut fault = |field: &str, message: String| {
-            faults.push(FieldError::new(
-                format!("{path}.volumeMounts[{index}].{field}"),
-                message,
-            ));
-        };
-        if !volumes.contains(mount.name.as_str()) {
-            let message = format!(
-                "service {}: volume {:?} is not defined in spec.volumes",
-                service.name, mount.name
-            );
-            fault("name", message);
-        }
-        if !mount.mount_path.starts_with('/') {
-            let message = format!(
-                "service {}: mount path {:?} must be absolute",
-                service.name, mount.mount_path
-            );
-            fault("mountPath", message);
-        } else if mount.mount_path.split('/').any(|part| part == "..") {
-            let message = format!(
-                "service {}: mount path {:?} must not contain '..'",
-                service.name, mount.mount_path
-            );
-            fault("mountPath", message);
-        } else if mount.mount_path.trim_matches('/').is_empty() {
-            fault(
-                "mountPath",
-                format!(
-                    "service {}: a volume cannot be mounted at '/'",
-                    service.name
-                ),
-            );
-        } else if !paths.insert(mount.mount_path.trim_end_matches('/')) {
-            fault(
-                "mountPath",
-                format!(
-                    "service {}: two volumes at {:?}",
-                    service.name, mount.mount_path
-                ),
-            );
-        }
-    }
+fn bad_effect(effect: &str) -> String {
+    format!(
+        "effect {effect:?} is not supported: must be \"NoSchedule\", \"PreferNoSchedule\" or \"NoExecute\""
+    )
 }
 
 fn check_volumes(volumes: &[Volume], faults: &mut Vec<FieldError>) {
@@ -204,14 +183,31 @@ fn check_volumes(volumes: &[Volume], faults: &mut Vec<FieldError>) {
         } else if !seen.insert(volume.name.as_str()) {
             fault("name", format!("duplicate volume name: {}", volume.name));
         }
-        if volume.kind != "Ephemeral" {
-            fault(
+        match volume.volume_type() {
+            None => fault(
                 "type",
                 format!(
-                    "volume {}: type {:?} is not supported: must be \"Ephemeral\"",
+                    "volume {}: type {:?} is not supported: must be \"Ephemeral\", \"Persistent\" or \"HostPath\"",
                     volume.name, volume.kind
                 ),
-            );
+            ),
+            Some(VolumeType::HostPath) if !service::is_absolute(&volume.path) => fault(
+                "path",
+                format!(
+                    "volume {}: path {:?} must be absolute and without '..'",
+                    volume.name, volume.path
+                ),
+            ),
+            Some(VolumeType::Ephemeral | VolumeType::Persistent) if !volume.path.is_empty() => {
+                fault(
+                    "path",
+                    format!(
+                        "volume {}: path belongs to type \"HostPath\" only",
+                        volume.name
+                    ),
+                );
+            }
+            Some(VolumeType::Ephemeral | VolumeType::Persistent | VolumeType::HostPath) => {}
         }
     }
 }
@@ -288,89 +284,4 @@ fn check_target(spec: &ProjectSpec, ingress: &Ingress, fault: &mut impl FnMut(&s
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn faults(spec: serde_json::Value) -> Vec<String> {
-        let spec: ProjectSpec = serde_json::from_value(spec).expect("well-formed spec");
-        let domain = Domain {
-            environment: "dev".into(),
-            base: "localhost".into(),
-        };
-        project(&spec, "shop", &domain)
-            .iter()
-            .map(ToString::to_string)
-            .collect()
-    }
-
-    #[test]
-    fn a_sound_spec_has_no_faults() {
-        let spec = serde_json::json!({
-            "services": [
-                {"name": "db", "image": "mysql:8", "env": [{"name": "A.b-c_D"}],
-                 "volumeMounts": [{"name": "data", "mountPath": "/var/lib/mysql"}]},
-                {"name": "app", "image": "wordpress"}],
-            "volumes": [{"name": "data", "type": "Ephemeral"}],
-            "ingress": [
-                {"name": "web", "host": "blog.example.com", "target": {"service": "app", "port": 80},
-                 "access": {"scope": "Internal"}},
-                {"name": "short", "host": "admin", "target": {"service": "app", "port": 65535}}]});
-        assert_eq!(faults(spec), [""; 0]);
-    }
-
-    #[test]
-    fn all_faults_of_a_spec_are_found_at_once() {
-        let spec = serde_json::json!({
-            "services": [
-                {"name": "a b", "image": "Bad Image", "env": [{"name": "1A"}, {"name": ""}],
-                 "volumeMounts": [{"name": "ghost", "mountPath": "rel/path"}, {"name": "v", "mountPath": "/"}]},
-                {"name": "web", "image": ""},
-                {"name": "web", "image": "x", "volumeMounts": [
-                    {"name": "v", "mountPath": "/a"}, {"name": "v", "mountPath": "/a/"}, {"name": "v", "mountPath": "/a/../b"}]},
-                {"image": "x"}],
-            "volumes": [{"name": "v", "type": "HostPath"}, {"name": "v", "type": "Ephemeral"}, {"type": "Ephemeral"}],
-            "ingress": [
-                {"name": "i", "host": "UP per_!", "target": {"service": "web", "port": 70000}},
-                {"name": "i", "host": "w", "target": {"service": "nope", "port": 0}, "access": {"scope": "Public"}},
-                {"host": "w.dev.localhost", "target": {"service": "web", "port": 1}}]});
-        let expected = [
-            "spec.services[0].name: service name \"a b\" is invalid: must consist of alphanumeric characters, hyphens (-), underscores (_) or dots (.), and must start with an alphanumeric character",
-            "spec.services[0].image: service a b: image \"Bad Image\" is invalid: each part of the image name must consist of lowercase letters and digits, separated by '.', '_', '__' or '-'",
-            "spec.services[0].env[0].name: service a b: environment variable name \"1A\" is invalid: must consist of letters, digits, '_', '.' or '-', and must not start with a digit",
-            "spec.services[0].env[1].name: service a b: environment variable name \"\" is invalid: must consist of letters, digits, '_', '.' or '-', and must not start with a digit",
-            "spec.services[0].volumeMounts[0].name: service a b: volume \"ghost\" is not defined in spec.volumes",
-            "spec.services[0].volumeMounts[0].mountPath: service a b: mount path \"rel/path\" must be absolute",
-            "spec.services[0].volumeMounts[1].mountPath: service a b: a volume cannot be mounted at '/'",
-            "spec.services[1].image: service web: image is required",
-            "spec.services[2].volumeMounts[1].mountPath: service web: two volumes at \"/a/\"",
-            "spec.services[2].volumeMounts[2].mountPath: service web: mount path \"/a/../b\" must not contain '..'",
-            "spec.services[2].name: duplicate service name: web",
-            "spec.services[3].name: each service must have a non-empty name",
-            "spec.volumes[0].type: volume v: type \"HostPath\" is not supported: must be \"Ephemeral\"",
-            "spec.volumes[1].name: duplicate volume name: v",
-            "spec.volumes[2].name: each volume must have a non-empty name",
-            "spec.ingress[0].target.port: ingress i: target port must be no more than 65535",
-            "spec.ingress[0].host: ingress i: host \"UP per_!\" is invalid: each part between dots must consist of letters, digits and inner hyphens",
-            "spec.ingress[1].name: duplicate ingress name: i",
-            "spec.ingress[1].target.service: ingress i: target service nope does not exist in spec.services",
-            "spec.ingress[1].target.port: ingress i: target port must be greater than 0",
-            "spec.ingress[1].access.scope: ingress i: only \"Internal\" scope is supported",
-            "spec.ingress[2].name: each ingress entry must have a non-empty name",
-            "spec.ingress[2].host: ingress : host w.dev.localhost is used twice in this project",
-        ];
-        assert_eq!(faults(spec), expected);
-        assert_eq!(
-            faults(serde_json::json!({})),
-            ["spec.services: spec.services must contain at least one service"]
-        );
-    }
-
-    #[test]
-    fn kind_and_api_version_may_be_absent_but_not_wrong() {
-        assert_eq!(identity::<Project>("", "", "a"), []);
-        assert_eq!(identity::<Node>(API_VERSION, "Node", "a.b"), []);
-        let faults = identity::<Project>("bogus/v9", "Banana", "a.b");
-        let paths: Vec<&str> = faults.iter().map(|f| f.path.as_str()).collect();
-        assert_eq!(paths, ["apiVersion", "kind", "metadata.name"]);
-    }
-}
+mod tests;

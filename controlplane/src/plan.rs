@@ -7,7 +7,6 @@ pub mod claims;
 pub mod node;
 pub mod place;
 pub mod project;
-pub mod quantity;
 pub mod routes;
 
 use std::collections::BTreeMap;

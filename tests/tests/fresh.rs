@@ -34,6 +34,10 @@ fn json_schemas_follow_from_the_types() {
         "deploy/schemas/node.json",
         &format!("{:#}\n", schema::NODE.document()),
     );
+    check(
+        "deploy/schemas/secret.json",
+        &format!("{:#}\n", schema::SECRET.document()),
+    );
 }
 
 #[test]

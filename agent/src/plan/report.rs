@@ -92,6 +92,7 @@ fn service_status(
         ready: is_up && is_reachable,
         endpoints,
         message: collision.or(failure).or(exit).unwrap_or_default(),
+        ..ServiceStatus::default()
     }
 }
 

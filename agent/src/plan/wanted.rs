@@ -167,6 +167,8 @@ pub(super) mod tests {
             goal: Goal::Run,
             spec: Arc::new(spec),
             exposed: exposed.collect(),
+            is_rollout: false,
+            secrets: BTreeMap::new(),
         }
     }
 

@@ -140,6 +140,8 @@ fn assignment(project: &Project) -> Assignment {
         },
         spec: Arc::new(project.spec.clone()),
         exposed: exposed.into_iter().collect(),
+        is_rollout: false,
+        secrets: std::collections::BTreeMap::new(),
     }
 }
 

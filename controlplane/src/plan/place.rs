@@ -7,7 +7,7 @@ use cara_api::node::NodeState;
 use cara_api::{Node, NodeName};
 
 use super::World;
-use super::quantity::milli;
+use cara_api::quantity::milli;
 
 /// How good a node is; the smallest wins. The order of the fields is the policy, and the name
 /// comes last so that ties are decided the same way each time.

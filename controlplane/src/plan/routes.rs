@@ -184,7 +184,7 @@ mod tests {
                     ready: true,
                 },
             ],
-            message: String::new(),
+            ..ServiceStatus::default()
         }];
         project
     }

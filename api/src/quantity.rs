@@ -1,4 +1,7 @@
-//! Amounts of resources as nodes write them: `1500m`, `3584Mi`, `2`.
+//! Amounts as people write them: resources such as `1500m`, `3584Mi`, `2`, and durations such as
+//! `1m30s`. Pure.
+
+use std::time::Duration;
 
 /// The amount in thousandths of the unit (a core, a byte); none when the text is no amount.
 /// Suffixes as in Kubernetes: `m`, `k`, `M`, `G`, `T`, `Ki`, `Mi`, `Gi`, `Ti`.
@@ -27,6 +30,13 @@ pub fn milli(text: &str) -> Option<u128> {
     Some(amount)
 }
 
+/// A duration such as `10s`, `1m30s`, `500ms`; none when the text is none. A bare number has no
+/// unit and is none.
+pub fn duration(text: &str) -> Option<Duration> {
+    let span: jiff::SignedDuration = text.trim().parse().ok()?;
+    Duration::try_from(span).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,6 +58,22 @@ mod tests {
             ("100Mbps", None),
         ] {
             assert_eq!(milli(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_carry_their_unit() {
+        for (text, expected_ms) in [
+            ("10s", Some(10_000)),
+            ("1m30s", Some(90_000)),
+            ("500ms", Some(500)),
+            ("10", None),
+            ("-1s", None),
+            ("soon", None),
+            ("", None),
+        ] {
+            let expected = expected_ms.map(Duration::from_millis);
+            assert_eq!(duration(text), expected, "{text}");
         }
     }
 }

@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::{HEARTBEAT, log_options, node_name};
+use crate::agent::{log_options, node_config, node_name};
 use crate::process;
 use crate::settings::{Reader, Setting, SettingsError, common};
 use crate::telemetry::{self, LogFormat};
@@ -62,6 +62,12 @@ pub static SETTINGS: &[Setting] = &[
     },
     common::NODE_NAME,
     common::DOCKER_HOST,
+    common::FILES_DIR,
+    common::ALLOW_HOST_PATH,
+    common::DEFAULT_MEMORY_LIMIT,
+    common::DEFAULT_PIDS_LIMIT,
+    common::DRAIN_PERIOD,
+    common::PROGRESS_DEADLINE,
     Setting {
         key: "node-timeout",
         value: "DURATION",
@@ -134,8 +140,10 @@ impl Options {
         let any: SocketAddr = ([127, 0, 0, 1], 0).into();
         let data_dir = PathBuf::from(reader.text("data-dir").unwrap_or_default());
         let with_agent = reader.switch("with-agent");
-        let node = with_agent.then(|| node_name(&mut reader));
-        let docker_host = reader.text("docker-host").unwrap_or_default();
+        let agent = with_agent.then(|| {
+            let node = node_name(&mut reader);
+            node_config(&mut reader, node)
+        });
         let options = Self {
             api_listen: reader.value("api-listen", "an address such as 127.0.0.1:8080", any),
             http_listen: reader.value("http-listen", "an address such as 0.0.0.0:80", any),
@@ -150,15 +158,7 @@ impl Options {
             },
             access_log: reader.text("access-log").unwrap_or_default(),
             log: log_options(&mut reader),
-            agent: node.map(|node| cara_agent::Config {
-                server: String::new(),
-                node,
-                hostname: process::hostname(),
-                advertise_ip: IpAddr::from([127, 0, 0, 1]),
-                docker_host,
-                data_dir: data_dir.clone(),
-                heartbeat: HEARTBEAT,
-            }),
+            agent,
             data_dir,
         };
         reader.finish(options)

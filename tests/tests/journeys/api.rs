@@ -13,7 +13,7 @@ async fn every_fault_of_a_document_is_reported_at_once() {
     let body = json!({"apiVersion": "bogus/v9", "kind": "Banana", "metadata": {"name": "Bad_Name"}, "spec": {
         "services": [{"name": "web", "image": "No Image", "env": [{"name": "A", "value": 5}, {"name": "1"}],
                       "volumeMounts": [{"name": "ghost", "mountPath": "rel"}]}, {"name": "web"}],
-        "volumes": [{"name": "v", "type": "HostPath"}],
+        "volumes": [{"name": "v", "type": "Floppy"}],
         "ingress": [{"name": "i", "host": "UP per_!", "target": {"service": "web", "port": 70000}}],
         "expireAt": "tomorrow"}});
     let (status, problem) = server

@@ -17,7 +17,7 @@ pub struct View<'a> {
     pub service: &'a WantedService,
     /// The container of the wanted definition, with its engine name.
     pub new: Option<(&'a str, &'a Container)>,
-    /// Containers of other definitions, with their engine names.
+    /// Containers of other definitions, with their engine names, newest first.
     pub old: Vec<(&'a str, &'a Container)>,
     /// Somebody else's container has the service's name.
     pub is_taken: bool,
@@ -57,6 +57,9 @@ impl<'a> View<'a> {
                 Some(_) | None => view.old.push((name, container)),
             }
         }
+        // The newest first: it is what served last.
+        view.old
+            .sort_by(|(_, a), (_, b)| b.started_at.cmp(&a.started_at));
         view
     }
 

@@ -20,9 +20,13 @@ use cara_api::agent::Goal;
 use cara_api::project::RestartPolicy;
 
 use super::{
-    Container, ContainerState, Memory, Observed, Presence, Subject, View, VolumeLife, Wanted,
+    Container, ContainerState, Memory, Observed, Presence, SETTLED, Subject, View, VolumeLife,
+    Wanted,
 };
 
+/// Older containers of a service that may run while a new one starts: one that serves, and one
+/// that it replaced a moment ago.
+const OLD_MAX: usize = 3;
 /// How soon to look again while a report is on its way.
 const DELIVERY: Duration = Duration::from_millis(100);
 
@@ -264,7 +268,7 @@ impl Context<'_> {
     fn service_action(&self, view: &View<'_>, step: &mut Step) -> Option<Action> {
         match view.new {
             Some((name, container)) => self
-                .keep_up(view, name, container)
+                .keep_up(view, name, container, step)
                 .or_else(|| self.finish_replacing(view, name, container, step)),
             None if view.is_taken && view.old.is_empty() => None,
             None => self.create(view),
@@ -285,19 +289,17 @@ impl Context<'_> {
             return None;
         }
         if let Some((old_name, old)) = self.least_useful(view) {
-            let is_worth_keeping = old.is_running() && view.old.len() == 1;
-            if is_worth_keeping && !service.is_exclusive {
+            if old.is_running() && !service.is_exclusive && view.old.len() < OLD_MAX {
                 return (self.observed.network == Presence::Ours)
                     .then(|| Action::RunBeside(name()));
             }
-            let is_named = old_name == service.container;
-            let subject = if is_named {
-                Subject::Service(name())
-            } else {
-                Subject::Extra(old_name.to_owned())
-            };
+            let is_only = view.old.len() == 1;
             return Some(Action::Remove {
-                subject,
+                subject: if is_only {
+                    Subject::Service(name())
+                } else {
+                    Subject::Extra(old_name.to_owned())
+                },
                 id: old.id.clone(),
                 grace: old.stop_grace,
             });
@@ -314,7 +316,10 @@ impl Context<'_> {
 
     /// The older container that is to go first: one that serves goes last.
     fn least_useful<'v>(&self, view: &View<'v>) -> Option<(&'v str, &'v Container)> {
-        let use_of = |c: &Container| (c.is_running(), view.is_container_ready(c, self.memory));
+        let use_of = |c: &Container| {
+            let is_ready = view.is_container_ready(c, self.memory);
+            (c.is_running(), is_ready, c.started_at.clone())
+        };
         view.old.iter().copied().min_by_key(|(_, c)| use_of(c))
     }
 
@@ -327,14 +332,24 @@ impl Context<'_> {
     }
 
     /// Keeps the container of the wanted definition up, as its restart policy asks for.
-    fn keep_up(&self, view: &View<'_>, name: &str, container: &Container) -> Option<Action> {
+    fn keep_up(
+        &self,
+        view: &View<'_>,
+        name: &str,
+        container: &Container,
+        step: &mut Step,
+    ) -> Option<Action> {
         let service = view.service;
         let start = || Action::Start {
             service: service.name.clone(),
             id: container.id.clone(),
         };
         match container.state {
-            ContainerState::Running { .. } => {
+            ContainerState::Running { since } => {
+                let has_exited = self.memory.exit(&service.name).is_some();
+                if let Some(left) = SETTLED.checked_sub(since).filter(|_| has_exited) {
+                    step.wake(self.now + left);
+                }
                 let is_condemned = self.memory.health.condemned(&container.start()).is_some();
                 is_condemned.then(|| Action::Stop {
                     service: service.name.clone(),

@@ -168,8 +168,12 @@ fn a_rollout_that_is_taken_back_removes_what_it_made_and_keeps_what_serves() {
     assert_eq!(step(&wanted, &observed), "remove container bad");
     // A third version comes while the second one fails: the first one goes on serving.
     let mut third = with_old(&wanted, "web", None);
-    third.containers.insert("shop-web.bad".into(), bad);
+    third.containers.insert("shop-web.bad".into(), bad.clone());
     assert_eq!(step(&wanted, &third), "remove container bad");
+    // And while the first one, replaced by the second a moment ago, still has requests.
+    bad.state = running();
+    third.containers.insert("shop-web.bad".into(), bad);
+    assert_eq!(step(&wanted, &third), "run web beside the old one");
 }
 
 #[test]

@@ -8,4 +8,7 @@ mod engine;
 mod faults;
 mod nodes;
 mod proxy;
+mod rollout;
+mod services;
+mod volumes;
 mod watch;

@@ -89,10 +89,14 @@ fn sender(status: &ProjectStatus, heard: &Heard<'_>) -> Result<Sender, Stale> {
 
 /// Refuses what is said of a generation that was overtaken, rejected, or never was.
 fn check_generation(project: &Project, heard: &Heard<'_>) -> Result<(), Stale> {
-    let (newest, status) = (project.metadata.generation, &project.status);
-    let generation = heard.report.generation;
-    let is_rejected = generation == newest && wanted(project, heard) != newest;
-    if generation < status.observed_generation || generation > newest || is_rejected {
+    let newest = project.metadata.generation;
+    let (generation, wanted) = (heard.report.generation, wanted(project, heard));
+    let is_meant = if wanted == newest {
+        (project.status.observed_generation..=newest).contains(&generation)
+    } else {
+        generation == wanted
+    };
+    if !is_meant {
         return Err(Stale::OtherGeneration);
     }
     Ok(())

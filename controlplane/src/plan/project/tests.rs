@@ -1,5 +1,6 @@
 mod faults;
 mod moving;
+mod properties;
 mod rollouts;
 mod weaknesses;
 

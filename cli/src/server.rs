@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use cara_api::hostname::{Domain, Hostname};
 use cara_controlplane::ControlPlane;
+use cara_controlplane::plan::Patience;
 use cara_gateway::{AccessLog, Gateway, Workers};
 use cara_store::SqliteStore;
 use clap::ArgMatches;
@@ -81,6 +82,18 @@ pub static SETTINGS: &[Setting] = &[
         help: "The same for nodes that only send heartbeats, as agents of the older system do",
     },
     Setting {
+        key: "reschedule-grace",
+        value: "DURATION",
+        default: "3m",
+        help: "How long a node may be not ready before what runs there is placed elsewhere",
+    },
+    Setting {
+        key: "force-terminate-after",
+        value: "DURATION",
+        default: "10m",
+        help: "How long a node may be not ready before projects that are being deleted there count as removed",
+    },
+    Setting {
         key: "connect-timeout",
         value: "DURATION",
         default: "3s",
@@ -125,6 +138,7 @@ pub struct Options {
     domain: Domain,
     node_timeout: Duration,
     plain_node_timeout: Duration,
+    patience: Patience,
     gateway: cara_gateway::Config,
     access_log: String,
     log: (LogFormat, String),
@@ -150,6 +164,10 @@ impl Options {
             domain: domain(&mut reader),
             node_timeout: reader.duration("node-timeout"),
             plain_node_timeout: reader.duration("plain-node-timeout"),
+            patience: Patience {
+                reschedule_grace: reader.duration("reschedule-grace"),
+                force_terminate_after: reader.duration("force-terminate-after"),
+            },
             gateway: cara_gateway::Config {
                 connect_timeout: reader.duration("connect-timeout"),
                 upstream_timeout: reader.duration("upstream-timeout"),
@@ -221,6 +239,7 @@ async fn run(
         http_port: http_address.port(),
         node_timeout: options.node_timeout,
         plain_node_timeout: options.plain_node_timeout,
+        patience: options.patience,
         keepalive: KEEPALIVE,
     };
     let control = ControlPlane::new(config, Arc::new(store), &registry)?;

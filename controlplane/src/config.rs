@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use cara_api::hostname::Domain;
 
+use crate::plan::Patience;
+
 /// Settings of the control plane.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -16,6 +18,8 @@ pub struct Config {
     /// The same for a node that only sends plain heartbeats, as agents of the older system do
     /// every 30 s.
     pub plain_node_timeout: Duration,
+    /// How long to wait for a node that is not ready.
+    pub patience: Patience,
     /// Pause after which an idle stream carries a bookmark or keepalive.
     pub keepalive: Duration,
 }

@@ -11,6 +11,7 @@ mod meta;
 mod nodes;
 pub mod openapi;
 mod projects;
+mod revisions;
 mod status;
 mod view;
 mod watch;
@@ -56,12 +57,17 @@ pub(crate) fn router(shared: Arc<Shared>, token: CancellationToken) -> Router {
                 .delete(projects::delete),
         )
         .route(paths::PROJECT_STATUS, patch(status::patch))
+        .route(paths::PROJECT_REVISIONS, get(revisions::list))
+        .route(paths::PROJECT_ROLLBACK, post(revisions::rollback))
         .route(paths::PROJECT_LOGS, get(logs::logs))
         .route(paths::NODES, get(nodes::list).post(nodes::create))
         .route(
             paths::NODE,
             get(nodes::read).put(nodes::replace).delete(nodes::delete),
         )
+        .route(paths::NODE_CORDON, post(nodes::cordon))
+        .route(paths::NODE_UNCORDON, post(nodes::uncordon))
+        .route(paths::NODE_DRAIN, post(nodes::drain))
         .route(paths::NODE_HEARTBEAT, post(nodes::heartbeat))
         .route(paths::NODE_ASSIGNMENTS, get(agents::assignments))
         .route(paths::NODE_REPORTS, post(agents::reports))

@@ -7,6 +7,7 @@ mod deploy;
 mod engine;
 mod faults;
 mod nodes;
+mod operate;
 mod proxy;
 mod rollout;
 mod services;

@@ -8,10 +8,12 @@ mod args;
 mod delete;
 mod describe;
 pub mod failure;
+mod follow;
 mod get;
 mod logs;
 mod manifest;
 mod open;
+mod progress;
 mod table;
 mod wait;
 

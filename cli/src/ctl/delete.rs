@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use cara_api::client::{Backoff, Deletion};
-use cara_api::{Project, paths};
+use cara_api::paths;
 
 use super::args::{Delete, Kind};
-use super::failure::Failure;
+use super::failure::{self, Failure};
 use super::{Context, out};
 
 /// Deletes an object, and waits until it is gone if asked to.
@@ -14,13 +14,14 @@ pub async fn run(context: &Context, options: Delete) -> Result<(), Failure> {
     let (noun, name) = (options.target.kind.noun(), &options.target.name);
     let action = format!("delete {noun} {name:?}");
     let failed = |error| Failure::of(&action, &error);
-    let (pattern, force) = match options.target.kind {
-        Kind::Projects => (paths::PROJECT, options.force),
-        Kind::Nodes if options.force => return Err(Failure::usage("--force is for projects only")),
-        Kind::Nodes => (paths::NODE, false),
+    let pattern = match options.target.kind {
+        Kind::Projects => paths::PROJECT,
+        Kind::Nodes => paths::NODE,
+        Kind::Secrets => paths::SECRET,
     };
     let path = paths::fill(pattern, &[name]);
-    let deletion = context.client.delete(&path, force).await.map_err(failed)?;
+    let deleted = context.client.delete(&path, options.force).await;
+    let deletion = deleted.map_err(|error| refused(&options, failed(error)))?;
     if deletion == Deletion::Done {
         return out(&format!("{noun} {name:?} deleted\n"));
     }
@@ -39,10 +40,27 @@ pub async fn run(context: &Context, options: Delete) -> Result<(), Failure> {
     }
 }
 
+/// A refusal, with the way out.
+fn refused(options: &Delete, failure: Failure) -> Failure {
+    if failure.code() != failure::CONFLICT || options.force {
+        return failure;
+    }
+    let name = &options.target.name;
+    match options.target.kind {
+        Kind::Projects => failure,
+        Kind::Nodes => failure
+            .with(format!("caractrl drain {name} moves its projects first"))
+            .with("--force places them elsewhere and loses the data of their volumes there"),
+        Kind::Secrets => failure
+            .with(format!("caractrl describe secret {name} shows who uses it"))
+            .with("--force deletes it all the same; those services cannot start any more"),
+    }
+}
+
 async fn until_gone(context: &Context, path: &str) {
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(500));
     loop {
-        let read = context.client.get::<Project>(path).await;
+        let read = context.client.get::<serde_json::Value>(path).await;
         if read.is_err_and(|error| error.status() == Some(404)) {
             return;
         }

@@ -6,8 +6,8 @@
 //! | 1 | failed: the server does not answer, a thing does not exist, a file cannot be read |
 //! | 2 | wrong usage |
 //! | 3 | not allowed |
-//! | 4 | conflict: a name or host is taken, or the object changed meanwhile |
-//! | 5 | a project failed |
+//! | 4 | conflict: a name or host is taken, something is in use, or the object changed meanwhile |
+//! | 5 | a project failed, or its change was rolled back |
 //! | 6 | no node can take a project |
 //! | 7 | timed out |
 //! | 8 | projects are left on a node that should be empty |

@@ -7,5 +7,6 @@ mod deploy;
 mod engine;
 mod faults;
 mod nodes;
+mod operate;
 mod proxy;
 mod watch;

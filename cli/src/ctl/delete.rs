@@ -1,12 +1,11 @@
 //! `delete`.
 
-use std::time::Duration;
-
-use cara_api::client::{Backoff, Deletion};
-use cara_api::paths;
+use cara_api::client::Deletion;
+use cara_api::{Node, Project, Resource, Secret, paths};
 
 use super::args::{Delete, Kind};
 use super::failure::{self, Failure};
+use super::follow::{Change, Follow};
 use super::{Context, out};
 
 /// Deletes an object, and waits until it is gone if asked to.
@@ -29,9 +28,17 @@ pub async fn run(context: &Context, options: Delete) -> Result<(), Failure> {
     if !options.wait {
         return Ok(());
     }
-    let gone = tokio::time::timeout(options.timeout, until_gone(context, &path)).await;
+    let gone = async {
+        match options.target.kind {
+            Kind::Projects => until_gone::<Project>(context, &action, path).await,
+            Kind::Nodes => until_gone::<Node>(context, &action, path).await,
+            Kind::Secrets => until_gone::<Secret>(context, &action, path).await,
+        }
+    };
+    let gone = tokio::time::timeout(options.timeout, gone).await;
     match gone {
-        Ok(()) => out(&format!("{noun} {name:?} deleted\n")),
+        Ok(Ok(())) => out(&format!("{noun} {name:?} deleted\n")),
+        Ok(Err(failure)) => Err(failure),
         Err(_) => Err(Failure::timed_out(format!(
             "{noun} {name:?} is still there after {} s",
             options.timeout.as_secs()
@@ -57,13 +64,19 @@ fn refused(options: &Delete, failure: Failure) -> Failure {
     }
 }
 
-async fn until_gone(context: &Context, path: &str) {
-    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(500));
+async fn until_gone<T: Resource>(
+    context: &Context,
+    action: &str,
+    path: String,
+) -> Result<(), Failure> {
+    let mut watch = Follow::<T>::new(&context.client, action, path, Vec::new());
+    let mut is_there = false;
     loop {
-        let read = context.client.get::<serde_json::Value>(path).await;
-        if read.is_err_and(|error| error.status() == Some(404)) {
-            return;
+        match watch.next().await? {
+            Change::Begin => is_there = false,
+            Change::Seen(_) => is_there = true,
+            Change::Complete if is_there => {}
+            Change::Complete | Change::Gone(_) => return Ok(()),
         }
-        tokio::time::sleep(backoff.pause()).await;
     }
 }

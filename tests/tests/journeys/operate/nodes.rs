@@ -1,11 +1,12 @@
 //! What operators do with nodes on the command line: close and empty them.
 
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use cara_tests::process::program;
-use cara_tests::{Agent, Machine, Server, eventually, unique};
+use cara_tests::{Agent, Machine, PATIENCE, Server, eventually, unique};
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStderr};
 
 /// A service that answers with its version.
 fn app(version: &str) -> Value {
@@ -121,35 +122,14 @@ async fn a_drain_goes_on_when_nobody_looks_on() {
         err.contains("1 project(s) left") && err.contains("drain goes on"),
         "{err}"
     );
-    let mut child = tokio::process::Command::new(program("caractrl"))
-        .args(["drain", "a"])
-        .env("CARA_SERVER", format!("http://{}", server.api))
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("caractrl runs");
-    let stderr = child.stderr.take().expect("a pipe");
-    use tokio::io::{AsyncBufReadExt, BufReader};
-    let mut lines = BufReader::new(stderr).lines();
-    let mut until = async |part: &str| {
-        let search = async {
-            while let Some(line) = lines.next_line().await.expect("readable") {
-                if line.contains(part) {
-                    return;
-                }
-            }
-            panic!("no line says {part}");
-        };
-        let found = tokio::time::timeout(Duration::from_secs(30), search).await;
-        found.unwrap_or_else(|_| panic!("no line says {part} in time"));
-    };
-    until(&format!("project/{name}  moves to b")).await;
-    let pid = child.id().expect("running").to_string();
+    let mut onlooker = Onlooker::of_drain(&server, "a");
+    onlooker.says(&format!("project/{name}  moves to b")).await;
+    let pid = onlooker.child.id().expect("running").to_string();
     let sent = Command::new("kill").args(["-INT", &pid]).status();
     assert!(sent.is_ok_and(|status| status.success()));
-    until("drain goes on; caractrl uncordon a stops it").await;
-    let status = child.wait().await.expect("it ends");
-    assert_eq!(status.code(), Some(130));
+    let goes_on = "drain goes on; caractrl uncordon a stops it";
+    onlooker.says(goes_on).await;
+    assert_eq!(onlooker.ends().await, Some(130));
     let (_, wide, _) = server.ctl(&["get", "projects", "-o", "wide"]).await;
     assert!(
         wide.lines()
@@ -165,6 +145,65 @@ async fn a_drain_goes_on_when_nobody_looks_on() {
         "{err}"
     );
     assert_eq!(server.ctl(&["delete", "node", "a", "--force"]).await.0, 0);
+}
+
+/// A `caractrl drain` that looks on.
+struct Onlooker {
+    child: Child,
+    lines: Lines<BufReader<ChildStderr>>,
+}
+
+impl Onlooker {
+    fn of_drain(server: &Server, node: &str) -> Self {
+        let mut child = tokio::process::Command::new(program("caractrl"))
+            .args(["drain", node])
+            .env("CARA_SERVER", format!("http://{}", server.api))
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("caractrl runs");
+        let stderr = child.stderr.take().expect("a pipe");
+        let lines = BufReader::new(stderr).lines();
+        Self { child, lines }
+    }
+
+    /// Waits for a line with this part.
+    async fn says(&mut self, part: &str) {
+        let search = async {
+            while let Some(line) = self.lines.next_line().await.expect("readable") {
+                if line.contains(part) {
+                    return;
+                }
+            }
+            panic!("no line says {part}");
+        };
+        let found = tokio::time::timeout(PATIENCE, search).await;
+        found.unwrap_or_else(|_| panic!("no line says {part} in time"));
+    }
+
+    /// Its exit code.
+    async fn ends(&mut self) -> Option<i32> {
+        let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
+        ended.expect("in time").expect("a status").code()
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs the part of the server"]
+async fn looking_on_outlives_the_server() {
+    let mut server = Server::start(&["--plain-node-timeout", "5m"]).await;
+    plain_node(&server, "a").await;
+    let name = unique("slow");
+    runs_on_plain_node(&server, &name, &json!([])).await;
+    plain_node(&server, "b").await;
+    let mut onlooker = Onlooker::of_drain(&server, "a");
+    onlooker.says(&format!("project/{name}  moves to b")).await;
+    server.kill();
+    server.start_again().await;
+    let (code, _, err) = server.ctl(&["uncordon", "a"]).await;
+    assert_eq!(code, 0, "{err}");
+    onlooker.says("somebody stopped it").await;
+    assert_eq!(onlooker.ends().await, Some(1));
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 mod api;
 mod browse;
 mod cli;
+mod commands;
 mod deploy;
 mod engine;
 mod faults;

@@ -43,6 +43,20 @@ pub struct Observed {
     pub images: BTreeMap<String, bool>,
 }
 
+impl Observed {
+    /// Counts containers whose removal is under way as on their way out, although the engine may
+    /// still show them as running: nothing must be built on them any more.
+    #[must_use]
+    pub fn without_leaving(mut self, memory: &Memory) -> Self {
+        for (name, container) in &mut self.containers {
+            if memory.is_busy(&Subject::Extra(name.clone())) {
+                container.state = ContainerState::Dead;
+            }
+        }
+        self
+    }
+}
+
 /// Whether a thing exists and whose it is, told by its label.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Presence {

@@ -20,7 +20,7 @@ use tracing::Instrument;
 
 use crate::images::Images;
 use crate::outbox::Outbox;
-use crate::plan::{self, Action, Memory, Observed, Subject, View, Wanted};
+use crate::plan::{self, Memory, Observed, View, Wanted};
 use crate::runtime::Engine;
 use checks::Checks;
 use jobs::{Jobs, Tools};
@@ -116,14 +116,17 @@ impl Work {
                     continue;
                 }
             };
+            let observed = observed.without_leaving(&lock(&rounds.memory));
             rounds.checks.follow(&wanted, &observed);
             self.read_logs(&wanted, &observed, &rounds).await;
             let step = self.decide(&wanted, &observed, &rounds);
-            self.report(&wanted, &observed, &rounds);
             if !step.actions.is_empty() {
                 tracing::info!(%step, "acting");
                 rounds.jobs.start(&wanted, step.actions);
             }
+            // What goes now gets no more requests.
+            let observed = observed.without_leaving(&lock(&rounds.memory));
+            self.report(&wanted, &observed, &rounds);
             if wanted.reported.is_none() && plan::is_gone(&observed, false) {
                 let project = wanted.project.as_str();
                 self.engine.prune_files(project, BTreeSet::new()).await;
@@ -171,7 +174,6 @@ impl Work {
         }
         let step = plan::next(wanted, observed, &memory, now);
         memory.forget_failures_but(&step.subjects);
-        note_replacing(&mut memory, wanted, &step.actions);
         step
     }
 
@@ -263,18 +265,5 @@ impl Work {
         if let Some(report) = plan::report(wanted, observed, &memory, Instant::now()) {
             self.outbox.put(report);
         }
-    }
-}
-
-/// Marks services whose only container a step stops: no request should go there any more.
-fn note_replacing(memory: &mut Memory, wanted: &Wanted, actions: &[Action]) {
-    for service in &wanted.services {
-        let subject = Subject::Service(service.name.clone());
-        let is_stopped = actions.iter().any(|action| {
-            let is_stop = matches!(action, Action::Remove { .. } | Action::Stop { .. });
-            is_stop && action.subject() == subject
-        });
-        let is_going_on = memory.is_replacing(&service.name) && memory.is_busy(&subject);
-        memory.set_replacing(&service.name, is_stopped || is_going_on);
     }
 }

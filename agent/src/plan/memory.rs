@@ -61,7 +61,6 @@ pub struct Memory {
     restarts: BTreeMap<String, u32>,
     pulling: BTreeMap<String, String>,
     busy: BTreeMap<Subject, u32>,
-    replacing: BTreeSet<String>,
     /// Checks of containers.
     pub health: Health,
     /// Ports that accept connections.
@@ -198,20 +197,6 @@ impl Memory {
     /// Whether an action on a subject is under way.
     pub fn is_busy(&self, subject: &Subject) -> bool {
         self.busy.contains_key(subject)
-    }
-
-    /// Notes whether a service's container is being taken away: no request should go there.
-    pub fn set_replacing(&mut self, service: &str, is_replacing: bool) {
-        if is_replacing {
-            self.replacing.insert(service.to_owned());
-        } else {
-            self.replacing.remove(service);
-        }
-    }
-
-    /// Whether a service's container is being taken away.
-    pub fn is_replacing(&self, service: &str) -> bool {
-        self.replacing.contains(service)
     }
 
     /// Notes how far the pull of an image is; empty when it ended.

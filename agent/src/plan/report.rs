@@ -139,10 +139,8 @@ fn complaint(view: &View<'_>, memory: &Memory) -> Option<(String, String)> {
 
 fn endpoints(view: &View<'_>, container: &Container, goal: Goal, memory: &Memory) -> Vec<Endpoint> {
     let service = view.service;
-    let is_serving = goal == Goal::Run
-        && container.is_running()
-        && view.passes_checks(container, memory)
-        && !memory.is_replacing(&service.name);
+    let is_serving =
+        goal == Goal::Run && container.is_running() && view.passes_checks(container, memory);
     let all = service.exposed.iter().filter_map(|port| {
         Some(Endpoint {
             port: *port,

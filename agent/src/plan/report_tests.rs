@@ -243,10 +243,10 @@ fn removal_is_reported_when_nothing_is_left() {
 fn a_service_that_is_being_replaced_gets_no_more_requests() {
     let wanted = wanted(None);
     let mut memory = Memory::default();
-    memory.set_replacing("web", true);
-    let report =
-        report_with(&wanted, &observed(&wanted, &up()), &memory, &accepting()).expect("asked for");
-    assert!(!report.services[1].endpoints[0].ready);
+    memory.set_busy(&Subject::Extra("shop-web".into()), true);
+    let leaving = observed(&wanted, &up()).without_leaving(&memory);
+    let report = report_with(&wanted, &leaving, &memory, &accepting()).expect("asked for");
+    assert!(report.services[1].endpoints.iter().all(|e| !e.ready));
 }
 
 /// The fixture with an older container of `web` in front of the wanted one.

@@ -15,9 +15,10 @@ pub(super) const SETTLED: Duration = Duration::from_secs(5);
 pub struct View<'a> {
     /// What is wanted.
     pub service: &'a WantedService,
-    /// The container of the wanted definition, with its engine name.
+    /// The container of the wanted definition, with its engine name; not one on its way out.
     pub new: Option<(&'a str, &'a Container)>,
-    /// Containers of other definitions, with their engine names, newest first.
+    /// Containers of other definitions or on their way out, with their engine names, newest
+    /// first.
     pub old: Vec<(&'a str, &'a Container)>,
     /// Somebody else's container has the service's name.
     pub is_taken: bool,
@@ -46,7 +47,8 @@ impl<'a> View<'a> {
             .iter()
             .filter(|(_, c)| is_of(c, service));
         for (name, container) in mine {
-            let is_wanted = container.fingerprint == service.fingerprint;
+            let is_wanted = container.fingerprint == service.fingerprint
+                && container.state != ContainerState::Dead;
             match view.new {
                 None if is_wanted => view.new = Some((name, container)),
                 // Two of the wanted definition: the one that runs is kept.
@@ -101,7 +103,8 @@ impl<'a> View<'a> {
         let is_wanted = container.fingerprint == self.service.fingerprint;
         let must_pass = is_wanted && self.service.checks.readiness.is_some();
         let has_started = !is_wanted || memory.health.has_started(&start, &self.service.checks);
-        has_started && memory.health.readiness(&start).unwrap_or(!must_pass)
+        let is_condemned = memory.health.condemned(&start).is_some();
+        has_started && !is_condemned && memory.health.readiness(&start).unwrap_or(!must_pass)
     }
 
     /// True when the container did its work: it ended with exit code 0 and shall not run again.

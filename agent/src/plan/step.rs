@@ -75,8 +75,8 @@ pub enum Action {
     },
     /// Stop and remove a container.
     Remove {
-        /// What the removal is about.
-        subject: Subject,
+        /// The container's engine name.
+        name: String,
         /// The container's id.
         id: String,
         /// Time between asking it to stop and killing it.
@@ -101,7 +101,7 @@ impl Action {
             | Self::Stop { service, .. }
             | Self::Rename { service, .. }
             | Self::Start { service, .. } => Subject::Service(service.clone()),
-            Self::Remove { subject, .. } => subject.clone(),
+            Self::Remove { name, .. } => Subject::Extra(name.clone()),
         }
     }
 }
@@ -118,11 +118,7 @@ impl fmt::Display for Action {
             Self::Start { service, .. } => write!(f, "start {service}"),
             Self::Stop { service, .. } => write!(f, "stop {service}"),
             Self::Rename { service, .. } => write!(f, "rename {service}"),
-            Self::Remove {
-                subject: Subject::Service(service),
-                ..
-            } => write!(f, "remove {service}"),
-            Self::Remove { id, .. } => write!(f, "remove container {id}"),
+            Self::Remove { name, .. } => write!(f, "remove container {name}"),
             Self::RemoveNetwork => f.write_str("remove network"),
             Self::RemoveVolume(name) => write!(f, "remove volume {name}"),
         }
@@ -249,7 +245,7 @@ fn extras<'a>(wanted: &'a Wanted, observed: &'a Observed) -> impl Iterator<Item 
 
 fn extra(name: &str, container: &Container) -> Action {
     Action::Remove {
-        subject: Subject::Extra(name.to_owned()),
+        name: name.to_owned(),
         id: container.id.clone(),
         grace: container.stop_grace,
     }
@@ -268,7 +264,7 @@ impl Context<'_> {
     fn service_action(&self, view: &View<'_>, step: &mut Step) -> Option<Action> {
         match view.new {
             Some((name, container)) => self
-                .keep_up(view, name, container, step)
+                .keep_up(view, container, step)
                 .or_else(|| self.finish_replacing(view, name, container, step)),
             None if view.is_taken && view.old.is_empty() => None,
             None => self.create(view),
@@ -293,16 +289,7 @@ impl Context<'_> {
                 return (self.observed.network == Presence::Ours)
                     .then(|| Action::RunBeside(name()));
             }
-            let is_only = view.old.len() == 1;
-            return Some(Action::Remove {
-                subject: if is_only {
-                    Subject::Service(name())
-                } else {
-                    Subject::Extra(old_name.to_owned())
-                },
-                id: old.id.clone(),
-                grace: old.stop_grace,
-            });
+            return Some(extra(old_name, old));
         }
         let is_volume_there = |name: &str| self.observed.volumes.get(name) == Some(&Presence::Ours);
         match self.observed.network {
@@ -332,13 +319,7 @@ impl Context<'_> {
     }
 
     /// Keeps the container of the wanted definition up, as its restart policy asks for.
-    fn keep_up(
-        &self,
-        view: &View<'_>,
-        name: &str,
-        container: &Container,
-        step: &mut Step,
-    ) -> Option<Action> {
+    fn keep_up(&self, view: &View<'_>, container: &Container, step: &mut Step) -> Option<Action> {
         let service = view.service;
         let start = || Action::Start {
             service: service.name.clone(),
@@ -368,15 +349,8 @@ impl Context<'_> {
                 };
                 (!is_over).then(start)
             }
-            ContainerState::Dead => Some(Action::Remove {
-                subject: if name == service.container {
-                    Subject::Service(service.name.clone())
-                } else {
-                    Subject::Extra(name.to_owned())
-                },
-                id: container.id.clone(),
-                grace: container.stop_grace,
-            }),
+            // One on its way out does not count as the wanted one.
+            ContainerState::Dead => None,
         }
     }
 

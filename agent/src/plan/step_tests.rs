@@ -93,7 +93,7 @@ fn with_old(wanted: &Wanted, name: &str, new: Option<ContainerState>) -> Observe
 fn a_service_that_writes_to_a_volume_is_stopped_before_the_new_one_starts() {
     let wanted = wanted();
     let mut observed = with_old(&wanted, "db", None);
-    assert_eq!(step(&wanted, &observed), "remove db");
+    assert_eq!(step(&wanted, &observed), "remove container shop-db");
     observed.images.insert("pg".into(), false);
     assert_eq!(
         step(&wanted, &observed),
@@ -133,7 +133,10 @@ fn another_service_is_started_beside_the_old_one_which_goes_when_nobody_needs_it
         "the control plane must know of the new one"
     );
     memory.is_delivered = true;
-    assert_eq!(at(&memory, drained).to_string(), "remove container old-web");
+    assert_eq!(
+        at(&memory, drained).to_string(),
+        "remove container shop-web"
+    );
     let mut alone = observed.clone();
     alone.containers.remove("shop-web");
     assert_eq!(step(&wanted, &alone), "rename web");
@@ -165,11 +168,11 @@ fn a_rollout_that_is_taken_back_removes_what_it_made_and_keeps_what_serves() {
     observed
         .containers
         .insert("shop-web.bad".into(), bad.clone());
-    assert_eq!(step(&wanted, &observed), "remove container bad");
+    assert_eq!(step(&wanted, &observed), "remove container shop-web.bad");
     // A third version comes while the second one fails: the first one goes on serving.
     let mut third = with_old(&wanted, "web", None);
     third.containers.insert("shop-web.bad".into(), bad.clone());
-    assert_eq!(step(&wanted, &third), "remove container bad");
+    assert_eq!(step(&wanted, &third), "remove container shop-web.bad");
     // And while the first one, replaced by the second a moment ago, still has requests.
     bad.state = running();
     third.containers.insert("shop-web.bad".into(), bad);
@@ -186,7 +189,7 @@ fn what_the_spec_no_longer_names_is_removed() {
     observed
         .volumes
         .insert("cara-shop-old".into(), Presence::Ours);
-    assert_eq!(step(&wanted, &observed), "remove container id-old");
+    assert_eq!(step(&wanted, &observed), "remove container shop-old");
     observed.containers.remove("shop-old");
     assert_eq!(
         step(&wanted, &observed),
@@ -374,7 +377,7 @@ fn removal_takes_containers_first_and_then_the_rest() {
     let removal = Wanted::nothing(wanted().project);
     assert_eq!(
         step(&removal, &observed),
-        "remove container id-db, remove container id-web"
+        "remove container shop-db, remove container shop-web"
     );
     observed.containers.clear();
     assert_eq!(

@@ -110,14 +110,18 @@ impl Jobs {
         });
     }
 
-    /// Cuts off what the new assignment does not ask for: everything but pulls of its images.
-    /// The engine goes on with what it was told; the next look shows how far it came.
+    /// Cuts off what the new assignment does not ask for: everything but pulls of its images, and
+    /// removals, which cannot be taken back half-way. The engine goes on with what it was told;
+    /// the next look shows how far it came.
     pub(super) fn cut_off(&mut self, wanted: &Wanted) {
         let memory = &self.tools.memory;
         self.kinds.retain(|_, (kind, handle)| {
             let keep = match kind {
                 Kind::Pull(image) => wanted.services.iter().any(|s| s.definition.image == *image),
-                Kind::Actions(_) => false,
+                Kind::Actions(subjects) => {
+                    let is_removal = |subject: &Subject| matches!(subject, Subject::Extra(_));
+                    subjects.iter().all(is_removal)
+                }
             };
             if !keep {
                 handle.abort();

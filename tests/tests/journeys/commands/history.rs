@@ -29,7 +29,6 @@ fn manifest(directory: &Path, name: &str, spec: &Value) -> String {
 }
 
 #[tokio::test]
-#[ignore = "needs the part of the server"]
 async fn a_project_returns_to_an_earlier_generation() {
     let server = Server::with_agent(&unique("node"), &[]).await;
     let directory = tempfile::tempdir().expect("a directory");

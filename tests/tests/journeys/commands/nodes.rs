@@ -50,7 +50,6 @@ async fn runs_on_plain_node(server: &Server, name: &str, volumes: &Value) {
 }
 
 #[tokio::test]
-#[ignore = "needs the part of the server"]
 async fn a_node_is_closed_and_opened() {
     let server = Server::start(&[]).await;
     plain_node(&server, "a").await;
@@ -73,7 +72,6 @@ async fn a_node_is_closed_and_opened() {
 }
 
 #[tokio::test]
-#[ignore = "needs the part of the server"]
 async fn a_drain_says_what_cannot_leave_and_how_it_could() {
     let server = Server::start(&["--plain-node-timeout", "5m"]).await;
     plain_node(&server, "a").await;
@@ -107,7 +105,6 @@ async fn a_drain_says_what_cannot_leave_and_how_it_could() {
 }
 
 #[tokio::test]
-#[ignore = "needs the part of the server"]
 async fn a_drain_goes_on_when_nobody_looks_on() {
     let server = Server::start(&["--plain-node-timeout", "5m"]).await;
     plain_node(&server, "a").await;
@@ -189,7 +186,6 @@ impl Onlooker {
 }
 
 #[tokio::test]
-#[ignore = "needs the part of the server"]
 async fn looking_on_outlives_the_server() {
     let mut server = Server::start(&["--plain-node-timeout", "5m"]).await;
     plain_node(&server, "a").await;
@@ -207,7 +203,6 @@ async fn looking_on_outlives_the_server() {
 }
 
 #[tokio::test]
-#[ignore = "needs the part of the server"]
 async fn a_drain_moves_projects_and_they_answer_all_the_time() {
     let machine = Machine::start(11).await;
     machine.copy_image("cara-test/app:1");

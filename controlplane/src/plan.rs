@@ -15,6 +15,7 @@ pub mod routes;
 use std::time::Duration;
 
 use cara_api::Timestamp;
+use cara_api::project::ProjectRevision;
 
 use fleet::Fleet;
 
@@ -25,6 +26,9 @@ pub struct World<'a> {
     pub now: Timestamp,
     /// All nodes and what is on them, counting decisions not yet written.
     pub fleet: &'a Fleet,
+    /// The stored spec of the stable generation of the project that is decided about, if that
+    /// generation was replaced.
+    pub stable: Option<&'a ProjectRevision>,
     /// How long to wait before giving up on a node.
     pub patience: Patience,
 }

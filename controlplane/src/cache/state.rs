@@ -9,6 +9,7 @@ use cara_api::{Generation, Node, NodeName, Project, ProjectName};
 use cara_store::{Entry, Event, Key, Revision};
 
 use crate::plan::claims;
+use crate::plan::evict::Settled;
 use crate::plan::fleet::Fleet;
 use crate::repo;
 
@@ -112,6 +113,14 @@ impl State {
         node: &NodeName,
     ) -> impl Iterator<Item = &'a Arc<Project>> {
         self.named(self.by_node.get(node))
+    }
+
+    /// The same, each with its stable generation if that was replaced.
+    pub(crate) fn settled_on<'a>(&'a self, node: &NodeName) -> impl Iterator<Item = Settled<'a>> {
+        self.bound_to(node).map(|project| Settled {
+            project,
+            stable: self.stable(project).map(|r| &**r),
+        })
     }
 
     /// Projects that move to a node, sorted by name.

@@ -207,8 +207,7 @@ async fn change(
         let (time, key) = (now(), node.name());
         let action = app.shared.cache.read(|state| {
             let seen = app.shared.liveness.last(&node);
-            let here = state.bound_to(&key).map(|p| &**p);
-            plan::settle(&node, seen, here, time).action
+            plan::settle(&node, seen, state.settled_on(&key), time).action
         });
         if let Action::Write(status) = action {
             node.status = status;

@@ -1,7 +1,7 @@
 //! Which projects must leave a node, and how. Pure.
 
 use cara_api::node::{Drain, TaintEffect};
-use cara_api::project::{ProjectSpec, VolumeType};
+use cara_api::project::{ProjectRevision, VolumeType};
 use cara_api::{Node, Project};
 
 use super::place::is_tolerated;
@@ -67,15 +67,37 @@ pub enum Blocked {
     HostPath,
 }
 
+/// A project, with the stored spec of its stable generation while a newer one is not known to
+/// run: what is on the node may still be of the earlier one, and its data counts as well.
+#[derive(Debug, Clone, Copy)]
+pub struct Settled<'a> {
+    /// The project.
+    pub project: &'a Project,
+    /// Its stable generation, if that was replaced.
+    pub stable: Option<&'a ProjectRevision>,
+}
+
+impl Settled<'_> {
+    fn has_volume(&self, kind: VolumeType) -> bool {
+        let earlier = self.stable.is_some_and(|r| r.spec.has_volume(kind));
+        earlier || self.project.spec.has_volume(kind)
+    }
+
+    /// True when the project can run on its node only.
+    pub fn is_pinned(&self) -> bool {
+        self.has_volume(VolumeType::Persistent) || self.has_volume(VolumeType::HostPath)
+    }
+}
+
 /// How a project can leave a node that is drained like this, or not drained at all.
-pub fn way(spec: &ProjectSpec, drain: Option<&Drain>) -> Way {
-    if spec.has_volume(VolumeType::Persistent) {
+pub fn way(project: Settled<'_>, drain: Option<&Drain>) -> Way {
+    if project.has_volume(VolumeType::Persistent) {
         return Way::Blocked(Blocked::Persistent);
     }
-    if spec.has_volume(VolumeType::HostPath) {
+    if project.has_volume(VolumeType::HostPath) {
         return Way::Blocked(Blocked::HostPath);
     }
-    if !spec.has_volume(VolumeType::Ephemeral) {
+    if !project.has_volume(VolumeType::Ephemeral) {
         return Way::StartFirst;
     }
     if drain.is_some_and(|d| d.delete_ephemeral_data) {
@@ -83,11 +105,6 @@ pub fn way(spec: &ProjectSpec, drain: Option<&Drain>) -> Way {
     } else {
         Way::Blocked(Blocked::Ephemeral)
     }
-}
-
-/// True when a project can run on its node only.
-pub fn is_pinned(spec: &ProjectSpec) -> bool {
-    spec.has_volume(VolumeType::Persistent) || spec.has_volume(VolumeType::HostPath)
 }
 
 impl Blocked {
@@ -110,7 +127,9 @@ impl Blocked {
 #[cfg(test)]
 mod tests {
     use cara_api::node::Taint;
-    use cara_api::project::{Toleration, Volume};
+    use std::sync::Arc;
+
+    use cara_api::project::{ProjectSpec, Toleration, Volume};
 
     use super::*;
 
@@ -143,10 +162,35 @@ mod tests {
                 volumes: volumes.iter().map(volume).collect(),
                 ..ProjectSpec::default()
             };
+            let project = Project {
+                spec,
+                ..Project::default()
+            };
             assert_eq!(
-                way(&spec, drain.as_ref()),
+                way(
+                    Settled {
+                        project: &project,
+                        stable: None
+                    },
+                    drain.as_ref()
+                ),
                 expected,
                 "{volumes:?} {drain:?}"
+            );
+            let stable = ProjectRevision {
+                project: String::new(),
+                generation: cara_api::Generation(1),
+                spec: Arc::new(project.spec),
+                replaced_at: cara_api::Timestamp::UNIX_EPOCH,
+            };
+            let replaced = Settled {
+                project: &Project::default(),
+                stable: Some(&stable),
+            };
+            assert_eq!(
+                way(replaced, drain.as_ref()),
+                expected,
+                "what may still run counts as well"
             );
         }
     }

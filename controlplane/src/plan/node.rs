@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use cara_api::condition::{self, Condition, DISK_PRESSURE, DRAINED, MEMORY_PRESSURE, READY};
 use cara_api::node::{Drain, Heartbeat, NodeSpec, NodeState, NodeStatus};
-use cara_api::{Node, Project, Timestamp};
+use cara_api::{Node, Timestamp};
 
 use super::assign::stops_first;
-use super::evict::{Way, way};
+use super::evict::{Settled, Way, way};
 use super::{Action, Decision, later};
 
 /// Projects of a node that are named one by one; the rest is only counted.
@@ -53,7 +53,7 @@ pub fn is_alive(node: &Node) -> bool {
 pub fn settle<'a>(
     node: &Node,
     seen: Seen,
-    projects: impl Iterator<Item = &'a Project>,
+    projects: impl Iterator<Item = Settled<'a>>,
     now: Timestamp,
 ) -> Decision<NodeStatus> {
     let lost_at = seen.lost_at();
@@ -106,14 +106,15 @@ fn state(node: &Node, is_alive: bool) -> NodeState {
 /// How far the draining is.
 fn drained<'a>(
     drain: &Drain,
-    projects: impl Iterator<Item = &'a Project>,
+    projects: impl Iterator<Item = Settled<'a>>,
     now: Timestamp,
 ) -> Condition {
     let (mut left, mut blocked) = (Vec::new(), Vec::new());
-    for project in projects {
+    for settled in projects {
+        let project = settled.project;
         let name = project.metadata.name.as_str();
         let is_ending = project.status.phase.is_ending();
-        match (way(&project.spec, Some(drain)), &project.status.moving) {
+        match (way(settled, Some(drain)), &project.status.moving) {
             (Way::Blocked(why), None) if !is_ending => blocked.push(why.explain(name)),
             (_, Some(moving)) if !moving.message.is_empty() => {
                 let (node, message) = (&moving.node_ref, &moving.message);

@@ -40,7 +40,7 @@ async fn pass(shared: &Shared, now: Timestamp) -> std::time::Duration {
     shared.cache.read(|state| {
         for (name, found) in state.nodes() {
             let seen = shared.liveness.last(found);
-            let projects = state.bound_to(name).map(|p| &**p);
+            let projects = state.settled_on(name);
             let decision = node::settle(found, seen, projects, now);
             wake_at = [wake_at, decision.wake_at].into_iter().flatten().min();
             if let Action::Write(status) = decision.action {

@@ -189,6 +189,7 @@ fn decide(
         let world = World {
             now,
             fleet: &fleet,
+            stable: state.stable(project).map(|r| &**r),
             patience: shared.config.patience,
         };
         let decision = project::next(project, &world);

@@ -239,7 +239,7 @@ async fn a_project_expires_at_its_time_also_when_that_passed_while_the_server_wa
     })
     .await;
     assert_eq!(Docker::default().of_project(&first), [""; 0]);
-    let (spec, at) = expiring(&second, 2);
+    let (spec, at) = expiring(&second, 8);
     server.create(&second, &spec).await;
     server.running(&second).await;
     server.kill();

@@ -1,3 +1,4 @@
+use cara_api::Project;
 use cara_api::project::{Move, ProjectPhase, Volume};
 
 use super::*;
@@ -16,13 +17,20 @@ fn seen() -> Seen {
     }
 }
 
+fn plain(projects: &[Project]) -> impl Iterator<Item = Settled<'_>> {
+    let stable = None;
+    projects
+        .iter()
+        .map(move |project| Settled { project, stable })
+}
+
 fn settled(node: &Node, projects: &[Project], now: i64) -> Node {
     let mut node = node.clone();
-    if let Action::Write(status) = settle(&node, seen(), projects.iter(), at(now)).action {
+    if let Action::Write(status) = settle(&node, seen(), plain(projects), at(now)).action {
         node.status = status;
     }
     assert_eq!(
-        settle(&node, seen(), projects.iter(), at(now + 1).min(at(now))).action,
+        settle(&node, seen(), plain(projects), at(now + 1).min(at(now))).action,
         Action::Keep,
         "deciding again changes nothing"
     );
@@ -63,7 +71,7 @@ fn a_node_is_ready_while_signs_of_life_come() {
         let mut node = Node::default();
         node.status.state = state;
         assert_eq!(shown(&settled(&node, &[], now)), expected, "{state} {now}");
-        let wake_at = settle(&node, seen(), [].into_iter(), at(now)).wake_at;
+        let wake_at = settle(&node, seen(), plain(&[]), at(now)).wake_at;
         assert_eq!(wake_at, (now < 115).then_some(at(115)));
     }
 }

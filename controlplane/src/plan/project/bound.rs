@@ -5,7 +5,7 @@ use cara_api::project::{ProjectPhase, ProjectStatus};
 use cara_api::{Project, Timestamp};
 
 use super::{moves, since, unbind, write_if_changed};
-use crate::plan::evict::is_pinned;
+use crate::plan::evict::Settled;
 use crate::plan::node::is_alive;
 use crate::plan::{Action, World, later};
 
@@ -15,38 +15,47 @@ pub(super) fn keep(
     world: &World<'_>,
 ) -> (Action<ProjectStatus>, Option<Timestamp>) {
     let mut status = project.status.clone();
+    let settled = Settled {
+        project,
+        stable: world.stable,
+    };
     let moment = match world.fleet.node(&project.status.node_ref) {
         None => {
-            gone(project, &mut status, world.now);
+            gone(settled, &mut status, world.now);
             None
         }
         Some(node) if is_alive(node) => {
             // A later outage gets its full grace again.
             condition::clear(&mut status.conditions, NOT_READY_AT);
-            moves::settle(project, node, world, &mut status);
+            moves::settle(settled, node, world, &mut status);
             None
         }
-        Some(_) => silent(project, &mut status, world),
+        Some(_) => silent(settled, &mut status, world),
     };
     (write_if_changed(project, status), moment)
 }
 
-fn gone(project: &Project, status: &mut ProjectStatus, now: Timestamp) {
-    let data = if is_pinned(&project.spec) {
+fn gone(settled: Settled<'_>, status: &mut ProjectStatus, now: Timestamp) {
+    let data = if settled.is_pinned() {
         ", without the data that it had there"
     } else {
         ""
     };
-    let node = &project.status.node_ref;
+    let node = &settled.project.status.node_ref;
     let message = format!("node {node} is gone; placing the project again{data}");
     unbind(status, "NodeGone", message, now);
 }
 
 /// The node does not answer: what runs there may still run.
-fn silent(project: &Project, status: &mut ProjectStatus, world: &World<'_>) -> Option<Timestamp> {
+fn silent(
+    settled: Settled<'_>,
+    status: &mut ProjectStatus,
+    world: &World<'_>,
+) -> Option<Timestamp> {
+    let project = settled.project;
     let node = &project.status.node_ref;
     let message = format!("node {node} is not ready; placing the project again");
-    if is_pinned(&project.spec) {
+    if settled.is_pinned() {
         let message = format!(
             "node {node} is not ready; the project waits for it, since its Persistent volumes or HostPaths are there"
         );

@@ -12,23 +12,24 @@ use cara_api::{Node, Project};
 use super::{next_epoch, set_unplaceable};
 use crate::plan::World;
 use crate::plan::assign::stops_first;
-use crate::plan::evict::{Cause, Way, cause, way};
+use crate::plan::evict::{Cause, Settled, Way, cause, way};
 use crate::plan::node::is_alive;
 use crate::plan::place::place;
 
 /// Begins, changes or gives up a move of a project whose node is alive.
 pub(super) fn settle(
-    project: &Project,
+    settled: Settled<'_>,
     node: &Node,
     world: &World<'_>,
     status: &mut ProjectStatus,
 ) {
+    let project = settled.project;
     let Some(cause) = cause(project, node) else {
         give_up(project, status);
         condition::clear(&mut status.conditions, PLACED);
         return;
     };
-    let way = way(&project.spec, node.spec.drain.as_ref());
+    let way = way(settled, node.spec.drain.as_ref());
     match (&project.status.moving, way) {
         (None, Way::Blocked(_)) => condition::clear(&mut status.conditions, PLACED),
         (None, Way::StartFirst | Way::StopFirst) => begin(project, cause, way, world, status),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use cara_api::agent::{Outcome, Report};
 use cara_api::node::NodeState;
-use cara_api::project::{BindingEpoch, ExpireAt, ServiceStatus, Volume};
+use cara_api::project::{BindingEpoch, ExpireAt, ProjectRevision, ServiceStatus, Volume};
 use cara_api::{Generation, Node, NodeName};
 
 use super::*;
@@ -98,11 +98,21 @@ fn fleet(nodes: &[Node]) -> Fleet {
 }
 
 fn decide_over(project: &Project, nodes: &[Node], now: i64) -> Decision<ProjectStatus> {
+    decide_with(project, None, nodes, now)
+}
+
+fn decide_with(
+    project: &Project,
+    stable: Option<&ProjectRevision>,
+    nodes: &[Node],
+    now: i64,
+) -> Decision<ProjectStatus> {
     let mut fleet = fleet(nodes);
     fleet.change(None, Some(project));
     let world = World {
         now: at(now),
         fleet: &fleet,
+        stable,
         patience: PATIENCE,
     };
     next(project, &world)

@@ -226,6 +226,7 @@ fn pass(projects: &mut [Project], nodes: &[Node], now: i64) {
         let world = World {
             now: at(now),
             fleet: &fleet,
+            stable: None,
             patience: PATIENCE,
         };
         if let Action::Write(status) = next(project, &world).action {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use cara_api::agent::{Assignment, Goal};
 use cara_api::node::{Drain, Taint};
-use cara_api::project::{ProjectRevision, ProjectSpec, Service};
+use cara_api::project::{ProjectSpec, Service};
 use proptest::prelude::*;
 
 use super::*;
@@ -199,7 +199,7 @@ impl Sim {
             return false;
         };
         let nodes: Vec<Node> = self.nodes.values().cloned().collect();
-        let decision = decide_over(project, &nodes, self.now);
+        let decision = decide_with(project, self.stable(), &nodes, self.now);
         if let Some(moment) = decision.wake_at {
             assert!(moment > at(self.now), "a moment lies ahead");
         }

@@ -1,9 +1,12 @@
 //! What operators look up and return to on the command line: generations and events.
 
 use std::path::Path;
+use std::process::Stdio;
 
-use cara_tests::{Server, eventually, unique};
+use cara_tests::process::program;
+use cara_tests::{PATIENCE, Server, eventually, unique};
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 /// A service that answers with its version.
 fn app(version: &str) -> Value {
@@ -80,15 +83,52 @@ async fn a_project_returns_to_an_earlier_generation() {
 
 #[tokio::test]
 #[ignore = "needs the part of the server"]
-async fn what_happened_can_be_looked_up() {
+async fn a_service_that_did_its_work_counts_as_done() {
     let server = Server::with_agent(&unique("node"), &[]).await;
     let directory = tempfile::tempdir().expect("a directory");
-    let name = unique("seen");
+    let name = unique("job");
     let mut job = shell("echo done");
     job["restartPolicy"] = json!("OnFailure");
     let path = manifest(directory.path(), &name, &json!({"services": [job]}));
     let (code, _, err) = server.ctl(&["apply", "-f", &path, "--wait"]).await;
-    assert_eq!(code, 0, "a service that did its work counts as done: {err}");
+    assert_eq!(code, 0, "{err}");
+    assert!(err.contains("Completed"), "{err}");
+    server.delete(&name).await;
+}
+
+#[tokio::test]
+#[ignore = "needs the part of the server"]
+async fn what_happened_can_be_looked_up() {
+    let server = Server::with_agent(&unique("node"), &[]).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let name = unique("seen");
+    let mut onlooker = tokio::process::Command::new(program("caractrl"))
+        .args(["events", "project", "-w", "-o", "json"])
+        .env("CARA_SERVER", format!("http://{}", server.api))
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("caractrl runs");
+    let stdout = onlooker.stdout.take().expect("a pipe");
+    let mut lines = BufReader::new(stdout).lines();
+    let mut says = async |part: &str| {
+        let search = async {
+            while let Some(line) = lines.next_line().await.expect("readable") {
+                if line.contains(part) {
+                    return;
+                }
+            }
+            panic!("no line says {part}");
+        };
+        tokio::time::timeout(PATIENCE, search)
+            .await
+            .expect("in time");
+    };
+    says("EventList").await;
+    let path = manifest(directory.path(), &name, &reached(&name, &app("1")));
+    let (code, _, err) = server.ctl(&["apply", "-f", &path, "--wait"]).await;
+    assert_eq!(code, 0, "{err}");
+    says(&name).await;
     let table = eventually("the events are written down", async || {
         let (_, table, _) = server.ctl(&["events", "project", &name]).await;
         table.contains("Scheduled").then_some(table)

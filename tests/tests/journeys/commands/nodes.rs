@@ -214,7 +214,18 @@ async fn a_drain_moves_projects_and_they_answer_all_the_time() {
     server.running(&name).await;
     let _agent = far_agent(&server, &machine, &far);
     server.node_ready(&far).await;
-    let (code, out, err) = server.ctl(&["drain", &near]).await;
+    let host = format!("{name}.dev.localhost");
+    let expected = (200, "version 1\n".to_owned());
+    let visit = async {
+        loop {
+            assert_eq!(server.page(&host, "/").await, expected);
+        }
+    };
+    let drain = ["drain", &near];
+    let (code, out, err) = tokio::select! {
+        ended = server.ctl(&drain) => ended,
+        () = visit => unreachable!("visits end with the drain"),
+    };
     assert_eq!((code, out), (0, format!("node/{near} drained\n")), "{err}");
     for part in [
         format!("project/{name}  moves to {far}"),
@@ -222,8 +233,7 @@ async fn a_drain_moves_projects_and_they_answer_all_the_time() {
     ] {
         assert!(err.contains(&part), "{part} is missing: {err}");
     }
-    let page = server.page(&format!("{name}.dev.localhost"), "/").await;
-    assert_eq!(page, (200, "version 1\n".to_owned()));
+    assert_eq!(server.page(&host, "/").await, expected);
     let (code, _, err) = server.ctl(&["drain", &near]).await;
     assert_eq!(code, 0, "an empty node is drained at once: {err}");
     server.delete(&name).await;

@@ -4,14 +4,24 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cara_api::Timestamp;
 
-/// Disk is short below this share of free space, in percent; as the older system planned it.
-const DISK_LOW: u64 = 15;
-/// Disk is short no more above this share, so that a node does not flap.
-const DISK_FINE: u64 = 20;
-/// Memory is short below this share, in percent; as the older system planned it.
-const MEMORY_LOW: u64 = 10;
-/// Memory is short no more above this share.
-const MEMORY_FINE: u64 = 15;
+/// Marks between which a resource is short or not: below the first it becomes short, above the
+/// second it is short no more, so that a node does not flap. Each is a share of all in percent,
+/// as the older system planned it, but never more than an amount: a large disk is not full when
+/// a tenth of it is free.
+struct Marks {
+    low: (u64, u64),
+    fine: (u64, u64),
+}
+
+const GIB: u64 = 1 << 30;
+const DISK: Marks = Marks {
+    low: (15, 10 * GIB),
+    fine: (20, 15 * GIB),
+};
+const MEMORY: Marks = Marks {
+    low: (10, GIB),
+    fine: (15, 3 * GIB / 2),
+};
 
 /// What is free and what there is, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -23,9 +33,11 @@ pub struct Room {
 }
 
 impl Room {
-    fn percent(self) -> Option<u64> {
-        let share = u128::from(self.available) * 100 / u128::from(self.total.max(1));
-        (self.total > 0).then(|| u64::try_from(share).unwrap_or(100))
+    /// Whether less is free than a mark says; none when nobody knows.
+    fn is_below(self, (percent, bytes): (u64, u64)) -> Option<bool> {
+        let share = u128::from(self.total) * u128::from(percent) / 100;
+        let mark = share.min(u128::from(bytes));
+        (self.total > 0).then(|| u128::from(self.available) < mark)
     }
 }
 
@@ -42,13 +54,13 @@ impl Pressure {
     /// The pressure now. What cannot be measured stays as it was.
     #[must_use]
     pub fn next(self, disk: Room, memory: Room) -> Self {
-        let judge = |before: bool, room: Room, low: u64, fine: u64| match room.percent() {
-            Some(percent) => percent < low || (before && percent < fine),
-            None => before,
+        let judge = |before: bool, room: Room, marks: Marks| {
+            let mark = if before { marks.fine } else { marks.low };
+            room.is_below(mark).unwrap_or(before)
         };
         Self {
-            disk: judge(self.disk, disk, DISK_LOW, DISK_FINE),
-            memory: judge(self.memory, memory, MEMORY_LOW, MEMORY_FINE),
+            disk: judge(self.disk, disk, DISK),
+            memory: judge(self.memory, memory, MEMORY),
         }
     }
 }
@@ -88,6 +100,15 @@ mod tests {
         }
         assert_eq!(seen, [false, false, true, true, true, false, false, true]);
         assert!(pressure.next(unknown, unknown).disk, "unknown is not fine");
+        let large = |free| Room {
+            available: free * GIB,
+            total: 250 * GIB,
+        };
+        let is_short = |free| Pressure::default().next(large(free), unknown).disk;
+        assert_eq!(
+            [is_short(30), is_short(10), is_short(9)],
+            [false, false, true]
+        );
     }
 
     #[test]

@@ -182,32 +182,23 @@ async fn a_crashed_container_is_told_and_started_again() {
 #[tokio::test]
 async fn what_no_assignment_names_is_swept_and_what_is_not_ours_is_left() {
     let docker = Docker::default();
-    let (ghost, foreign) = (unique("ghost"), unique("foreign"));
-    let label = format!("cara.project={ghost}");
-    docker.run(&[
-        "network",
-        "create",
-        "--label",
-        &label,
-        &format!("cara-{ghost}"),
-    ]);
-    docker.run(&[
-        "volume",
-        "create",
-        "--label",
-        &label,
-        &format!("cara-{ghost}-data"),
-    ]);
-    let run = [
-        "run",
-        "-d",
-        "--label",
-        &label,
-        "--name",
-        &format!("{ghost}-web"),
-        "cara-test/app:1",
+    let (ghost, foreign, node) = (unique("ghost"), unique("foreign"), unique("node"));
+    let labels = [
+        format!("--label=cara.project={ghost}"),
+        format!("--label=cara.node={node}"),
     ];
-    docker.run(&run);
+    let made = |head: &[&str], tail: &[&str]| {
+        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+        docker.run(&[head, &labels, tail].concat());
+    };
+    made(&["network", "create"], &[&format!("cara-{ghost}")]);
+    made(&["volume", "create"], &[&format!("cara-{ghost}-data")]);
+    let name = format!("--name={ghost}-web");
+    made(&["run", "-d"], &[&name, "cara-test/app:1"]);
+    // What carries no node's label was made by the older system.
+    let older = unique("older");
+    let label = format!("--label=cara.project={older}");
+    docker.run(&["volume", "create", &label, &older]);
     docker.run(&["run", "-d", "--name", &foreign, "cara-test/app:1"]);
     let elsewhere = unique("elsewhere");
     let labels = [
@@ -217,12 +208,14 @@ async fn what_no_assignment_names_is_swept_and_what_is_not_ours_is_left() {
     docker.run(&[
         "volume", "create", "--label", &labels[0], "--label", &labels[1], &elsewhere,
     ]);
-    let server = Server::with_agent(&unique("node"), &[]).await;
+    let server = Server::with_agent(&node, &[]).await;
     eventually("the leftovers are gone", async || {
         docker.of_project(&ghost).is_empty().then_some(())
     })
     .await;
     assert_eq!(docker.inspect(&foreign, "{{.State.Running}}"), "true");
+    assert_eq!(docker.of_project(&older), [format!("volume {older}")]);
+    docker.run(&["volume", "rm", &older]);
     assert_eq!(
         docker.of_project(&elsewhere),
         [format!("volume {elsewhere}")]

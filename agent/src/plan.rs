@@ -19,7 +19,6 @@ pub use health::{CheckKind, Health};
 pub use memory::{Exit, Failure, Memory, Subject};
 pub use probes::{Doubts, Probe, Probes};
 pub use report::{is_gone, report};
-use service::SETTLED;
 pub use service::View;
 pub use step::{Action, Step, next, orphans};
 pub use wanted::{NodeRules, Timing, VolumeLife, Wanted, WantedService};

@@ -165,8 +165,7 @@ fn state(view: &View<'_>, goal: Goal, memory: &Memory) -> ServiceState {
             ServiceState::Running
         }
         (Some(ContainerState::Running { since }), Goal::Run) => {
-            let is_settled = memory.exit(&service.name).is_none() || *since >= super::SETTLED;
-            if is_settled {
+            if *since >= view.probation(memory) {
                 ServiceState::Running
             } else {
                 ServiceState::Starting

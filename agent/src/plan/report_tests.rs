@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::super::Probes;
 use super::super::wanted::tests::{self, assignment, rules};
-use super::super::{Probes, SETTLED};
 use super::*;
 
 fn wanted(publish_on: Option<&str>) -> Wanted {
@@ -159,7 +159,12 @@ fn failures_are_named() {
         "Failed ContainerExited: Containers exited with errors: db(exit=7), web(exit=7)",
         "a container that exited must prove itself"
     );
-    let settled = observed(&wanted, &ContainerState::Running { since: SETTLED });
+    let settled = observed(
+        &wanted,
+        &ContainerState::Running {
+            since: Duration::from_secs(5),
+        },
+    );
     assert_eq!(outcome(&wanted, &settled, &memory, &accepting()), "Running");
     memory.failed(
         Subject::Service("web".into()),

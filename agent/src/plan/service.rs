@@ -8,7 +8,9 @@ use cara_api::project::{DependencyCondition, RestartPolicy};
 use super::{Container, ContainerState, Memory, Observed, WantedService};
 
 /// A container that exited before counts as up only after it ran this long.
-pub(super) const SETTLED: Duration = Duration::from_secs(5);
+const SETTLED: Duration = Duration::from_secs(5);
+/// One whose service has neither a port nor a check to show that it works, after this long.
+const PROVED: Duration = Duration::from_secs(1);
 
 /// The containers of a service.
 #[derive(Debug)]
@@ -85,7 +87,21 @@ impl<'a> View<'a> {
         let ContainerState::Running { since } = container.state else {
             return false;
         };
-        memory.exit(&self.service.name).is_none() || since >= SETTLED
+        since >= self.probation(memory)
+    }
+
+    /// How long the container must run before it counts as up: until it proved itself, unless an
+    /// open port or a check does that.
+    pub fn probation(&self, memory: &Memory) -> Duration {
+        let checks = &self.service.checks;
+        let has_proof = !self.service.exposed.is_empty()
+            || checks.readiness.is_some()
+            || checks.startup.is_some();
+        match memory.exit(&self.service.name) {
+            Some(_) => SETTLED,
+            None if has_proof => Duration::ZERO,
+            None => PROVED,
+        }
     }
 
     /// True for a container that is up and whose checks pass.

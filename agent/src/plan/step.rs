@@ -20,8 +20,7 @@ use cara_api::agent::Goal;
 use cara_api::project::RestartPolicy;
 
 use super::{
-    Container, ContainerState, Memory, Observed, Presence, SETTLED, Subject, View, VolumeLife,
-    Wanted,
+    Container, ContainerState, Memory, Observed, Presence, Subject, View, VolumeLife, Wanted,
 };
 
 /// Older containers of a service that may run while a new one starts: one that serves, and one
@@ -327,8 +326,8 @@ impl Context<'_> {
         };
         match container.state {
             ContainerState::Running { since } => {
-                let has_exited = self.memory.exit(&service.name).is_some();
-                if let Some(left) = SETTLED.checked_sub(since).filter(|_| has_exited) {
+                let left = view.probation(self.memory).saturating_sub(since);
+                if !left.is_zero() {
                     step.wake(self.now + left);
                 }
                 let is_condemned = self.memory.health.condemned(&container.start()).is_some();

@@ -26,7 +26,7 @@ fn container(service: &str, fingerprint: &str, state: ContainerState) -> Contain
 
 fn running() -> ContainerState {
     ContainerState::Running {
-        since: Duration::ZERO,
+        since: Duration::from_secs(10),
     }
 }
 

@@ -7,6 +7,7 @@ use bollard::container::LogOutput;
 use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
 use bollard::query_parameters::{ListContainersOptionsBuilder, LogsOptionsBuilder};
 use bytes::Bytes;
+use futures_util::future::join_all;
 use futures_util::{Stream, StreamExt};
 
 use super::engine::Engine;
@@ -49,14 +50,13 @@ impl Engine {
             .build();
         let found = self.docker.list_containers(Some(list)).await;
         let found = found.map_err(|e| Error::new(attempt, "EngineUnavailable", e))?;
-        let newest = found
-            .into_iter()
-            .map(|c| {
-                let is_running = c.state.is_some_and(|s| s.to_string() == "running");
-                (is_running, c.created, c.id)
-            })
-            .max();
-        let Some((is_running, _, Some(id))) = newest else {
+        let looks = found.into_iter().filter_map(|c| c.id).map(|id| async move {
+            let info = self.docker.inspect_container(&id, None).await.ok()?;
+            let is_running = info.state.and_then(|s| s.running).unwrap_or(false);
+            Some((is_running, info.created, id))
+        });
+        let newest = join_all(looks).await.into_iter().flatten().max();
+        let Some((is_running, _, id)) = newest else {
             return Ok(None);
         };
         let tail = if options.tail.is_empty() {

@@ -101,7 +101,8 @@ async fn restart_policies_decide_and_a_finished_job_counts_as_completed() {
     let status = service(&project, "job");
     assert_eq!(
         (status.state, status.exit_code),
-        (ServiceState::Completed, Some(0))
+        (ServiceState::Completed, Some(0)),
+        "a project runs when its services proved themselves, not when they were started"
     );
     let project = server.phase(&lost, ProjectPhase::Failed).await;
     let (word, sentence) = reason(&project);

@@ -170,6 +170,9 @@ async fn explain(context: &Context, name: &str, account: Account) -> Failure {
         }
         failure = failure.with(format!("more: caractrl logs {name}/{service}"));
     }
+    for service in account.told {
+        failure = failure.with(format!("more: caractrl logs {name}/{service}"));
+    }
     failure.with(format!("more: caractrl describe project {name}"))
 }
 

@@ -95,6 +95,8 @@ pub struct Account {
     pub lines: Vec<String>,
     /// Services that ended and of which no line is known yet.
     pub silent: Vec<String>,
+    /// Services whose log has more to say than the lines that are known.
+    pub told: Vec<String>,
 }
 
 /// Why a project failed.
@@ -113,6 +115,7 @@ pub fn rolled_back(project: &Project) -> Account {
     let mut account = account(project, ROLLED_BACK, &what);
     // The containers that failed are gone; those that run have nothing to say about it.
     account.silent.clear();
+    account.told.clear();
     let stable = status.stable_generation;
     if !stable.is_zero() {
         account
@@ -132,8 +135,12 @@ fn account(project: &Project, kind: &str, what: &str) -> Account {
         first => format!("{what}: {reason}: {first}"),
     };
     let mut lines: Vec<String> = rest.lines().map(str::to_owned).collect();
-    let mut silent = Vec::new();
+    let (mut silent, mut told_of) = (Vec::new(), Vec::new());
     for service in &project.status.services {
+        let heading = format!("last lines of {}:", service.name);
+        if !service.ready && (service.message.contains('\n') || message.contains(&heading)) {
+            told_of.push(service.name.clone());
+        }
         let told = service.message.split_once('\n').map(|(_, tail)| tail);
         match told {
             Some(tail) if !service.ready && !message.contains(tail) => {
@@ -151,6 +158,7 @@ fn account(project: &Project, kind: &str, what: &str) -> Account {
         headline,
         lines,
         silent,
+        told: told_of,
     }
 }
 

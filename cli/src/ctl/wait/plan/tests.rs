@@ -152,6 +152,7 @@ fn a_rollout_that_was_rolled_back_tells_why_and_what_runs() {
                 "generation 4 keeps running".to_owned(),
             ],
             silent: vec![],
+            told: vec![],
         }
     );
 }
@@ -171,6 +172,7 @@ fn a_failure_shows_lines_once_and_names_services_without() {
             headline: "project/shop failed: ContainerExited: web(exit=3)".to_owned(),
             lines: vec!["last lines of web:".to_owned(), "  no database".to_owned()],
             silent: vec!["job".to_owned()],
+            told: vec!["web".to_owned()],
         }
     );
     let whole = "web(exit=3)\nno database";

@@ -1,7 +1,7 @@
 # Every job of the project. `make` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt lint deny bench setup schemas
+.PHONY: help simulation demo test check fmt lint deny bench setup schemas
 
 TOOLS := $(CURDIR)/target/tools
 
@@ -34,6 +34,9 @@ bench: ## Measure the gateway and the way from apply to the first answer
 	@deploy/dev/setup.sh bench
 	cargo build --locked --release -p cara-cli -p cara-bench --bins
 	@deploy/dev/with-docker.sh bench/run.sh
+
+simulation: ## Run the planners under SEEDS=10000 random histories from seed FIRST=0 on
+	CARA_SIMULATION_FIRST=$(or $(FIRST),0) CARA_SIMULATION_SEEDS=$(or $(SEEDS),10000) cargo test --locked --release --workspace --test simulation -- --nocapture
 
 schemas: ## Write deploy/schemas, docs/configuration.md and the tables of docs/compatibility.md again
 	UPDATE=1 cargo test --locked -p cara-tests --test fresh --test wire -- --skip replay --skip old_agent

@@ -185,7 +185,11 @@ const ARROWS: [(&str, &[&str]); 10] = [
             "cara-agent",
         ],
     ),
-    ("cara-tests", &["cara-api", "cara-cli"]),
+    // The simulation runs their planners.
+    (
+        "cara-tests",
+        &["cara-agent", "cara-api", "cara-cli", "cara-controlplane"],
+    ),
     ("cara-bench", &[]),
 ];
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use cara_api::hostname::Domain;
 
+use crate::vault::KeySource;
+
 /// Settings of the control plane.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -18,4 +20,6 @@ pub struct Config {
     pub plain_node_timeout: Duration,
     /// Pause after which an idle stream carries a bookmark or keepalive.
     pub keepalive: Duration,
+    /// Where the key that opens secrets comes from.
+    pub secret_key: KeySource,
 }

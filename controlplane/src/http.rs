@@ -4,6 +4,7 @@
 //! shape of errors is decided here and nowhere else.
 
 mod agents;
+mod deliver;
 mod extract;
 mod failure;
 mod logs;
@@ -11,6 +12,7 @@ mod meta;
 mod nodes;
 pub mod openapi;
 mod projects;
+mod secrets;
 mod status;
 mod view;
 mod watch;
@@ -57,6 +59,13 @@ pub(crate) fn router(shared: Arc<Shared>, token: CancellationToken) -> Router {
         )
         .route(paths::PROJECT_STATUS, patch(status::patch))
         .route(paths::PROJECT_LOGS, get(logs::logs))
+        .route(paths::SECRETS, get(secrets::list).post(secrets::create))
+        .route(
+            paths::SECRET,
+            get(secrets::read)
+                .put(secrets::replace)
+                .delete(secrets::delete),
+        )
         .route(paths::NODES, get(nodes::list).post(nodes::create))
         .route(
             paths::NODE,

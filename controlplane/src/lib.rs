@@ -18,6 +18,7 @@ mod metrics;
 pub mod plan;
 mod reconcile;
 mod repo;
+pub mod vault;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +37,7 @@ pub use http::openapi;
 use cache::Cache;
 use liveness::Liveness;
 use metrics::Metrics;
+use vault::{MasterKey, StoredKey, UnlockError};
 
 /// How long API requests under way may take to end when the server stops.
 const STOP_GRACE: Duration = Duration::from_secs(3);
@@ -48,8 +50,26 @@ struct Shared {
     liveness: Liveness,
     metrics: Metrics,
     registry: Registry,
+    key: MasterKey,
     /// Speaks to agents, for streams that pass through the server.
     agents: cara_api::client::Client,
+}
+
+/// Why the control plane cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The HTTP client for agents cannot be set up.
+    #[error("cannot set up the client for agents")]
+    Client(#[from] cara_api::client::Error),
+    /// The store cannot be read.
+    #[error("cannot read the store")]
+    Store(#[from] cara_store::ReadError),
+    /// A secret cannot be read.
+    #[error("cannot read secret {0:?}")]
+    Secret(String),
+    /// The secrets cannot be opened.
+    #[error("cannot open the secrets")]
+    Secrets(#[from] UnlockError),
 }
 
 /// The control plane, ready to run.
@@ -62,12 +82,14 @@ impl ControlPlane {
     /// A control plane over `store`. `registry` is served at `/metrics`, whatever registers there.
     ///
     /// # Errors
-    /// The HTTP client for agents cannot be set up.
-    pub fn new(
+    /// See [`StartError`].
+    pub async fn open(
         config: Config,
         store: Arc<dyn Store>,
         registry: &Registry,
-    ) -> Result<Self, cara_api::client::Error> {
+    ) -> Result<Self, StartError> {
+        let stored = stored_keys(&*store).await?;
+        let key = vault::unlock(&config.secret_key, &stored)?;
         let shared = Shared {
             liveness: Liveness::new(&config, jiff::Timestamp::now()),
             metrics: Metrics::register(registry),
@@ -76,6 +98,7 @@ impl ControlPlane {
             registry: registry.clone(),
             config,
             store,
+            key,
         };
         let (gateway, _) = watch::channel(Arc::new(GatewayState::default()));
         Ok(Self {
@@ -126,4 +149,18 @@ impl ControlPlane {
         tasks.wait().await;
         served
     }
+}
+
+/// Which key each stored secret is sealed with.
+async fn stored_keys(store: &dyn Store) -> Result<Vec<StoredKey>, StartError> {
+    let listing = store.list(repo::SECRETS.to_owned(), None).await?;
+    let read = |entry: &cara_store::Entry| {
+        let secret: repo::SealedSecret =
+            repo::decode(entry).map_err(|_| StartError::Secret(entry.key.to_string()))?;
+        Ok(StoredKey {
+            secret: secret.metadata.name,
+            key: secret.sealed.key_id,
+        })
+    };
+    listing.entries.iter().map(read).collect()
 }

@@ -3,6 +3,8 @@
 //! Every batch that touches a project also carries the claims on its hostnames, so that project
 //! and claims never disagree.
 
+mod secrets;
+
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
@@ -10,6 +12,11 @@ use cara_api::hostname::Hostname;
 use cara_api::{Node, NodeName, Project, ProjectName, Resource, ResourceVersion};
 use cara_store::{Batch, Entry, Key, Precondition, Revision};
 use serde::{Deserialize, Serialize};
+
+pub(crate) use secrets::{
+    SECRETS, SealedSecret, create_secret, delete_secret, owner as secret_owner, replace_secret,
+    secret_key,
+};
 
 /// Prefix of the keys of projects.
 pub(crate) const PROJECTS: &str = "projects/";

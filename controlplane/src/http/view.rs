@@ -14,11 +14,16 @@ use crate::Shared;
 
 /// A kind that the API shows.
 pub(super) trait View: Resource {
+    /// What clients see.
+    type Shown: Resource;
+
     /// The object as clients see it.
-    fn view(&self, shared: &Shared) -> Self;
+    fn view(&self, shared: &Shared) -> Self::Shown;
 }
 
 impl View for Project {
+    type Shown = Self;
+
     fn view(&self, shared: &Shared) -> Self {
         let mut project = self.clone();
         API_VERSION.clone_into(&mut project.api_version);
@@ -46,6 +51,8 @@ impl View for Project {
 }
 
 impl View for Node {
+    type Shown = Self;
+
     fn view(&self, shared: &Shared) -> Self {
         let mut node = self.clone();
         API_VERSION.clone_into(&mut node.api_version);

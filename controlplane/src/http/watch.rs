@@ -11,7 +11,9 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use cara_api::meta::ObjectMeta;
-use cara_api::{API_VERSION, Node, Problem, Project, ResourceVersion, WatchEvent, WatchKind};
+use cara_api::{
+    API_VERSION, Node, Problem, Project, Resource, ResourceVersion, WatchEvent, WatchKind,
+};
 use cara_store::Revision;
 use futures_util::stream;
 use serde::Serialize;
@@ -38,7 +40,7 @@ impl Watched for Project {
     fn of(object: &Object) -> Option<&Arc<Self>> {
         match object {
             Object::Project(project) => Some(project),
-            Object::Node(_) => None,
+            Object::Node(_) | Object::Secret(_) => None,
         }
     }
 
@@ -51,7 +53,7 @@ impl Watched for Node {
     fn of(object: &Object) -> Option<&Arc<Self>> {
         match object {
             Object::Node(node) => Some(node),
-            Object::Project(_) => None,
+            Object::Project(_) | Object::Secret(_) => None,
         }
     }
 

@@ -86,6 +86,8 @@ impl Agenda {
                 self.dirty.remove(&project.name());
                 self.wake_at.remove(&project.name());
             }
+            // Agents get the values with their assignments; nothing is decided by them.
+            (_, Some(Object::Secret(_))) | (Some(Object::Secret(_)), None) => {}
             // A node came, went or changed: whoever waits for a place or is bound to it cares.
             (before, after) => {
                 for node in [before, after].into_iter().flatten() {

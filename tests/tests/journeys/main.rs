@@ -8,4 +8,5 @@ mod engine;
 mod faults;
 mod nodes;
 mod proxy;
+mod secrets;
 mod watch;

@@ -5,6 +5,7 @@
 
 mod agents;
 mod deliver;
+mod events;
 mod extract;
 mod failure;
 mod logs;
@@ -66,6 +67,7 @@ pub(crate) fn router(shared: Arc<Shared>, token: CancellationToken) -> Router {
                 .put(secrets::replace)
                 .delete(secrets::delete),
         )
+        .route(paths::EVENTS, get(events::list))
         .route(paths::NODES, get(nodes::list).post(nodes::create))
         .route(
             paths::NODE,

@@ -123,6 +123,7 @@ impl ControlPlane {
         tasks.spawn(cache::follow(Arc::clone(shared), token.clone()));
         tasks.spawn(reconcile::projects::run(Arc::clone(shared), token.clone()));
         tasks.spawn(reconcile::nodes::run(Arc::clone(shared), token.clone()));
+        tasks.spawn(reconcile::events::run(Arc::clone(shared), token.clone()));
         tasks.spawn(reconcile::claims::run(Arc::clone(shared), token.clone()));
         tasks.spawn(reconcile::gateway::run(
             Arc::clone(shared),

@@ -4,6 +4,7 @@
 //! a decision goes out as one. Reconcilers read, ask here, and write.
 
 pub mod claims;
+pub mod events;
 pub mod node;
 pub mod place;
 pub mod project;

@@ -3,6 +3,7 @@
 //! Every batch that touches a project also carries the claims on its hostnames, so that project
 //! and claims never disagree.
 
+mod events;
 mod secrets;
 
 use std::collections::BTreeSet;
@@ -13,6 +14,10 @@ use cara_api::{Node, NodeName, Project, ProjectName, Resource, ResourceVersion};
 use cara_store::{Batch, Entry, Key, Precondition, Revision};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use events::{
+    EVENTS, EventRecord, decode_record, delete_record, event_key, events_of_kind, object_of,
+    write_record,
+};
 pub(crate) use secrets::{
     SECRETS, SealedSecret, create_secret, delete_secret, owner as secret_owner, replace_secret,
     secret_key,
@@ -80,12 +85,17 @@ pub(crate) fn encode<T: Resource>(object: &T) -> Bytes {
         .into()
 }
 
-pub(crate) fn decode<T: Resource>(entry: &Entry) -> Result<T, DecodeError> {
-    // First the format alone: the body of a newer one may look like anything.
+fn check_format(entry: &Entry) -> Result<(), DecodeError> {
     let head: Head = serde_json::from_slice(&entry.value)?;
     if head.format > FORMAT {
         return Err(DecodeError::Format(head.format));
     }
+    Ok(())
+}
+
+pub(crate) fn decode<T: Resource>(entry: &Entry) -> Result<T, DecodeError> {
+    // First the format alone: the body of a newer one may look like anything.
+    check_format(entry)?;
     let envelope: Envelope<T> = serde_json::from_slice(&entry.value)?;
     let mut object = envelope.body;
     object.meta_mut().resource_version = ResourceVersion(entry.modified.0);

@@ -144,6 +144,11 @@ impl State {
         Ok(self.history.range(start..).cloned().collect())
     }
 
+    /// The revision that the history begins after.
+    pub(crate) fn floor(&self) -> Revision {
+        self.floor
+    }
+
     pub(super) fn set_revision(&mut self, revision: Revision) {
         self.revision = revision;
     }

@@ -25,6 +25,7 @@ use utoipa::OpenApi;
         super::secrets::read,
         super::secrets::replace,
         super::secrets::delete,
+        super::events::list,
         super::nodes::list,
         super::nodes::create,
         super::nodes::read,

@@ -11,6 +11,7 @@ use cara_api::{
 };
 
 use crate::Shared;
+use crate::plan::events::Site;
 
 /// A kind that the API shows.
 pub(super) trait View: Resource {
@@ -28,17 +29,17 @@ impl View for Project {
         let mut project = self.clone();
         API_VERSION.clone_into(&mut project.api_version);
         Self::KIND.clone_into(&mut project.kind);
+        let site = Site {
+            domain: &shared.config.domain,
+            http_port: shared.config.http_port,
+        };
         let statuses = self.spec.ingress.iter().filter_map(|ingress| {
             let hostname = shared
                 .config
                 .domain
                 .resolve(&ingress.host, &self.metadata.name)
                 .ok()?;
-            let port = match shared.config.http_port {
-                80 => String::new(),
-                port => format!(":{port}"),
-            };
-            let url = format!("http://{hostname}{port}/");
+            let url = site.url(&hostname);
             Some(IngressStatus {
                 name: ingress.name.clone(),
                 hostname: hostname.to_string(),

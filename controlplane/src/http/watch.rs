@@ -173,7 +173,13 @@ impl<F> Watcher<F> {
                     changed.ok()?;
                     self.collect::<T>();
                 }
-                () = tokio::time::sleep_until(self.bookmark_at) => self.lines.push_back(bookmark::<T>(self.seen)),
+                () = tokio::time::sleep_until(self.bookmark_at) => {
+                    // The version moves on with events too, which wake nobody.
+                    self.collect::<T>();
+                    if self.lines.is_empty() {
+                        self.lines.push_back(bookmark::<T>(self.seen));
+                    }
+                }
                 () = self.app.token.cancelled() => return None,
             }
         }
@@ -238,6 +244,11 @@ struct Mark {
 }
 
 fn bookmark<T: Watched>(revision: Revision) -> Bytes {
+    bookmark_of(T::KIND, revision)
+}
+
+/// The line that says that nothing else happened up to a revision.
+pub(super) fn bookmark_of(kind: &'static str, revision: Revision) -> Bytes {
     let metadata = ObjectMeta {
         resource_version: ResourceVersion(revision.0),
         ..ObjectMeta::default()
@@ -246,13 +257,14 @@ fn bookmark<T: Watched>(revision: Revision) -> Bytes {
         WatchKind::Bookmark,
         &Mark {
             api_version: API_VERSION,
-            kind: T::KIND,
+            kind,
             metadata,
         },
     )
 }
 
-fn line<O: Serialize>(kind: WatchKind, object: &O) -> Bytes {
+/// A line of a change stream.
+pub(super) fn line<O: Serialize>(kind: WatchKind, object: &O) -> Bytes {
     let mut text = serde_json::to_vec(&WatchEvent { kind, object }).unwrap_or_default();
     text.push(b'\n');
     text.into()

@@ -5,6 +5,7 @@ mod browse;
 mod cli;
 mod deploy;
 mod engine;
+mod events;
 mod faults;
 mod nodes;
 mod proxy;

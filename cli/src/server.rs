@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use cara_api::hostname::{Domain, Hostname};
-use cara_controlplane::ControlPlane;
 use cara_controlplane::vault::{self, KeySource, MasterKey};
+use cara_controlplane::{ControlPlane, audit};
 use cara_gateway::{AccessLog, Gateway, Workers};
 use cara_store::SqliteStore;
 use clap::ArgMatches;
@@ -107,6 +107,12 @@ pub static SETTINGS: &[Setting] = &[
         help: "Where the gateway writes its access log: stdout, off, or a file",
     },
     Setting {
+        key: "audit-log",
+        value: "TARGET",
+        default: "",
+        help: "Where accepted changes are recorded: a file, or off; audit.jsonl in the data directory if not given",
+    },
+    Setting {
         key: "secret-key-file",
         value: "FILE",
         default: "",
@@ -132,6 +138,7 @@ pub struct Options {
     plain_node_timeout: Duration,
     gateway: cara_gateway::Config,
     access_log: String,
+    audit_log: Option<PathBuf>,
     secret_key: KeySource,
     log: (LogFormat, String),
     agent: Option<cara_agent::Config>,
@@ -161,6 +168,11 @@ impl Options {
                 drain_timeout: reader.duration("drain-timeout"),
             },
             access_log: reader.text("access-log").unwrap_or_default(),
+            audit_log: match reader.text("audit-log").as_deref() {
+                None => Some(data_dir.join(audit::FILE_NAME)),
+                Some("off") => None,
+                Some(path) => Some(PathBuf::from(path)),
+            },
             secret_key: KeySource::File(
                 reader
                     .text("secret-key-file")
@@ -243,6 +255,7 @@ async fn run(
         node_timeout: options.node_timeout,
         plain_node_timeout: options.plain_node_timeout,
         keepalive: KEEPALIVE,
+        audit_log: options.audit_log,
         secret_key: options.secret_key,
     };
     let control = ControlPlane::open(config, Arc::new(store), &registry).await?;

@@ -1,5 +1,6 @@
 //! Settings of the control plane, parsed and checked.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use cara_api::hostname::Domain;
@@ -20,6 +21,8 @@ pub struct Config {
     pub plain_node_timeout: Duration,
     /// Pause after which an idle stream carries a bookmark or keepalive.
     pub keepalive: Duration,
+    /// Where accepted writes are recorded, if they are.
+    pub audit_log: Option<PathBuf>,
     /// Where the key that opens secrets comes from.
     pub secret_key: KeySource,
 }

@@ -4,6 +4,7 @@
 //! shape of errors is decided here and nowhere else.
 
 mod agents;
+mod caller;
 mod deliver;
 mod events;
 mod extract;
@@ -94,8 +95,9 @@ fn plain(status: StatusCode, text: &'static str) -> Response {
 }
 
 /// Gives each request an id and a span, and counts it.
-async fn observe(State(app): State<App>, request: Request, next: Next) -> Response {
+async fn observe(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let id = uuid::Uuid::now_v7();
+    request.extensions_mut().insert(caller::RequestId(id));
     let method = request.method().clone();
     let route = request
         .extensions()

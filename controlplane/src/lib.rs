@@ -10,6 +10,7 @@
 //! and writes back on condition that nothing changed meanwhile; several control planes may run
 //! over one store. It refuses to know about containers and proxying.
 
+pub mod audit;
 mod cache;
 mod config;
 mod http;
@@ -34,6 +35,7 @@ use tokio_util::task::TaskTracker;
 pub use config::Config;
 pub use http::openapi;
 
+use audit::Audit;
 use cache::Cache;
 use liveness::Liveness;
 use metrics::Metrics;
@@ -51,6 +53,7 @@ struct Shared {
     metrics: Metrics,
     registry: Registry,
     key: MasterKey,
+    audit: Audit,
     /// Speaks to agents, for streams that pass through the server.
     agents: cara_api::client::Client,
 }
@@ -67,6 +70,15 @@ pub enum StartError {
     /// A secret cannot be read.
     #[error("cannot read secret {0:?}")]
     Secret(String),
+    /// The audit log cannot be opened.
+    #[error("cannot open the audit log {path}")]
+    Audit {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The secrets cannot be opened.
     #[error("cannot open the secrets")]
     Secrets(#[from] UnlockError),
@@ -90,6 +102,11 @@ impl ControlPlane {
     ) -> Result<Self, StartError> {
         let stored = stored_keys(&*store).await?;
         let key = vault::unlock(&config.secret_key, &stored)?;
+        let path = config.audit_log.as_deref();
+        let audit = Audit::open(path, registry).map_err(|source| StartError::Audit {
+            path: path.map(ToOwned::to_owned).unwrap_or_default(),
+            source,
+        })?;
         let shared = Shared {
             liveness: Liveness::new(&config, jiff::Timestamp::now()),
             metrics: Metrics::register(registry),
@@ -99,6 +116,7 @@ impl ControlPlane {
             config,
             store,
             key,
+            audit,
         };
         let (gateway, _) = watch::channel(Arc::new(GatewayState::default()));
         Ok(Self {
@@ -130,8 +148,14 @@ impl ControlPlane {
             self.gateway,
             token.clone(),
         ));
+        // Told to end after the last request did.
+        let is_served = CancellationToken::new();
+        if let Some(writer) = shared.audit.take_writer() {
+            tasks.spawn(audit::run(writer, is_served.clone()));
+        }
         tasks.close();
-        let router = http::router(Arc::clone(shared), token.clone());
+        let router = http::router(Arc::clone(shared), token.clone())
+            .into_make_service_with_connect_info::<std::net::SocketAddr>();
         let stop = token.clone().cancelled_owned();
         let serve = axum::serve(listener, router).with_graceful_shutdown(stop);
         // A client that stops half-way in a request must not hold up the end.
@@ -147,6 +171,7 @@ impl ControlPlane {
             }
         };
         token.cancel();
+        is_served.cancel();
         tasks.wait().await;
         served
     }

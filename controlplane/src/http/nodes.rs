@@ -19,6 +19,7 @@ use super::failure::Failure;
 use super::view::{View, begin, now, written};
 use super::watch::{self, Filter};
 use super::write::{TRIES, at};
+use crate::audit::{Caller, Verb};
 use crate::liveness::Peer;
 use crate::repo;
 
@@ -85,7 +86,11 @@ fn current(app: &App, name: &str) -> Result<Arc<Node>, Failure> {
 #[utoipa::path(post, path = "/api/v1/nodes", tag = "nodes", request_body = Node,
     responses((status = 201, body = Node), (status = 400, body = cara_api::Problem),
         (status = 409, body = cara_api::Problem)))]
-pub(super) async fn create(State(app): State<App>, body: Body) -> Result<Response, Failure> {
+pub(super) async fn create(
+    State(app): State<App>,
+    by: Caller,
+    body: Body,
+) -> Result<Response, Failure> {
     app.must_be_live()?;
     let decoded = document::<Node>(body, &schema::NODE).await?;
     let given = &decoded.value;
@@ -99,6 +104,7 @@ pub(super) async fn create(State(app): State<App>, body: Body) -> Result<Respons
         Ok(revision) => {
             tracing::info!(node = %node.metadata.name, %revision, "created");
             let created = at(node, revision);
+            app.audit(&by, Verb::Create, None, Some(&created));
             Ok(written(&app.shared, StatusCode::CREATED, &created, &warned))
         }
         Err(WriteError::Conflict { .. }) => Err(Failure::exists::<Node>(&node.metadata.name)),
@@ -114,6 +120,7 @@ pub(super) async fn create(State(app): State<App>, body: Body) -> Result<Respons
 pub(super) async fn replace(
     State(app): State<App>,
     Path(name): Path<String>,
+    by: Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
@@ -129,7 +136,7 @@ pub(super) async fn replace(
     faults.extend(validate::node(given));
     let (given, warned) = sound(decoded, faults)?;
     let expected = expected_version(&headers, given.metadata.resource_version)?;
-    let changed = change(&app, &name, |old| {
+    let changed = change_from(&app, &name, |old| {
         check_version(old, expected)?;
         let mut node = old.clone();
         node.spec = given.spec.clone();
@@ -140,7 +147,10 @@ pub(super) async fn replace(
         }
         Ok(node)
     });
-    let node = changed.await?;
+    let (old, node) = changed.await?;
+    if node != *old {
+        app.audit(&by, Verb::Replace, Some(&*old), Some(&node));
+    }
     Ok(written(&app.shared, StatusCode::OK, &node, &warned))
 }
 
@@ -151,15 +161,24 @@ async fn change(
     name: &str,
     edit: impl Fn(&Node) -> Result<Node, Failure>,
 ) -> Result<Node, Failure> {
+    change_from(app, name, edit).await.map(|(_, node)| node)
+}
+
+/// The same, with the node as it was before.
+async fn change_from(
+    app: &App,
+    name: &str,
+    edit: impl Fn(&Node) -> Result<Node, Failure>,
+) -> Result<(Arc<Node>, Node), Failure> {
     for _ in 0..TRIES {
         let old = current(app, name)?;
         let mut node = edit(&old)?;
         if node == *old {
-            return Ok(node);
+            return Ok((old, node));
         }
         node.metadata.updated_at = Some(now());
         match app.commit(repo::replace_node(&node)).await {
-            Ok(revision) => return Ok(at(node, revision)),
+            Ok(revision) => return Ok((old, at(node, revision))),
             Err(WriteError::Conflict { .. }) => app.catch_up().await?,
             Err(error) => return Err(error.into()),
         }
@@ -176,6 +195,7 @@ async fn change(
 pub(super) async fn delete(
     State(app): State<App>,
     Path(name): Path<String>,
+    by: Caller,
     headers: HeaderMap,
 ) -> Result<StatusCode, Failure> {
     app.must_be_live()?;
@@ -214,6 +234,7 @@ pub(super) async fn delete(
     {
         Ok(_) => {
             app.shared.liveness.forget(&key);
+            app.audit(&by, Verb::Delete, Some(&*node), None);
             tracing::info!(node = %name, "deleted");
             Ok(StatusCode::NO_CONTENT)
         }

@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use cara_api::secret::Hidden;
 use cara_api::{API_VERSION, List, ResourceVersion, Secret, schema, validate};
 use cara_store::WriteError;
 
@@ -18,6 +19,7 @@ use super::view::{View, begin, now, written};
 use super::watch::{self, Filter, Watched};
 use super::write::{TRIES, at};
 use crate::Shared;
+use crate::audit::{self, Caller, Op, Operation, Verb};
 use crate::cache::{Object, State as CacheState};
 use crate::repo::{self, SealedSecret};
 use crate::vault::{self, Values};
@@ -118,7 +120,11 @@ fn current(app: &App, name: &str) -> Result<Arc<SealedSecret>, Failure> {
     responses((status = 201, body = Secret, description = "Stored; the answer has no values"),
         (status = 400, body = cara_api::Problem), (status = 409, body = cara_api::Problem),
         (status = 413, body = cara_api::Problem)))]
-pub(super) async fn create(State(app): State<App>, body: Body) -> Result<Response, Failure> {
+pub(super) async fn create(
+    State(app): State<App>,
+    by: Caller,
+    body: Body,
+) -> Result<Response, Failure> {
     app.must_be_live()?;
     let decoded = document::<Secret>(body, &schema::SECRET).await?;
     let given = &decoded.value;
@@ -131,12 +137,13 @@ pub(super) async fn create(State(app): State<App>, body: Body) -> Result<Respons
         keys: given.data.keys().cloned().collect(),
         values_version: ResourceVersion::default(),
         sealed: seal(&app, &given)?,
-        metadata: given.metadata,
+        metadata: given.metadata.clone(),
     };
     match app.commit(repo::create_secret(&secret)).await {
         Ok(revision) => {
             tracing::info!(secret = %secret.metadata.name, %revision, "created");
             let created = at(secret, revision);
+            audit(&app, &by, Verb::Create, None, Some((&created, &given.data)));
             Ok(written(&app.shared, StatusCode::CREATED, &created, &warned))
         }
         Err(WriteError::Conflict { .. }) => Err(Failure::exists::<Secret>(&secret.metadata.name)),
@@ -162,6 +169,7 @@ fn seal(app: &App, given: &Secret) -> Result<vault::Sealed, Failure> {
 pub(super) async fn replace(
     State(app): State<App>,
     Path(name): Path<String>,
+    by: Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
@@ -188,6 +196,8 @@ pub(super) async fn replace(
             Ok(revision) => {
                 tracing::info!(secret = %name, %revision, "replaced");
                 let replaced = at(secret, revision);
+                let (before, after) = ((&*old, &values), (&replaced, &given.data));
+                audit(&app, &by, Verb::Replace, Some(before), Some(after));
                 return Ok(written(&app.shared, StatusCode::OK, &replaced, &warned));
             }
             Err(WriteError::Conflict { .. }) => app.catch_up().await?,
@@ -244,6 +254,7 @@ pub(super) async fn delete(
     State(app): State<App>,
     Path(name): Path<String>,
     Query(query): Query<Vec<(String, String)>>,
+    by: Caller,
     headers: HeaderMap,
 ) -> Result<StatusCode, Failure> {
     app.must_be_live()?;
@@ -260,6 +271,9 @@ pub(super) async fn delete(
         }
         match app.commit(repo::delete_secret(&old)).await {
             Ok(_) => {
+                let keys = old.keys.iter().map(|k| (k.clone(), Hidden::default()));
+                let before = (&*old, &keys.collect());
+                audit(&app, &by, Verb::Delete, Some(before), None);
                 tracing::info!(secret = %name, forced = is_forced, "deleted");
                 return Ok(StatusCode::NO_CONTENT);
             }
@@ -290,4 +304,40 @@ fn in_use(name: &str, users: &[String]) -> Failure {
         "secret {name:?} is used by {}{more}: change or delete them first, or delete it with force=true",
         named.join(", ")
     ))
+}
+
+/// Records a write: which keys came, went or changed, and nothing of their values.
+fn audit(
+    app: &App,
+    by: &Caller,
+    verb: Verb,
+    before: Option<(&SealedSecret, &Values)>,
+    after: Option<(&SealedSecret, &Values)>,
+) {
+    let Some((object, _)) = after.or(before) else {
+        return;
+    };
+    let meta = |of: Option<(&SealedSecret, _)>| {
+        of.map_or_else(
+            || serde_json::json!({}),
+            |(s, _)| audit::meta_part(&s.metadata),
+        )
+    };
+    let mut operations = audit::diff(&meta(before), &meta(after));
+    let nothing = Values::new();
+    let values = |of: Option<(_, _)>| of.map_or(&nothing, |(_, values)| values);
+    operations.extend(key_operations(values(before), values(after)));
+    app.audit_operations::<SealedSecret>(by, verb, &object.metadata, operations);
+}
+
+fn key_operations(old: &Values, new: &Values) -> Vec<Operation> {
+    let path = |key: &String| format!("/data/{}", audit::pointer(key));
+    let kept = old.iter().filter_map(|(key, value)| match new.get(key) {
+        None => Some(Operation::untold(Op::Remove, path(key))),
+        Some(changed) if changed != value => Some(Operation::untold(Op::Replace, path(key))),
+        Some(_) => None,
+    });
+    let added = new.keys().filter(|key| !old.contains_key(*key));
+    kept.chain(added.map(|key| Operation::untold(Op::Add, path(key))))
+        .collect()
 }

@@ -1,6 +1,7 @@
 //! The journeys: what users do, end to end, with real processes and the real Docker Engine.
 
 mod api;
+mod audit;
 mod browse;
 mod cli;
 mod deploy;

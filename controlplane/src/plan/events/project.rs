@@ -47,10 +47,11 @@ pub fn of_project(
     drafts.extend(moved(before, after));
     drafts.extend(unplaced(before, after));
     drafts.extend(waiting(before, after));
+    drafts.extend(progress(before, after));
+    // What services did is why the phase changed.
+    drafts.extend(service::of_services(before, after));
     drafts.extend(phase(before, after));
     drafts.extend(rolled_back(before, after));
-    drafts.extend(progress(before, after));
-    drafts.extend(service::of_services(before, after));
     drafts.extend(routed(before, after, site));
     drafts
 }

@@ -132,8 +132,8 @@ fn the_life_of_a_project_is_told_in_order() {
     assert_eq!(
         told,
         [
-            "ContainersRunning (agent/n1): All containers running",
             "Ready (agent/n1): service web: ready for requests",
+            "ContainersRunning (agent/n1): All containers running",
             "Routed (scheduler): http://shop.dev.localhost:8080/ -> web",
         ]
     );

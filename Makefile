@@ -35,5 +35,5 @@ bench: ## Measure the gateway and the way from apply to the first answer
 	cargo build --locked --release -p cara-cli -p cara-bench --bins
 	@deploy/dev/with-docker.sh bench/run.sh
 
-schemas: ## Write deploy/schemas and docs/configuration.md again
-	UPDATE=1 cargo test --locked -p cara-tests --test fresh
+schemas: ## Write deploy/schemas, docs/configuration.md and the tables of docs/compatibility.md again
+	UPDATE=1 cargo test --locked -p cara-tests --test fresh --test wire -- --skip replay --skip old_agent

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use cara_api::NodeName;
 
+use crate::plan::{Defaults, NodeRules, Timing};
+
 /// Settings of the agent.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -20,15 +22,28 @@ pub struct Config {
     pub advertise_ip: IpAddr,
     /// Address of the container engine, such as `unix:///var/run/docker.sock`.
     pub docker_host: String,
-    /// Directory whose file system is measured for the node's capacity.
+    /// Directory for the agent's own records.
     pub data_dir: PathBuf,
+    /// Directory for files that containers are given; a tmpfs is mounted there unless it is on
+    /// one.
+    pub files_dir: PathBuf,
+    /// Directories of the host under which `HostPath` volumes may lie.
+    pub host_paths: Vec<PathBuf>,
+    /// Limits of containers that ask for none.
+    pub defaults: Defaults,
+    /// How long things may take.
+    pub timing: Timing,
     /// Pause between heartbeats.
     pub heartbeat: Duration,
 }
 
 impl Config {
-    /// The address to publish ports on, unless the gateway reaches containers directly.
-    pub fn publish_on(&self) -> Option<IpAddr> {
-        (!self.advertise_ip.is_loopback()).then_some(self.advertise_ip)
+    /// What of these settings decides about containers.
+    pub fn rules(&self) -> NodeRules {
+        NodeRules {
+            publish_on: (!self.advertise_ip.is_loopback()).then_some(self.advertise_ip),
+            defaults: self.defaults,
+            timing: self.timing,
+        }
     }
 }

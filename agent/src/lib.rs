@@ -10,6 +10,7 @@
 
 mod config;
 mod http;
+mod images;
 mod link;
 mod machine;
 mod outbox;
@@ -30,6 +31,7 @@ use tokio_util::task::TaskTracker;
 pub use config::Config;
 pub use runtime::Error as EngineError;
 
+use images::Images;
 use outbox::Outbox;
 use runtime::Engine;
 
@@ -58,6 +60,7 @@ pub struct Agent {
     config: Arc<Config>,
     engine: Arc<Engine>,
     client: Client,
+    http: client::Prober,
 }
 
 impl Agent {
@@ -66,7 +69,7 @@ impl Agent {
     /// # Errors
     /// See [`StartError`].
     pub async fn new(config: Config) -> Result<Self, StartError> {
-        let engine = Engine::connect(&config.docker_host, &config.node)
+        let engine = Engine::connect(&config)
             .await
             .map_err(|source| StartError::Engine {
                 host: config.docker_host.clone(),
@@ -77,6 +80,7 @@ impl Agent {
             config: Arc::new(config),
             engine: Arc::new(engine),
             client,
+            http: client::Prober::new()?,
         })
     }
 
@@ -94,17 +98,31 @@ impl Agent {
             client: self.client,
             outbox: Arc::clone(&outbox),
         });
+        let images = Arc::new(Images::open(&self.config.data_dir));
         let tasks = TaskTracker::new();
         tasks.spawn(link::follow(Arc::clone(&link), assigned, token.clone()));
-        tasks.spawn(link::beat(
-            Arc::clone(&link),
-            Arc::clone(&self.engine),
+        tasks.spawn(link::report(Arc::clone(&link), token.clone()));
+        let (pressed, pressure) = watch::channel(plan::machine::Pressure::default());
+        let node = machine::Node {
+            link,
+            engine: Arc::clone(&self.engine),
             port,
+        };
+        tasks.spawn(machine::beat(node, pressed, token.clone()));
+        tasks.spawn(machine::prune(
+            Arc::clone(&self.engine),
+            Arc::clone(&images),
+            assignments.clone(),
+            pressure,
             token.clone(),
         ));
-        tasks.spawn(link::report(link, token.clone()));
-        let supervisor =
-            supervisor::Supervisor::new(Arc::clone(&self.config), Arc::clone(&self.engine), outbox);
+        let supervisor = supervisor::Supervisor::new(supervisor::Parts {
+            config: Arc::clone(&self.config),
+            engine: Arc::clone(&self.engine),
+            images,
+            http: self.http,
+            outbox,
+        });
         tasks.spawn(supervisor.run(assignments, token.clone()));
         tasks.close();
         let stop = token.clone().cancelled_owned();

@@ -3,25 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cara_api::agent::{Assignments, Message, ReportAnswer, Reports};
+use cara_api::agent::{Message, ReportAnswer, Reports};
 use cara_api::client::{Backoff, Client, Error, Method};
-use cara_api::node::Heartbeat;
 use cara_api::{Node, paths};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::Config;
-use crate::machine::measure;
 use crate::outbox::Outbox;
-use crate::runtime::Engine;
+use crate::supervisor::Received;
 
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
+pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// The machine is measured again after this many heartbeats.
-const MEASURE_EVERY: u32 = 12;
-
-/// How long measuring may hold up a heartbeat.
-const MEASURE_LIMIT: Duration = Duration::from_secs(2);
 
 /// What the tasks share.
 pub(crate) struct Link {
@@ -33,14 +26,15 @@ pub(crate) struct Link {
 /// Registers the node and follows its assignments, until cancelled.
 pub(crate) async fn follow(
     link: Arc<Link>,
-    assigned: watch::Sender<Option<Arc<Assignments>>>,
+    assigned: watch::Sender<Option<Received>>,
     token: CancellationToken,
 ) {
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     let mut was_connected = true;
+    let mut connection = 0;
     loop {
         let result = tokio::select! {
-            result = follow_once(&link, &assigned, &mut backoff) => result,
+            result = follow_once(&link, &assigned, &mut backoff, &mut connection) => result,
             () = token.cancelled() => return,
         };
         was_connected |= backoff.is_fresh();
@@ -64,8 +58,9 @@ pub(crate) async fn follow(
 
 async fn follow_once(
     link: &Link,
-    assigned: &watch::Sender<Option<Arc<Assignments>>>,
+    assigned: &watch::Sender<Option<Received>>,
     backoff: &mut Backoff,
+    connection: &mut u64,
 ) -> Result<(), Error> {
     register(link).await?;
     let path = paths::fill(paths::NODE_ASSIGNMENTS, &[link.config.node.as_str()]);
@@ -84,10 +79,14 @@ async fn follow_once(
         }
         if newest.is_none() {
             link.outbox.mark_all();
+            *connection += 1;
         }
         newest = Some(assignments.revision);
         tracing::debug!(revision = %assignments.revision, projects = assignments.projects.len(), "assignments");
-        assigned.send_replace(Some(Arc::new(assignments)));
+        assigned.send_replace(Some(Received {
+            connection: *connection,
+            assignments: Arc::new(assignments),
+        }));
     }
     Ok(())
 }
@@ -104,49 +103,6 @@ async fn register(link: &Link) -> Result<(), Error> {
         Ok(()) => Ok(()),
         Err(error) if error.status() == Some(409) => Ok(()),
         Err(error) => Err(error),
-    }
-}
-
-/// Sends heartbeats until cancelled.
-pub(crate) async fn beat(
-    link: Arc<Link>,
-    engine: Arc<Engine>,
-    port: u16,
-    token: CancellationToken,
-) {
-    let mut interval = tokio::time::interval(link.config.heartbeat);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let path = paths::fill(paths::NODE_HEARTBEAT, &[link.config.node.as_str()]);
-    let mut heartbeat = Heartbeat::default();
-    let mut beats: u32 = 0;
-    loop {
-        tokio::select! {
-            _ = interval.tick() => {}
-            () = token.cancelled() => return,
-        }
-        let work = async {
-            if beats.is_multiple_of(MEASURE_EVERY) || heartbeat.capacity.is_empty() {
-                // An engine that hangs must not make the node look dead.
-                let measured =
-                    tokio::time::timeout(MEASURE_LIMIT, measure(&link.config, &engine, port)).await;
-                heartbeat = measured.unwrap_or(heartbeat.clone());
-            }
-            let sent =
-                tokio::time::timeout(link.config.heartbeat, link.client.post(&path, &heartbeat))
-                    .await;
-            if let Ok(Err(error)) = sent {
-                // Before the node is registered this is a 404; following mends it.
-                tracing::debug!(error = %chain(&error), "heartbeat not taken");
-                if error.status() == Some(404) {
-                    interval.reset_after(FIRST_PAUSE);
-                }
-            }
-        };
-        tokio::select! {
-            () = work => {}
-            () = token.cancelled() => return,
-        }
-        beats = beats.wrapping_add(1);
     }
 }
 
@@ -174,6 +130,7 @@ pub(crate) async fn report(link: Arc<Link>, token: CancellationToken) {
         match result {
             Ok(answer) => {
                 backoff.reset();
+                link.outbox.delivered();
                 for refusal in answer.object.refused {
                     tracing::info!(project = %refusal.project, reason = refusal.reason, "report refused");
                 }
@@ -191,7 +148,7 @@ pub(crate) async fn report(link: Arc<Link>, token: CancellationToken) {
     }
 }
 
-fn chain(error: &Error) -> String {
+pub(crate) fn chain(error: &Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {

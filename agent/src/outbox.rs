@@ -19,6 +19,8 @@ pub(crate) struct Outbox {
 struct OutboxState {
     latest: BTreeMap<ProjectName, Report>,
     unsent: BTreeSet<ProjectName>,
+    /// Taken to be sent; the answer is still out.
+    sending: BTreeSet<ProjectName>,
 }
 
 impl Outbox {
@@ -49,6 +51,20 @@ impl Outbox {
         self.news.notify_one();
     }
 
+    /// Whether the control plane has the latest report of a project.
+    pub(crate) fn is_delivered(&self, project: &ProjectName) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.latest.contains_key(project)
+            && !state.unsent.contains(project)
+            && !state.sending.contains(project)
+    }
+
+    /// Notes that what was taken arrived.
+    pub(crate) fn delivered(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.sending.clear();
+    }
+
     /// Waits until there may be something to send.
     pub(crate) async fn news(&self) {
         self.news.notified().await;
@@ -63,6 +79,7 @@ impl Outbox {
     pub(crate) fn take(&self) -> Vec<Report> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let names = std::mem::take(&mut state.unsent);
+        state.sending.clone_from(&names);
         names
             .iter()
             .filter_map(|name| state.latest.get(name))
@@ -78,5 +95,6 @@ impl Outbox {
             .filter(|name| state.latest.contains_key(name))
             .collect();
         state.unsent.extend(known);
+        state.sending.clear();
     }
 }

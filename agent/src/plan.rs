@@ -2,19 +2,29 @@
 //!
 //! No engine, no clock: what the engine shows and what time it is come in as values.
 
+mod definition;
+mod files;
+mod health;
+pub mod machine;
 mod memory;
 mod probes;
 mod report;
+mod service;
 mod step;
 mod wanted;
 
-pub use memory::{Failure, Memory, Subject};
+pub use definition::{Defaults, Definition, Limits, MountFrom, MountSource};
+pub use files::WantedFile;
+pub use health::{CheckKind, Health};
+pub use memory::{Exit, Failure, Memory, Subject};
 pub use probes::{Doubts, Probe, Probes};
 pub use report::{is_gone, report};
+use service::SETTLED;
+pub use service::View;
 pub use step::{Action, Step, next, orphans};
-pub use wanted::{Wanted, WantedService};
+pub use wanted::{NodeRules, Timing, VolumeLife, Wanted, WantedService};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -25,6 +35,8 @@ pub struct Observed {
     pub network: Presence,
     /// Volumes by engine name: those of the project, and those that would collide.
     pub volumes: BTreeMap<String, Presence>,
+    /// Those of the project's volumes that only its deletion removes.
+    pub persistent: BTreeSet<String>,
     /// Containers by engine name: those of the project, and those that would collide.
     pub containers: BTreeMap<String, Container>,
     /// Images that were looked for, and whether the engine has them.
@@ -48,7 +60,7 @@ pub enum Presence {
 pub struct Container {
     /// The engine's id.
     pub id: String,
-    /// Whether its labels name this project.
+    /// Whether its labels name this project and no other node.
     pub is_ours: bool,
     /// The service that its label names.
     pub service: String,
@@ -62,6 +74,47 @@ pub struct Container {
     pub published: BTreeMap<u16, SocketAddr>,
     /// When it was last started, as the engine writes it; changes with every start.
     pub started_at: String,
+    /// Time between asking it to stop and killing it.
+    pub stop_grace: Duration,
+}
+
+/// One start of a container.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Start {
+    /// The engine's id of the container.
+    pub container: String,
+    /// When it was started, as the engine writes it.
+    pub at: String,
+}
+
+impl Container {
+    /// The current or last start.
+    pub fn start(&self) -> Start {
+        Start {
+            container: self.id.clone(),
+            at: self.started_at.clone(),
+        }
+    }
+
+    /// True while it is up.
+    pub fn is_running(&self) -> bool {
+        matches!(self.state, ContainerState::Running { .. })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn example() -> Self {
+        Self {
+            id: "1".into(),
+            is_ours: true,
+            service: "web".into(),
+            fingerprint: String::new(),
+            state: ContainerState::Created,
+            ip: None,
+            published: BTreeMap::new(),
+            started_at: "t".into(),
+            stop_grace: Duration::from_secs(10),
+        }
+    }
 }
 
 /// What a container is doing.

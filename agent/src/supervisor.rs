@@ -1,20 +1,26 @@
 //! Keeps one task for each project, and sweeps up what no assignment names.
+//!
+//! After each connection to the control plane, leftovers of projects that moved away meanwhile
+//! are removed before anything new is started.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cara_api::ProjectName;
 use cara_api::agent::Assignments;
+use cara_api::client::Prober;
 use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::Config;
+use crate::images::Images;
 use crate::outbox::Outbox;
 use crate::plan::{Wanted, orphans};
-use crate::runtime::Engine;
+use crate::runtime::{Engine, Error};
 use crate::work::Work;
 
 /// Everything is compared with the engine again this often.
@@ -23,76 +29,152 @@ const SWEEP_EVERY: Duration = Duration::from_secs(300);
 const EVENTS_RETRY: Duration = Duration::from_secs(1);
 /// Events that may wait to be passed on; more wait in the engine's stream.
 const EVENTS_QUEUE: usize = 256;
+/// Pause before a sweep that failed is tried again.
+const SWEEP_RETRY: Duration = Duration::from_secs(2);
+/// New projects start after this time even if leftovers could not be removed: what cannot be
+/// stopped must not stop everything else.
+const LEFTOVERS_LIMIT: Duration = Duration::from_secs(30);
+
+/// What the control plane assigned, and over which connection it said so.
+#[derive(Debug, Clone)]
+pub(crate) struct Received {
+    pub(crate) connection: u64,
+    pub(crate) assignments: Arc<Assignments>,
+}
+
+/// What the tasks of all projects share.
+pub(crate) struct Parts {
+    pub(crate) config: Arc<Config>,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) images: Arc<Images>,
+    pub(crate) http: Prober,
+    pub(crate) outbox: Arc<Outbox>,
+}
 
 struct Task {
     wanted: watch::Sender<Wanted>,
     news: Arc<Notify>,
 }
 
+/// Names of projects that left something on the engine.
+type Sweep = BoxFuture<'static, Result<BTreeSet<String>, Error>>;
+
 /// Owner of all project tasks.
 pub(crate) struct Supervisor {
-    config: Arc<Config>,
-    engine: Arc<Engine>,
-    outbox: Arc<Outbox>,
+    parts: Parts,
     tasks: BTreeMap<ProjectName, Task>,
     running: JoinSet<()>,
     names: HashMap<Id, ProjectName>,
+    /// Looks for leftovers, while that is under way.
+    sweeping: Option<Sweep>,
+    /// Until when new projects wait for leftovers, and whether these are all known.
+    fence: Option<(Instant, bool)>,
+    may_begin: watch::Sender<bool>,
 }
 
 impl Supervisor {
-    pub(crate) fn new(config: Arc<Config>, engine: Arc<Engine>, outbox: Arc<Outbox>) -> Self {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let (may_begin, _) = watch::channel(false);
         Self {
-            config,
-            engine,
-            outbox,
+            parts,
             tasks: BTreeMap::new(),
             running: JoinSet::new(),
             names: HashMap::new(),
+            sweeping: None,
+            fence: None,
+            may_begin,
         }
     }
 
     /// Follows the assignments until cancelled, then waits for the tasks to end.
     pub(crate) async fn run(
         mut self,
-        mut assignments: watch::Receiver<Option<Arc<Assignments>>>,
+        mut assignments: watch::Receiver<Option<Received>>,
         token: CancellationToken,
     ) {
         let (events, mut happened) = mpsc::channel(EVENTS_QUEUE);
-        let watcher = watch_engine(Arc::clone(&self.engine), events);
+        let watcher = watch_engine(Arc::clone(&self.parts.engine), events);
         tokio::pin!(watcher);
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut connection = None;
         loop {
             tokio::select! {
                 changed = assignments.changed() => {
                     if changed.is_err() { break }
                     let current = assignments.borrow_and_update().clone();
                     if let Some(current) = current {
-                        self.assign(&current, &token);
-                        self.sweep(&current, &token).await;
+                        if connection.replace(current.connection) != Some(current.connection) {
+                            self.raise_fence();
+                        }
+                        self.assign(&current.assignments, &token);
+                        self.start_sweep();
                     }
                 }
                 Some(project) = happened.recv() => self.notify(&project),
                 Some(ended) = self.running.join_next_with_id() => self.reap(ended, &token),
-                _ = sweep.tick() => {
+                found = swept(&mut self.sweeping) => {
+                    self.sweeping = None;
                     let current = assignments.borrow().clone();
-                    if let Some(current) = current {
-                        self.sweep(&current, &token).await;
+                    match (found, current) {
+                        (Ok(found), Some(current)) => self.remove_orphans(found, &current.assignments, &token),
+                        (Ok(_), None) => {}
+                        (Err(error), _) => {
+                            tracing::warn!(error = %error.message(), "cannot look for leftovers; trying again");
+                            sweep.reset_after(SWEEP_RETRY);
+                        }
                     }
                 }
+                _ = sweep.tick() => if assignments.borrow().is_some() { self.start_sweep() },
+                () = until(self.fence.map(|(at, _)| at)) => {}
                 () = &mut watcher => {}
                 () = token.cancelled() => break,
             }
+            self.lower_fence();
         }
         token.cancel();
         while self.running.join_next().await.is_some() {}
     }
 
+    /// Holds new projects back until leftovers are known and removed.
+    fn raise_fence(&mut self) {
+        self.fence = Some((Instant::now() + LEFTOVERS_LIMIT, false));
+        self.may_begin.send_replace(false);
+        // A sweep that began before says nothing about now.
+        self.sweeping = None;
+    }
+
+    fn lower_fence(&mut self) {
+        let Some((until, is_known)) = self.fence else {
+            return;
+        };
+        let mut aims = self
+            .tasks
+            .values()
+            .map(|task| task.wanted.borrow().reported);
+        let is_clear = is_known && aims.all(|reported| reported.is_some());
+        if is_clear || Instant::now() >= until {
+            if !is_clear {
+                tracing::warn!("leftovers could not be removed in time; going on without");
+            }
+            self.fence = None;
+            self.may_begin.send_replace(true);
+        }
+    }
+
+    fn start_sweep(&mut self) {
+        if self.sweeping.is_none() {
+            let engine = Arc::clone(&self.parts.engine);
+            self.sweeping = Some(Box::pin(async move { engine.projects().await }));
+        }
+    }
+
     fn assign(&mut self, assignments: &Assignments, token: &CancellationToken) {
+        let rules = self.parts.config.rules();
         let mut named = BTreeSet::new();
         for assignment in &assignments.projects {
             named.insert(assignment.name.clone());
-            self.want(Wanted::new(assignment, self.config.publish_on()), token);
+            self.want(Wanted::new(assignment, &rules), token);
         }
         let left: Vec<ProjectName> = self
             .tasks
@@ -101,7 +183,7 @@ impl Supervisor {
             .cloned()
             .collect();
         for name in left {
-            self.outbox.forget(&name);
+            self.parts.outbox.forget(&name);
             self.want(Wanted::nothing(name), token);
         }
     }
@@ -122,10 +204,13 @@ impl Supervisor {
         let (wanted, receiver) = watch::channel(wanted);
         let news = Arc::new(Notify::new());
         let work = Work {
-            engine: Arc::clone(&self.engine),
-            outbox: Arc::clone(&self.outbox),
+            engine: Arc::clone(&self.parts.engine),
+            images: Arc::clone(&self.parts.images),
+            http: self.parts.http.clone(),
+            outbox: Arc::clone(&self.parts.outbox),
             wanted: receiver,
             news: Arc::clone(&news),
+            may_begin: self.may_begin.subscribe(),
         };
         let handle = self.running.spawn(work.run(token.child_token()));
         self.names.insert(handle.id(), name.clone());
@@ -161,14 +246,12 @@ impl Supervisor {
     }
 
     /// Starts the removal of everything that carries our label and is not assigned.
-    async fn sweep(&mut self, assignments: &Assignments, token: &CancellationToken) {
-        let found = match self.engine.projects().await {
-            Ok(found) => found,
-            Err(error) => {
-                tracing::warn!(error = %error.message(), "cannot look for leftovers; trying again later");
-                return;
-            }
-        };
+    fn remove_orphans(
+        &mut self,
+        found: BTreeSet<String>,
+        assignments: &Assignments,
+        token: &CancellationToken,
+    ) {
         let assigned = assignments
             .projects
             .iter()
@@ -181,6 +264,25 @@ impl Supervisor {
                 self.want(Wanted::nothing(name), token);
             }
         }
+        if let Some((_, is_known)) = &mut self.fence {
+            *is_known = true;
+        }
+    }
+}
+
+/// The result of a sweep; never comes when there is none under way. Cancel-safe.
+async fn swept(sweeping: &mut Option<Sweep>) -> Result<BTreeSet<String>, Error> {
+    match sweeping {
+        Some(sweep) => sweep.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until a moment; for ever when there is none. Cancel-safe.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
     }
 }
 

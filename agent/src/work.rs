@@ -1,41 +1,53 @@
-//! One task for each project: looks, asks [`crate::plan`], acts, reports, waits.
+//! One task for each project: looks, asks [`crate::plan`], starts what is to be done, reports,
+//! waits for news.
 //!
-//! The task owns everything about its project on this node. An action under way is dropped when
-//! the assignment changes; the next look shows how far it came. Pulls go on beside the rounds,
-//! so that a large image of one service does not hold up the others.
+//! The task owns everything about its project on this node. Actions go on beside the rounds and
+//! are cut off when the assignment changes; the next look shows how far they came.
 
+mod checks;
+mod jobs;
 mod probing;
-mod pulls;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
+use cara_api::agent::Goal;
+use cara_api::client::Prober as HttpProber;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use crate::images::Images;
 use crate::outbox::Outbox;
-use crate::plan::{self, Action, Memory, Observed, Subject, Wanted};
-use crate::runtime::{Engine, Error};
+use crate::plan::{self, Action, Memory, Observed, Subject, View, Wanted};
+use crate::runtime::Engine;
+use checks::Checks;
+use jobs::{Jobs, Tools};
 use probing::Prober;
-use pulls::Pulls;
 
-/// Longest time between two looks at the engine.
-const RESYNC: Duration = Duration::from_secs(10);
+/// Longest time between two looks at the engine when nothing happens; the engine tells when
+/// something does.
+const RESYNC: Duration = Duration::from_secs(60);
+/// Longest time between two probes of the ports that the gateway must reach.
+const PROBE_EVERY: Duration = Duration::from_secs(10);
 /// Pause after the engine did not answer.
 const ENGINE_RETRY: Duration = Duration::from_secs(1);
 
 /// What a task works with.
 pub(crate) struct Work {
     pub(crate) engine: Arc<Engine>,
+    pub(crate) images: Arc<Images>,
+    pub(crate) http: HttpProber,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) wanted: watch::Receiver<Wanted>,
     /// Something happened to the project's containers.
     pub(crate) news: Arc<Notify>,
+    /// False while leftovers of other projects are being removed: nothing new starts before.
+    pub(crate) may_begin: watch::Receiver<bool>,
 }
 
-/// The project's memory, shared with its pulls; held for map operations only.
+/// The project's memory, shared with its jobs and checks; held for map operations only.
 type Shared = Arc<Mutex<Memory>>;
 
 fn lock(memory: &Shared) -> MutexGuard<'_, Memory> {
@@ -46,7 +58,9 @@ fn lock(memory: &Shared) -> MutexGuard<'_, Memory> {
 struct Rounds {
     memory: Shared,
     prober: Prober,
-    pulls: Pulls,
+    jobs: Jobs,
+    checks: Checks,
+    has_stale_files: bool,
 }
 
 impl Work {
@@ -65,57 +79,128 @@ impl Work {
         .await;
     }
 
+    /// Waits until leftovers are removed, unless this is about removing, too.
+    async fn begin(&mut self) {
+        if self.wanted.borrow().goal == Goal::Remove {
+            return;
+        }
+        // An error means that the supervisor is gone, which cancels this task.
+        let _ = self.may_begin.wait_for(|may| *may).await;
+    }
+
     async fn rounds(&mut self) {
-        let memory = Shared::default();
-        let pulls = Pulls::new(
-            Arc::clone(&self.engine),
-            Arc::clone(&memory),
-            Arc::clone(&self.news),
-        );
-        let mut rounds = Rounds {
-            memory,
-            prober: Prober::default(),
-            pulls,
-        };
-        let mut previous: Option<Wanted> = None;
+        self.begin().await;
+        let mut rounds = self.prepare();
+        let mut previous: Option<Arc<Wanted>> = None;
         loop {
-            let wanted = self.wanted.borrow_and_update().clone();
-            if previous.as_ref().is_some_and(|old| *old != wanted) {
-                // The new assignment may have mended what failed.
-                lock(&rounds.memory).start_over();
-            }
-            previous = Some(wanted.clone());
-            rounds.pulls.settle(&wanted);
+            let current = self.wanted.borrow_and_update().clone();
+            let wanted = match previous.take() {
+                Some(old) if *old == current => old,
+                old => {
+                    if old.is_some() {
+                        // The new assignment may have mended what failed.
+                        lock(&rounds.memory).start_over();
+                        rounds.jobs.cut_off(&current);
+                    }
+                    rounds.has_stale_files = true;
+                    Arc::new(current)
+                }
+            };
+            previous = Some(Arc::clone(&wanted));
+            rounds.jobs.settle();
             let observed = match self.engine.observe(&wanted).await {
                 Ok(observed) => observed,
                 Err(error) => {
                     tracing::warn!(error = %error.message(), "cannot look; trying again");
-                    self.pause(ENGINE_RETRY, &mut rounds.pulls).await;
+                    self.pause(ENGINE_RETRY, &mut rounds.jobs).await;
                     continue;
                 }
             };
-            let step = {
-                let mut memory = lock(&rounds.memory);
-                note_exits(&mut memory, &wanted, &observed);
-                let step = plan::next(&wanted, &observed, &memory, Instant::now());
-                memory.forget_failures_but(&step.subjects);
-                memory.set_stopping(stopping(&step.actions));
-                step
-            };
+            rounds.checks.follow(&wanted, &observed);
+            self.read_logs(&wanted, &observed, &rounds).await;
+            let step = self.decide(&wanted, &observed, &rounds);
             self.report(&wanted, &observed, &rounds);
             if !step.actions.is_empty() {
                 tracing::info!(%step, "acting");
-                self.act(&wanted, &mut rounds, step.actions).await;
-                continue;
+                rounds.jobs.start(&wanted, step.actions);
             }
-            if wanted.reported.is_none() && plan::is_gone(&observed) {
+            if wanted.reported.is_none() && plan::is_gone(&observed, false) {
+                let project = wanted.project.as_str();
+                self.engine.prune_files(project, BTreeSet::new()).await;
                 return;
             }
+            self.prune_files(&wanted, &observed, &mut rounds).await;
             let until_retry = step
                 .retry_at
                 .map_or(RESYNC, |at| at.saturating_duration_since(Instant::now()));
             self.probe_and_wait(&wanted, &observed, &mut rounds, until_retry.min(RESYNC))
                 .await;
+        }
+    }
+
+    fn prepare(&self) -> Rounds {
+        let memory = Shared::default();
+        let tools = Tools {
+            engine: Arc::clone(&self.engine),
+            images: Arc::clone(&self.images),
+            memory: Arc::clone(&memory),
+            news: Arc::clone(&self.news),
+        };
+        let checks = Checks::new(
+            Arc::clone(&self.engine),
+            self.http.clone(),
+            Arc::clone(&memory),
+            Arc::clone(&self.news),
+        );
+        Rounds {
+            prober: Prober::default(),
+            jobs: Jobs::new(tools),
+            checks,
+            memory,
+            has_stale_files: true,
+        }
+    }
+
+    /// Notes what the engine shows, and asks what to do.
+    fn decide(&self, wanted: &Wanted, observed: &Observed, rounds: &Rounds) -> plan::Step {
+        let now = Instant::now();
+        let mut memory = lock(&rounds.memory);
+        memory.is_delivered = self.outbox.is_delivered(&wanted.project);
+        for service in &wanted.services {
+            View::of(service, observed).note(&mut memory, now);
+        }
+        let step = plan::next(wanted, observed, &memory, now);
+        memory.forget_failures_but(&step.subjects);
+        note_replacing(&mut memory, wanted, &step.actions);
+        step
+    }
+
+    /// Takes in exits, with the last lines that the containers logged.
+    async fn read_logs(&self, wanted: &Wanted, observed: &Observed, rounds: &Rounds) {
+        for service in &wanted.services {
+            let view = View::of(service, observed);
+            let Some((_, container)) = view.new else {
+                continue;
+            };
+            let is_news = lock(&rounds.memory).note_exit(&service.name, container, Instant::now());
+            if is_news {
+                let log = self.engine.last_lines(&container.id).await;
+                lock(&rounds.memory).set_log(&service.name, &container.start(), log);
+            }
+        }
+    }
+
+    /// Removes the files of services that are neither wanted nor there any more.
+    async fn prune_files(&self, wanted: &Wanted, observed: &Observed, rounds: &mut Rounds) {
+        let ours = observed.containers.values().filter(|c| c.is_ours);
+        let kept = ours.map(|c| format!("{}.{}", c.service, c.fingerprint));
+        let wanted_names = wanted.services.iter();
+        let wanted_names = wanted_names.map(|s| format!("{}.{}", s.name, s.fingerprint));
+        let is_settled = observed.containers.len() <= wanted.services.len();
+        if rounds.has_stale_files && is_settled {
+            rounds.has_stale_files = false;
+            let keep = kept.chain(wanted_names).collect();
+            self.engine.prune_files(wanted.project.as_str(), keep).await;
         }
     }
 
@@ -131,21 +216,39 @@ impl Work {
         let ends_at = Instant::now() + limit;
         loop {
             let until_probe = rounds.prober.probe(wanted, observed).await;
+            let is_change = {
+                let mut memory = lock(&rounds.memory);
+                let is_change = memory.open != *rounds.prober.open();
+                if is_change {
+                    memory.open.clone_from(rounds.prober.open());
+                }
+                is_change
+            };
+            if is_change {
+                let mut memory = lock(&rounds.memory);
+                for service in &wanted.services {
+                    View::of(service, observed).note(&mut memory, Instant::now());
+                }
+            }
             self.report(wanted, observed, rounds);
+            if is_change {
+                // What follows from it, such as starting who waited for this service.
+                return;
+            }
             let left = ends_at.saturating_duration_since(Instant::now());
-            let pause = until_probe.map_or(left, |pause| pause.min(left));
-            if self.pause(pause, &mut rounds.pulls).await || Instant::now() >= ends_at {
+            let pause = until_probe.unwrap_or(PROBE_EVERY).min(left);
+            if self.pause(pause, &mut rounds.jobs).await || Instant::now() >= ends_at {
                 return;
             }
         }
     }
 
     /// Waits for news, at most `pause`; true when there is some.
-    async fn pause(&mut self, pause: Duration, pulls: &mut Pulls) -> bool {
+    async fn pause(&mut self, pause: Duration, jobs: &mut Jobs) -> bool {
         let is_closed = tokio::select! {
             changed = self.wanted.changed() => changed.is_err(),
             () = self.news.notified() => false,
-            () = pulls.one_ended() => false,
+            () = jobs.one_ended() => false,
             () = tokio::time::sleep(pause) => return false,
         };
         if is_closed {
@@ -157,115 +260,21 @@ impl Work {
 
     fn report(&self, wanted: &Wanted, observed: &Observed, rounds: &Rounds) {
         let memory = lock(&rounds.memory);
-        if let Some(report) = plan::report(wanted, observed, &memory, rounds.prober.open()) {
+        if let Some(report) = plan::report(wanted, observed, &memory, Instant::now()) {
             self.outbox.put(report);
         }
     }
-
-    /// Starts the pulls of a step, and runs its other actions at the same time, until all of
-    /// these ended or the assignment changed.
-    async fn act(&mut self, wanted: &Wanted, rounds: &mut Rounds, actions: Vec<Action>) {
-        let (pulls, others): (Vec<Action>, Vec<Action>) = actions
-            .into_iter()
-            .partition(|action| matches!(action, Action::Pull { .. }));
-        for pull in pulls {
-            rounds.pulls.start(pull);
-        }
-        let mut changes = self.wanted.clone();
-        let (this, memory) = (&*self, &rounds.memory);
-        let all = async {
-            let results = join_all(others.into_iter().map(|action| async move {
-                let result = this.execute(wanted, &action).await;
-                let made = result.as_ref().ok().cloned().flatten();
-                let is_done = result.is_ok();
-                note_result(memory, &action, result.map(drop));
-                (made, is_done)
-            }))
-            .await;
-            // What was made while its network was made can start now, without another look.
-            if results.iter().all(|(_, is_done)| *is_done) {
-                let starts = results.into_iter().filter_map(|(made, _)| made);
-                join_all(starts.map(|start| async move {
-                    let result = this.execute(wanted, &start).await;
-                    note_result(memory, &start, result.map(drop));
-                }))
-                .await;
-            }
-        };
-        tokio::select! {
-            () = all => {}
-            _ = changes.wait_for(|now| now != wanted) => tracing::info!("the assignment changed; looking again"),
-        }
-    }
-
-    /// Does one thing; what follows from it at once, if anything does.
-    async fn execute(&self, wanted: &Wanted, action: &Action) -> Result<Option<Action>, Error> {
-        let project = wanted.project.as_str();
-        let service = |name: &String| wanted.services.iter().find(|s| s.name == *name);
-        let done = match action {
-            Action::CreateNetwork => self.engine.create_network(project).await,
-            Action::CreateVolume(name) => self.engine.create_volume(project, name).await,
-            // Started by `act`, beside the rounds.
-            Action::Pull { .. } => Ok(()),
-            Action::Make(name) => {
-                let Some(service) = service(name) else {
-                    return Ok(None);
-                };
-                let id = self.engine.make(project, service).await?;
-                return Ok(Some(Action::Start {
-                    service: name.clone(),
-                    id,
-                }));
-            }
-            Action::Run(name) => match service(name) {
-                Some(service) => self.engine.run(project, service).await,
-                None => Ok(()),
-            },
-            Action::Start { service, id } => self.engine.start(service, id).await,
-            Action::Remove { id, .. } => self.engine.remove(id).await,
-            Action::RemoveNetwork => self.engine.remove_network(project).await,
-            Action::RemoveVolume(name) => self.engine.remove_volume(name).await,
-        };
-        done.map(|()| None)
-    }
 }
 
-fn note_result(memory: &Shared, action: &Action, result: Result<(), Error>) {
-    match result {
-        Ok(()) => lock(memory).succeeded(&action.subject()),
-        Err(error) => {
-            tracing::warn!(%action, error = %error.message(), "action failed");
-            lock(memory).failed(
-                action.subject(),
-                error.reason(),
-                error.message(),
-                Instant::now(),
-            );
-        }
-    }
-}
-
-/// Services whose containers a step takes away: no request should go there any more.
-fn stopping(actions: &[Action]) -> Vec<String> {
-    let removed = actions.iter().filter_map(|action| match action {
-        Action::Remove {
-            subject: Subject::Service(service),
-            ..
-        } => Some(service.clone()),
-        _ => None,
-    });
-    removed.collect()
-}
-
-fn note_exits(memory: &mut Memory, wanted: &Wanted, observed: &Observed) {
-    let now = Instant::now();
+/// Marks services whose only container a step stops: no request should go there any more.
+fn note_replacing(memory: &mut Memory, wanted: &Wanted, actions: &[Action]) {
     for service in &wanted.services {
-        let container = observed
-            .containers
-            .get(&service.container)
-            .filter(|c| c.is_ours);
-        if let Some(container) = container {
-            memory.note_exit(&service.name, container, now);
-        }
+        let subject = Subject::Service(service.name.clone());
+        let is_stopped = actions.iter().any(|action| {
+            let is_stop = matches!(action, Action::Remove { .. } | Action::Stop { .. });
+            is_stop && action.subject() == subject
+        });
+        let is_going_on = memory.is_replacing(&service.name) && memory.is_busy(&subject);
+        memory.set_replacing(&service.name, is_stopped || is_going_on);
     }
 }

@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 
 pub use backoff::Backoff;
 pub use lines::Lines;
-pub use probe::probe;
+pub use probe::{Prober, probe};
 
 use crate::{List, Problem, Resource, paths};
 

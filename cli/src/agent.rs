@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
+use cara_agent::plan::{Defaults, Timing};
 use cara_agent::{Agent, Config};
-use cara_api::NodeName;
 use cara_api::client::Backoff;
+use cara_api::{NodeName, quantity};
 use clap::ArgMatches;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -41,6 +42,12 @@ pub static SETTINGS: &[Setting] = &[
         help: "Directory for the agent's data",
     },
     common::DOCKER_HOST,
+    common::FILES_DIR,
+    common::ALLOW_HOST_PATH,
+    common::DEFAULT_MEMORY_LIMIT,
+    common::DEFAULT_PIDS_LIMIT,
+    common::DRAIN_PERIOD,
+    common::PROGRESS_DEADLINE,
     Setting {
         key: "listen",
         value: "ADDRESS",
@@ -69,20 +76,54 @@ impl Options {
     pub fn read(mut reader: Reader) -> Result<Self, SettingsError> {
         let advertise_ip = advertise_ip(&mut reader);
         let fallback = SocketAddr::new(advertise_ip, DEFAULT_PORT);
+        let node = node_name(&mut reader);
         let options = Self {
             config: Config {
                 server: server_url(&mut reader),
-                node: node_name(&mut reader),
-                hostname: process::hostname(),
                 advertise_ip,
-                docker_host: reader.text("docker-host").unwrap_or_default(),
-                data_dir: PathBuf::from(reader.text("data-dir").unwrap_or_default()),
-                heartbeat: HEARTBEAT,
+                ..node_config(&mut reader, node)
             },
             listen: reader.value("listen", "an address such as 10.0.0.5:9090", fallback),
             log: log_options(&mut reader),
         };
         reader.finish(options)
+    }
+}
+
+/// Reads what every agent has, whether it runs by itself or inside a server.
+pub fn node_config(reader: &mut Reader, node: NodeName) -> Config {
+    let roots = reader.text("allow-host-path").unwrap_or_default();
+    let roots = roots
+        .split(',')
+        .map(str::trim)
+        .filter(|root| !root.is_empty());
+    let read_memory = |text: &str| match (text, quantity::milli(text)) {
+        ("0", _) => Ok(0),
+        (_, Some(milli)) if milli >= 1_000 => Ok(u64::try_from(milli / 1_000).unwrap_or(u64::MAX)),
+        _ => Err("must be an amount such as 512Mi or 1Gi, or 0"),
+    };
+    let files = PathBuf::from(reader.text("files-dir").unwrap_or_default());
+    Config {
+        server: String::new(),
+        hostname: process::hostname(),
+        advertise_ip: IpAddr::from([127, 0, 0, 1]),
+        docker_host: reader.text("docker-host").unwrap_or_default(),
+        data_dir: PathBuf::from(reader.text("data-dir").unwrap_or_default()),
+        // Agents of several nodes may share a host.
+        files_dir: files.join(node.as_str()),
+        host_paths: roots.map(PathBuf::from).collect(),
+        defaults: Defaults {
+            memory_bytes: reader
+                .with("default-memory-limit", read_memory)
+                .unwrap_or(0),
+            pids: reader.value("default-pids-limit", "a number of processes", 1),
+        },
+        timing: Timing {
+            drain: reader.duration("drain-period"),
+            progress: reader.duration("progress-deadline"),
+        },
+        heartbeat: HEARTBEAT,
+        node,
     }
 }
 

@@ -5,13 +5,20 @@
 
 mod apply;
 mod args;
+mod cordon;
+mod create;
 mod delete;
 mod describe;
+mod drain;
+mod events;
 pub mod failure;
+mod follow;
 mod get;
 mod logs;
 mod manifest;
 mod open;
+mod progress;
+mod rollback;
 mod table;
 mod wait;
 
@@ -71,9 +78,16 @@ async fn run(args: Args) -> Result<(), Failure> {
     };
     match args.command {
         Command::Apply(options) => apply::run(&context, options).await,
+        Command::Create { what } => create::run(&context, what).await,
         Command::Get(options) => get::run(&context, options).await,
         Command::Describe(options) => describe::run(&context, options).await,
         Command::Delete(options) => delete::run(&context, options).await,
+        Command::Events(options) => events::run(&context, options).await,
+        Command::Revisions(options) => rollback::revisions(&context, options).await,
+        Command::Rollback(options) => rollback::run(&context, options).await,
+        Command::Cordon(options) => cordon::run(&context, options, cordon::Gate::Close).await,
+        Command::Uncordon(options) => cordon::run(&context, options, cordon::Gate::Open).await,
+        Command::Drain(options) => drain::run(&context, options).await,
         Command::Logs(options) => logs::run(&context, options).await,
         Command::Open(options) => open::run(&context, options).await,
         Command::Version => version(&context).await,

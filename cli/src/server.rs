@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use cara_api::hostname::{Domain, Hostname};
+use cara_controlplane::plan::Patience;
 use cara_controlplane::vault::{self, KeySource, MasterKey};
 use cara_controlplane::{ControlPlane, audit};
 use cara_gateway::{AccessLog, Gateway, Workers};
@@ -19,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use crate::agent::{HEARTBEAT, log_options, node_name};
+use crate::agent::{log_options, node_config, node_name};
 use crate::process;
 use crate::settings::{Reader, Setting, SettingsError, common};
 use crate::telemetry::{self, LogFormat};
@@ -64,6 +65,12 @@ pub static SETTINGS: &[Setting] = &[
     },
     common::NODE_NAME,
     common::DOCKER_HOST,
+    common::FILES_DIR,
+    common::ALLOW_HOST_PATH,
+    common::DEFAULT_MEMORY_LIMIT,
+    common::DEFAULT_PIDS_LIMIT,
+    common::DRAIN_PERIOD,
+    common::PROGRESS_DEADLINE,
     Setting {
         key: "node-timeout",
         value: "DURATION",
@@ -75,6 +82,18 @@ pub static SETTINGS: &[Setting] = &[
         value: "DURATION",
         default: "90s",
         help: "The same for nodes that only send heartbeats, as agents of the older system do",
+    },
+    Setting {
+        key: "reschedule-grace",
+        value: "DURATION",
+        default: "3m",
+        help: "How long a node may be not ready before what runs there is placed elsewhere",
+    },
+    Setting {
+        key: "force-terminate-after",
+        value: "DURATION",
+        default: "10m",
+        help: "How long a node may be not ready before projects that are being deleted there count as removed",
     },
     Setting {
         key: "connect-timeout",
@@ -136,6 +155,7 @@ pub struct Options {
     domain: Domain,
     node_timeout: Duration,
     plain_node_timeout: Duration,
+    patience: Patience,
     gateway: cara_gateway::Config,
     access_log: String,
     audit_log: Option<PathBuf>,
@@ -153,14 +173,20 @@ impl Options {
         let any: SocketAddr = ([127, 0, 0, 1], 0).into();
         let data_dir = PathBuf::from(reader.text("data-dir").unwrap_or_default());
         let with_agent = reader.switch("with-agent");
-        let node = with_agent.then(|| node_name(&mut reader));
-        let docker_host = reader.text("docker-host").unwrap_or_default();
+        let agent = with_agent.then(|| {
+            let node = node_name(&mut reader);
+            node_config(&mut reader, node)
+        });
         let options = Self {
             api_listen: reader.value("api-listen", "an address such as 127.0.0.1:8080", any),
             http_listen: reader.value("http-listen", "an address such as 0.0.0.0:80", any),
             domain: domain(&mut reader),
             node_timeout: reader.duration("node-timeout"),
             plain_node_timeout: reader.duration("plain-node-timeout"),
+            patience: Patience {
+                reschedule_grace: reader.duration("reschedule-grace"),
+                force_terminate_after: reader.duration("force-terminate-after"),
+            },
             gateway: cara_gateway::Config {
                 connect_timeout: reader.duration("connect-timeout"),
                 upstream_timeout: reader.duration("upstream-timeout"),
@@ -179,15 +205,7 @@ impl Options {
                     .map_or_else(|| data_dir.join(vault::FILE_NAME), PathBuf::from),
             ),
             log: log_options(&mut reader),
-            agent: node.map(|node| cara_agent::Config {
-                server: String::new(),
-                node,
-                hostname: process::hostname(),
-                advertise_ip: IpAddr::from([127, 0, 0, 1]),
-                docker_host,
-                data_dir: data_dir.clone(),
-                heartbeat: HEARTBEAT,
-            }),
+            agent,
             data_dir,
         };
         reader.finish(options)
@@ -254,6 +272,7 @@ async fn run(
         http_port: http_address.port(),
         node_timeout: options.node_timeout,
         plain_node_timeout: options.plain_node_timeout,
+        patience: options.patience,
         keepalive: KEEPALIVE,
         audit_log: options.audit_log,
         secret_key: options.secret_key,

@@ -58,6 +58,48 @@ pub mod common {
         default: "unix:///var/run/docker.sock",
         help: "Address of the container engine",
     };
+    /// Directory for files of containers.
+    pub const FILES_DIR: Setting = Setting {
+        key: "files-dir",
+        value: "DIR",
+        default: "/run/caravanserai/files",
+        help: "Directory for configuration and secrets that containers are given; a tmpfs is mounted there unless it is on one",
+    };
+    /// Directories that `HostPath` volumes may lie in.
+    pub const ALLOW_HOST_PATH: Setting = Setting {
+        key: "allow-host-path",
+        value: "DIRS",
+        default: "",
+        help: "Directories of this host, separated by commas, that projects may mount by HostPath volumes; none if not given",
+    };
+    /// Memory of containers that ask for no limit.
+    pub const DEFAULT_MEMORY_LIMIT: Setting = Setting {
+        key: "default-memory-limit",
+        value: "AMOUNT",
+        default: "1Gi",
+        help: "Memory limit of containers that ask for none, such as 512Mi; 0 for no limit",
+    };
+    /// Processes of containers that ask for no limit.
+    pub const DEFAULT_PIDS_LIMIT: Setting = Setting {
+        key: "default-pids-limit",
+        value: "NUMBER",
+        default: "2048",
+        help: "Limit of processes and threads of containers that ask for none",
+    };
+    /// Time for requests under way when a container is replaced.
+    pub const DRAIN_PERIOD: Setting = Setting {
+        key: "drain-period",
+        value: "DURATION",
+        default: "5s",
+        help: "How long an old container runs on after a new one took its place, for requests that are under way",
+    };
+    /// Time for a service to be ready.
+    pub const PROGRESS_DEADLINE: Setting = Setting {
+        key: "progress-deadline",
+        value: "DURATION",
+        default: "2m",
+        help: "How long a service may take to be ready before it counts as failed, and a rollout as one to return from",
+    };
     /// Form of the log.
     pub const LOG_FORMAT: Setting = Setting {
         key: "log-format",

@@ -37,6 +37,10 @@ pub(crate) enum Verb {
     Create,
     Replace,
     Delete,
+    Cordon,
+    Uncordon,
+    Drain,
+    Rollback,
 }
 
 /// Who made a request.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use cara_api::hostname::Domain;
 
+use crate::plan::Patience;
 use crate::vault::KeySource;
 
 /// Settings of the control plane.
@@ -19,6 +20,8 @@ pub struct Config {
     /// The same for a node that only sends plain heartbeats, as agents of the older system do
     /// every 30 s.
     pub plain_node_timeout: Duration,
+    /// How long to wait for a node that is not ready.
+    pub patience: Patience,
     /// Pause after which an idle stream carries a bookmark or keepalive.
     pub keepalive: Duration,
     /// Where accepted writes are recorded, if they are.

@@ -14,6 +14,7 @@ mod meta;
 mod nodes;
 pub mod openapi;
 mod projects;
+mod revisions;
 mod secrets;
 mod status;
 mod view;
@@ -60,6 +61,8 @@ pub(crate) fn router(shared: Arc<Shared>, token: CancellationToken) -> Router {
                 .delete(projects::delete),
         )
         .route(paths::PROJECT_STATUS, patch(status::patch))
+        .route(paths::PROJECT_REVISIONS, get(revisions::list))
+        .route(paths::PROJECT_ROLLBACK, post(revisions::rollback))
         .route(paths::PROJECT_LOGS, get(logs::logs))
         .route(paths::SECRETS, get(secrets::list).post(secrets::create))
         .route(
@@ -74,6 +77,9 @@ pub(crate) fn router(shared: Arc<Shared>, token: CancellationToken) -> Router {
             paths::NODE,
             get(nodes::read).put(nodes::replace).delete(nodes::delete),
         )
+        .route(paths::NODE_CORDON, post(nodes::cordon))
+        .route(paths::NODE_UNCORDON, post(nodes::uncordon))
+        .route(paths::NODE_DRAIN, post(nodes::drain))
         .route(paths::NODE_HEARTBEAT, post(nodes::heartbeat))
         .route(paths::NODE_ASSIGNMENTS, get(agents::assignments))
         .route(paths::NODE_REPORTS, post(agents::reports))

@@ -3,27 +3,40 @@
 //! No clock, no randomness, no store, no I/O: everything that matters comes in as a value, and
 //! a decision goes out as one. Reconcilers read, ask here, and write.
 
+pub mod assign;
 pub mod claims;
 pub mod events;
+pub mod evict;
+pub mod fleet;
 pub mod node;
 pub mod place;
 pub mod project;
 pub mod routes;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::time::Duration;
 
-use cara_api::{Node, NodeName, Timestamp};
+use cara_api::Timestamp;
+
+use fleet::Fleet;
 
 /// What decisions are made from, besides the object itself.
 #[derive(Debug)]
 pub struct World<'a> {
     /// The time of the decision.
     pub now: Timestamp,
-    /// All nodes.
-    pub nodes: &'a BTreeMap<NodeName, Arc<Node>>,
-    /// How many projects are bound to each node, counting decisions not yet written.
-    pub load: &'a BTreeMap<NodeName, u32>,
+    /// All nodes and what is on them, counting decisions not yet written.
+    pub fleet: &'a Fleet,
+    /// How long to wait before giving up on a node.
+    pub patience: Patience,
+}
+
+/// How long to wait for a node that is not ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// Before a project that runs there is placed elsewhere.
+    pub reschedule_grace: Duration,
+    /// Before a project that is being deleted there counts as removed.
+    pub force_terminate_after: Duration,
 }
 
 /// What to do with an object, and when to look again if nothing happens before.
@@ -44,4 +57,12 @@ pub enum Action<S> {
     Write(S),
     /// Remove the record.
     Forget,
+}
+
+/// The moment that lies `after` a moment.
+fn later(moment: Timestamp, after: Duration) -> Timestamp {
+    jiff::SignedDuration::try_from(after)
+        .ok()
+        .and_then(|after| moment.checked_add(after).ok())
+        .unwrap_or(Timestamp::MAX)
 }

@@ -10,7 +10,8 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use cara_api::hostname::Hostname;
-use cara_api::{Node, NodeName, Project, ProjectName, Resource, ResourceVersion};
+use cara_api::project::ProjectRevision;
+use cara_api::{Generation, Node, NodeName, Project, ProjectName, Resource, ResourceVersion};
 use cara_store::{Batch, Entry, Key, Precondition, Revision};
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,8 @@ pub(crate) const PROJECTS: &str = "projects/";
 pub(crate) const NODES: &str = "nodes/";
 /// Prefix of the claims on hostnames.
 pub(crate) const HOSTS: &str = "hosts/";
+/// Prefix of earlier generations of projects.
+pub(crate) const REVISIONS: &str = "revisions/";
 
 /// Format of the envelope; grows when older versions could not read what is written.
 const FORMAT: u32 = 1;
@@ -66,6 +69,20 @@ pub(crate) fn host_key(host: &Hostname) -> Key {
     Key::new(format!("{HOSTS}{host}"))
 }
 
+/// The key of an earlier generation; sorts by generation.
+pub(crate) fn revision_key(project: &ProjectName, generation: Generation) -> Key {
+    Key::new(format!("{REVISIONS}{project}/{:020}", generation.0))
+}
+
+/// Reads what follows the prefix of such a key.
+pub(crate) fn split_revision_key(rest: &str) -> Option<(ProjectName, Generation)> {
+    let (project, generation) = rest.split_once('/')?;
+    Some((
+        ProjectName::trusted(project),
+        Generation(generation.parse().ok()?),
+    ))
+}
+
 /// The revision of an object as it was read.
 pub(crate) fn revision<T: Resource>(object: &T) -> Revision {
     Revision(object.meta().resource_version.0)
@@ -75,9 +92,13 @@ pub(crate) fn encode<T: Resource>(object: &T) -> Bytes {
     let mut body = object.clone();
     // The revision is the store's to say.
     body.meta_mut().resource_version = ResourceVersion::default();
+    seal(T::KIND, body)
+}
+
+fn seal<T: Serialize>(kind: &str, body: T) -> Bytes {
     let envelope = Envelope {
         format: FORMAT,
-        kind: T::KIND.to_owned(),
+        kind: kind.to_owned(),
         body,
     };
     serde_json::to_vec(&envelope)
@@ -85,21 +106,25 @@ pub(crate) fn encode<T: Resource>(object: &T) -> Bytes {
         .into()
 }
 
-fn check_format(entry: &Entry) -> Result<(), DecodeError> {
+pub(crate) fn decode<T: Resource>(entry: &Entry) -> Result<T, DecodeError> {
+    let mut object: T = open(entry)?;
+    object.meta_mut().resource_version = ResourceVersion(entry.modified.0);
+    Ok(object)
+}
+
+/// An earlier generation as it is stored.
+pub(crate) fn decode_revision(entry: &Entry) -> Result<ProjectRevision, DecodeError> {
+    open(entry)
+}
+
+fn open<T: serde::de::DeserializeOwned>(entry: &Entry) -> Result<T, DecodeError> {
+    // First the format alone: the body of a newer one may look like anything.
     let head: Head = serde_json::from_slice(&entry.value)?;
     if head.format > FORMAT {
         return Err(DecodeError::Format(head.format));
     }
-    Ok(())
-}
-
-pub(crate) fn decode<T: Resource>(entry: &Entry) -> Result<T, DecodeError> {
-    // First the format alone: the body of a newer one may look like anything.
-    check_format(entry)?;
     let envelope: Envelope<T> = serde_json::from_slice(&entry.value)?;
-    let mut object = envelope.body;
-    object.meta_mut().resource_version = ResourceVersion(entry.modified.0);
-    Ok(object)
+    Ok(envelope.body)
 }
 
 /// Creates a project with its claims.
@@ -126,22 +151,53 @@ pub(crate) fn replace_project(
     release(batch, old_hosts.difference(hosts))
 }
 
-/// Writes the new status of a project as it was read. The node that it is bound to must exist.
-pub(crate) fn write_project_status(project: &Project) -> Batch {
-    let batch = update(project, project_key(&project.name()));
-    match project.status.node_ref.as_str() {
-        "" => batch,
-        node => batch.require(node_key(&NodeName::trusted(node)), Precondition::Present),
-    }
+/// Stores the generation that a batch replaces, and drops outdated ones.
+pub(crate) fn keep_revision(
+    batch: Batch,
+    replaced: &ProjectRevision,
+    outdated: impl IntoIterator<Item = Generation>,
+) -> Batch {
+    let name = ProjectName::trusted(&replaced.project);
+    let key = revision_key(&name, replaced.generation);
+    let batch = batch.put(key, seal("ProjectRevision", replaced), Precondition::Any);
+    drop_revisions(batch, &name, outdated)
 }
 
-/// Removes a project as it was read, with its claims.
-pub(crate) fn delete_project(project: &Project, hosts: &BTreeSet<Hostname>) -> Batch {
+/// Drops earlier generations of a project.
+pub(crate) fn drop_revisions(
+    batch: Batch,
+    project: &ProjectName,
+    generations: impl IntoIterator<Item = Generation>,
+) -> Batch {
+    generations.into_iter().fold(batch, |batch, generation| {
+        batch.delete(revision_key(project, generation), Precondition::Any)
+    })
+}
+
+/// Writes the new status of a project as it was read. The nodes that it is bound to and moves to
+/// must exist.
+pub(crate) fn write_project_status(project: &Project) -> Batch {
+    let status = &project.status;
+    let target = status.moving.as_ref().map(|m| m.node_ref.as_str());
+    let nodes = [Some(status.node_ref.as_str()), target];
+    let named = nodes.into_iter().flatten().filter(|node| !node.is_empty());
+    named.fold(
+        update(project, project_key(&project.name())),
+        |batch, node| batch.require(node_key(&NodeName::trusted(node)), Precondition::Present),
+    )
+}
+
+/// Removes a project as it was read, with its claims and earlier generations.
+pub(crate) fn delete_project(
+    project: &Project,
+    hosts: &BTreeSet<Hostname>,
+    generations: impl IntoIterator<Item = Generation>,
+) -> Batch {
     let batch = Batch::new().delete(
         project_key(&project.name()),
         Precondition::At(revision(project)),
     );
-    release(batch, hosts.iter())
+    drop_revisions(release(batch, hosts.iter()), &project.name(), generations)
 }
 
 /// Creates a node.

@@ -294,6 +294,15 @@ impl Server {
     }
 }
 
+/// What tests want of agents unless a flag says otherwise: files where memory is already, and
+/// no long waits for requests that nobody makes.
+fn agent_defaults(mut command: Command) -> Command {
+    command
+        .env("CARA_FILES_DIR", "/dev/shm/caravanserai-tests")
+        .env("CARA_DRAIN_PERIOD", "500ms");
+    command
+}
+
 fn launch(directory: &Path, args: &[String]) -> Process {
     let mut command = Command::new(program("cara-server"));
     command
@@ -301,7 +310,7 @@ fn launch(directory: &Path, args: &[String]) -> Process {
         .arg(directory)
         .args(["--log-format", "json"])
         .args(args);
-    Process::start(command, directory, "server")
+    Process::start(agent_defaults(command), directory, "server")
 }
 
 impl Drop for Server {
@@ -357,7 +366,8 @@ impl Agent {
     /// When it cannot be started.
     pub fn launch(node: &str, command: impl Fn(&Path) -> Command + Send + Sync + 'static) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let process = Process::start(command(directory.path()), directory.path(), "agent");
+        let first = agent_defaults(command(directory.path()));
+        let process = Process::start(first, directory.path(), "agent");
         Self {
             node: node.to_owned(),
             process,
@@ -370,7 +380,7 @@ impl Agent {
     pub fn crash_and_start_again(&mut self) {
         self.process.kill();
         self.process = Process::start(
-            (self.command)(self.directory.path()),
+            agent_defaults((self.command)(self.directory.path())),
             self.directory.path(),
             "agent",
         );

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use super::{Container, ContainerState};
+use super::health::Health;
+use super::{Container, ContainerState, Probes, Start};
 
 /// First pause after a failure.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -12,7 +13,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// A container that ran for longer had a good start: its exits are counted anew.
 const GOOD_RUN: Duration = Duration::from_secs(60);
 
-/// What a failure is about.
+/// What a failure is about, and what an action that is under way keeps others away from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
     /// The project's network.
@@ -21,7 +22,7 @@ pub enum Subject {
     Volume(String),
     /// The container of a service.
     Service(String),
-    /// A container that should not be there, by engine name.
+    /// A container that should not be there any more, by engine name.
     Extra(String),
 }
 
@@ -38,21 +39,37 @@ pub struct Failure {
     pub message: String,
 }
 
-/// Failures and exits of one project. Lost when the agent restarts, which only means that the
-/// next try comes at once.
+/// The last exit of a service's container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exit {
+    /// How often in a row, when to start again, why.
+    pub failure: Failure,
+    /// Exit code.
+    pub code: i64,
+    /// Start that ended, to count each exit once.
+    start: Start,
+    /// The last lines that it logged; empty when it logged nothing or was not asked yet.
+    pub log: String,
+}
+
+/// Failures, exits and health of one project. Lost when the agent restarts, which only means
+/// that the next try comes at once.
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
     failures: BTreeMap<Subject, Failure>,
     exits: BTreeMap<String, Exit>,
+    restarts: BTreeMap<String, u32>,
     pulling: BTreeMap<String, String>,
-    stopping: BTreeSet<String>,
-}
-
-#[derive(Debug, Clone)]
-struct Exit {
-    /// Start that ended, to count each exit once.
-    started_at: String,
-    failure: Failure,
+    busy: BTreeMap<Subject, u32>,
+    replacing: BTreeSet<String>,
+    /// Checks of containers.
+    pub health: Health,
+    /// Ports that accept connections.
+    pub open: Probes,
+    waiting_since: BTreeMap<String, Instant>,
+    switched_at: BTreeMap<String, Instant>,
+    /// The control plane has the latest report.
+    pub is_delivered: bool,
 }
 
 impl Memory {
@@ -63,16 +80,13 @@ impl Memory {
             .get(&subject)
             .map_or(0, |f| f.attempts)
             .saturating_add(1);
-        let retry_at = now + pause(attempts);
-        self.failures.insert(
-            subject,
-            Failure {
-                attempts,
-                retry_at,
-                reason: reason.to_owned(),
-                message,
-            },
-        );
+        let failure = Failure {
+            attempts,
+            retry_at: now + pause(attempts),
+            reason: reason.to_owned(),
+            message,
+        };
+        self.failures.insert(subject, failure);
     }
 
     /// Notes that an action succeeded.
@@ -91,53 +105,76 @@ impl Memory {
     }
 
     /// The last exit of a service's container.
-    pub fn exit(&self, service: &str) -> Option<&Failure> {
-        self.exits.get(service).map(|exit| &exit.failure)
+    pub fn exit(&self, service: &str) -> Option<&Exit> {
+        self.exits.get(service)
     }
 
-    /// Notes the exit of a service's container; each start can end once.
-    pub fn note_exit(&mut self, service: &str, container: &Container, now: Instant) {
+    /// How often a service's container was started again after it ended.
+    pub fn restarts(&self, service: &str) -> u32 {
+        self.restarts.get(service).copied().unwrap_or(0)
+    }
+
+    /// Notes the exit of a service's container; each start can end once. True when it is news.
+    pub fn note_exit(&mut self, service: &str, container: &Container, now: Instant) -> bool {
         let ContainerState::Exited {
             code,
             is_oom,
             ran_for,
         } = &container.state
         else {
-            return;
+            return false;
         };
+        let start = container.start();
         let old = self.exits.get(service);
-        if old.is_some_and(|exit| exit.started_at == container.started_at) {
-            return;
+        if old.is_some_and(|exit| exit.start == start) {
+            return false;
         }
         let before = old
             .filter(|_| *ran_for < GOOD_RUN)
             .map_or(0, |exit| exit.failure.attempts);
         let attempts = before.saturating_add(1);
-        let reason = if *is_oom {
-            "OutOfMemory"
-        } else {
-            "ContainerExited"
-        }
-        .to_owned();
+        let condemned = self.health.condemned(&start).map(ToOwned::to_owned);
+        let (reason, why) = match (condemned, is_oom) {
+            (Some((reason, why)), _) => (reason, Some(why)),
+            (None, true) => ("OutOfMemory", Some("killed for want of memory".to_owned())),
+            (None, false) => ("ContainerExited", None),
+        };
+        let why = why.map(|why| format!(", {why}")).unwrap_or_default();
         let failure = Failure {
             attempts,
             retry_at: now + pause(attempts),
-            reason,
-            message: format!("{service}(exit={code})"),
+            reason: reason.to_owned(),
+            message: format!("{service}(exit={code}{why})"),
         };
-        self.exits.insert(
-            service.to_owned(),
-            Exit {
-                started_at: container.started_at.clone(),
-                failure,
-            },
-        );
+        let exit = Exit {
+            failure,
+            code: *code,
+            start,
+            log: String::new(),
+        };
+        self.exits.insert(service.to_owned(), exit);
+        true
+    }
+
+    /// Adds the last lines that a container logged to its exit.
+    pub fn set_log(&mut self, service: &str, start: &Start, log: String) {
+        if let Some(exit) = self.exits.get_mut(service).filter(|e| e.start == *start) {
+            exit.log = log;
+        }
+    }
+
+    /// Notes that a service's container is started again after it ended.
+    pub fn note_restart(&mut self, service: &str) {
+        let count = self.restarts.entry(service.to_owned()).or_insert(0);
+        *count = count.saturating_add(1);
     }
 
     /// Forgets all failures: the spec changed, so everything is worth a new try.
     pub fn start_over(&mut self) {
         self.failures.clear();
         self.exits.clear();
+        self.restarts.clear();
+        self.waiting_since.clear();
     }
 
     /// Forgets failures of what is as wanted by now, however it came to be.
@@ -146,14 +183,35 @@ impl Memory {
             .retain(|subject, _| subjects.contains(subject));
     }
 
-    /// Notes which services' containers are being taken away.
-    pub fn set_stopping(&mut self, services: impl IntoIterator<Item = String>) {
-        self.stopping = services.into_iter().collect();
+    /// Notes that an action begins or ends.
+    pub fn set_busy(&mut self, subject: &Subject, is_busy: bool) {
+        if is_busy {
+            *self.busy.entry(subject.clone()).or_insert(0) += 1;
+        } else if let Some(count) = self.busy.get_mut(subject) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.busy.remove(subject);
+            }
+        }
+    }
+
+    /// Whether an action on a subject is under way.
+    pub fn is_busy(&self, subject: &Subject) -> bool {
+        self.busy.contains_key(subject)
+    }
+
+    /// Notes whether a service's container is being taken away: no request should go there.
+    pub fn set_replacing(&mut self, service: &str, is_replacing: bool) {
+        if is_replacing {
+            self.replacing.insert(service.to_owned());
+        } else {
+            self.replacing.remove(service);
+        }
     }
 
     /// Whether a service's container is being taken away.
-    pub fn is_stopping(&self, service: &str) -> bool {
-        self.stopping.contains(service)
+    pub fn is_replacing(&self, service: &str) -> bool {
+        self.replacing.contains(service)
     }
 
     /// Notes how far the pull of an image is; empty when it ended.
@@ -176,6 +234,31 @@ impl Memory {
             .iter()
             .map(|(image, progress)| (image.as_str(), progress.as_str()))
     }
+
+    /// Notes whether a service is as it should be, and whether an older container of it is
+    /// still there.
+    pub fn note_service(&mut self, service: &str, is_ready: bool, has_old: bool, now: Instant) {
+        if is_ready {
+            self.waiting_since.remove(service);
+        } else {
+            self.waiting_since.entry(service.to_owned()).or_insert(now);
+        }
+        if is_ready && has_old {
+            self.switched_at.entry(service.to_owned()).or_insert(now);
+        } else {
+            self.switched_at.remove(service);
+        }
+    }
+
+    /// Since when a service is not as it should be.
+    pub fn waiting_since(&self, service: &str) -> Option<Instant> {
+        self.waiting_since.get(service).copied()
+    }
+
+    /// Since when a newer container serves in place of an older one that is still there.
+    pub fn switched_at(&self, service: &str) -> Option<Instant> {
+        self.switched_at.get(service).copied()
+    }
 }
 
 /// 1 s, 2 s, 4 s … 60 s.
@@ -191,18 +274,14 @@ mod tests {
 
     fn exited(started_at: &str, ran_for: u64) -> Container {
         Container {
-            id: "1".into(),
-            is_ours: true,
             service: "web".into(),
-            fingerprint: String::new(),
             state: ContainerState::Exited {
                 code: 3,
                 is_oom: false,
                 ran_for: Duration::from_secs(ran_for),
             },
-            ip: None,
-            published: BTreeMap::new(),
             started_at: started_at.into(),
+            ..Container::example()
         }
     }
 
@@ -212,12 +291,9 @@ mod tests {
         let mut memory = Memory::default();
         let mut attempts = |started_at, ran_for| {
             memory.note_exit("web", &exited(started_at, ran_for), now);
-            memory.exit("web").map(|f| {
-                (
-                    f.attempts,
-                    f.retry_at.duration_since(now).as_secs(),
-                    f.message.clone(),
-                )
+            memory.exit("web").map(|exit| {
+                let pause = exit.failure.retry_at.duration_since(now).as_secs();
+                (exit.failure.attempts, pause, exit.failure.message.clone())
             })
         };
         let exit = |attempts, pause| Some((attempts, pause, "web(exit=3)".to_owned()));

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A port of one start of a container: container id, its start, port.
-pub type Probe = (String, String, u16);
+use super::Start;
+
+/// A port of one start of a container.
+pub type Probe = (Start, u16);
 
 /// Ports that accept connections.
 pub type Probes = BTreeSet<Probe>;
@@ -43,7 +45,11 @@ mod tests {
 
     #[test]
     fn a_port_opens_at_once_and_closes_after_three_failures_in_a_row() {
-        let probe: Probe = ("c".into(), "t".into(), 80);
+        let start = Start {
+            container: "c".into(),
+            at: "t".into(),
+        };
+        let probe: Probe = (start, 80);
         let (mut doubts, mut open) = (Doubts::default(), Probes::new());
         let mut seen = Vec::new();
         for is_open in [

@@ -1,136 +1,173 @@
 //! What to tell the control plane.
 
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::Instant;
 
 use cara_api::agent::{Goal, Outcome, Report};
 use cara_api::project::{Endpoint, ServiceState, ServiceStatus};
 
-use super::step::is_of;
 use super::{
-    Container, ContainerState, Memory, Observed, Presence, Probes, Subject, Wanted, WantedService,
+    Container, ContainerState, Memory, Observed, Presence, Subject, View, Wanted, WantedService,
 };
 
-/// A container that exited before counts as up only after it ran this long.
-const SETTLED: Duration = Duration::from_secs(5);
+/// Of a rollout: tries after which a failure counts, since there is a good version to return to.
+const PATIENCE: u32 = 3;
 
 /// The report about a project; none for one that nobody asks about.
 pub fn report(
     wanted: &Wanted,
     observed: &Observed,
     memory: &Memory,
-    probes: &Probes,
+    now: Instant,
 ) -> Option<Report> {
     let (epoch, generation) = wanted.reported?;
-    let services: Vec<ServiceStatus> = wanted
+    let views: Vec<View<'_>> = wanted
         .services
         .iter()
-        .map(|s| service_status(s, wanted.goal, observed, memory, probes))
+        .map(|service| View::of(service, observed))
+        .collect();
+    let mut services: Vec<ServiceStatus> = views
+        .iter()
+        .map(|view| status(view, wanted.goal, memory))
         .collect();
     let outcome = match wanted.goal {
-        Goal::Run => run_outcome(wanted, observed, memory, &services),
+        Goal::Run => run_outcome(wanted, observed, memory, &views, now),
         Goal::Remove => removal_outcome(observed, memory),
     };
-    let services = if outcome == Outcome::Removed {
-        Vec::new()
-    } else {
-        services
-    };
+    if outcome == Outcome::Removed {
+        services.clear();
+    }
     Some(Report {
         project: wanted.project.clone(),
         epoch,
         generation,
         outcome,
         services,
-        progress: progress(memory),
+        progress: progress(wanted, memory, &views),
     })
 }
 
-fn progress(memory: &Memory) -> String {
+/// What goes on right now: pulls, and tries of a rollout that failed but not for good.
+fn progress(wanted: &Wanted, memory: &Memory, views: &[View<'_>]) -> String {
     let pulls = memory
         .pulls()
         .map(|(image, progress)| format!("pulling {image}: {progress}"));
-    pulls.collect::<Vec<_>>().join("; ")
+    let mut all: Vec<String> = pulls.collect();
+    if wanted.is_rollout && wanted.goal == Goal::Run {
+        let services = views.iter().map(|v| v.service);
+        let tries = services.filter_map(|s| fault(s, memory));
+        all.extend(tries.map(|(attempts, _, message)| {
+            let first = message.lines().next().unwrap_or_default().to_owned();
+            format!("{first} (attempt {attempts} of {PATIENCE})")
+        }));
+    }
+    all.join("; ")
 }
 
-fn service_status(
-    service: &WantedService,
-    goal: Goal,
-    observed: &Observed,
-    memory: &Memory,
-    probes: &Probes,
-) -> ServiceStatus {
-    let container = observed.containers.get(&service.container);
-    let mine = container.filter(|c| is_of(c, service));
-    let endpoints: Vec<Endpoint> = mine
-        .map(|c| {
-            service
-                .exposed
-                .iter()
-                .filter_map(|port| endpoint(service, c, *port, probes, memory))
-                .collect()
-        })
-        .unwrap_or_default();
-    let state = state(service, goal, mine, memory);
-    let is_up = state == ServiceState::Running
-        && mine.is_some_and(|c| c.fingerprint == service.fingerprint);
-    let is_reachable =
-        endpoints.len() == service.exposed.len() && endpoints.iter().all(|e| e.ready);
-    let exit = memory
-        .exit(&service.name)
-        .filter(|_| !is_up)
-        .map(|f| format!("exited: {}", f.message));
-    let failure = memory
-        .failure(&Subject::Service(service.name.clone()))
-        .map(|f| f.message.clone());
-    let collision = container
-        .is_some_and(|c| !is_of(c, service))
-        .then(|| collision(service));
+/// What last went wrong with a service: attempts, reason, message.
+fn fault(service: &WantedService, memory: &Memory) -> Option<(u32, String, String)> {
+    if let Some(failure) = memory.failure(&Subject::Service(service.name.clone())) {
+        return Some((
+            failure.attempts,
+            failure.reason.clone(),
+            failure.message.clone(),
+        ));
+    }
+    let exit = memory.exit(&service.name)?;
+    let failure = &exit.failure;
+    Some((
+        failure.attempts,
+        failure.reason.clone(),
+        format!("exited: {}", failure.message),
+    ))
+}
+
+fn status(view: &View<'_>, goal: Goal, memory: &Memory) -> ServiceStatus {
+    let service = view.service;
+    let serving = view.serving(memory);
+    let endpoints = serving.map_or_else(Vec::new, |c| endpoints(view, c, goal, memory));
+    let is_ready = goal == Goal::Run
+        && view.is_ready(memory)
+        && endpoints.len() == service.exposed.len()
+        && endpoints.iter().all(|e| e.ready);
+    let state = state(view, goal, memory);
+    let is_fine = is_ready || state == ServiceState::Completed;
+    let (reason, message) = if is_fine || goal == Goal::Remove {
+        (String::new(), String::new())
+    } else {
+        complaint(view, memory).unwrap_or_default()
+    };
+    let exit = memory.exit(&service.name);
     ServiceStatus {
         name: service.name.clone(),
         state,
-        ready: is_up && is_reachable,
+        ready: is_ready,
         endpoints,
-        message: collision.or(failure).or(exit).unwrap_or_default(),
-        ..ServiceStatus::default()
+        restarts: memory.restarts(&service.name),
+        exit_code: exit.map(|exit| exit.code),
+        reason,
+        message,
     }
 }
 
-fn endpoint(
-    service: &WantedService,
-    container: &Container,
-    port: u16,
-    probes: &Probes,
-    memory: &Memory,
-) -> Option<Endpoint> {
-    let address = match service.publish_on {
-        Some(ip) => SocketAddr::new(ip, container.published.get(&port)?.port()),
-        None => SocketAddr::new(container.ip?, port),
-    };
-    let is_running = matches!(container.state, ContainerState::Running { .. })
-        && !memory.is_stopping(&service.name);
-    let probe = (container.id.clone(), container.started_at.clone(), port);
-    Some(Endpoint {
-        port,
-        address,
-        ready: is_running && probes.contains(&probe),
-    })
+/// Why a service is not ready: reason and sentence.
+fn complaint(view: &View<'_>, memory: &Memory) -> Option<(String, String)> {
+    let service = view.service;
+    let said = |reason: &str, message: String| Some((reason.to_owned(), message));
+    if view.is_taken {
+        return said("NameCollision", collision(service));
+    }
+    if !service.missing.is_empty() {
+        return said("SecretMissing", service.missing.join("; "));
+    }
+    if let Some((_, reason, message)) = fault(service, memory) {
+        return Some((reason, message));
+    }
+    let new = view.new.map(|(_, c)| c)?;
+    let complaint = memory.health.complaint(&new.start());
+    if new.is_running() && !complaint.is_empty() {
+        return said("Unhealthy", complaint);
+    }
+    if new.is_running() && !view.is_container_ready(new, memory) {
+        let closed = service.exposed.iter();
+        let mut closed = closed.filter(|port| !memory.open.contains(&(new.start(), **port)));
+        return closed
+            .next()
+            .and_then(|port| said("PortClosed", format!("port {port} accepts no connections")));
+    }
+    None
 }
 
-fn state(
-    service: &WantedService,
-    goal: Goal,
-    mine: Option<&Container>,
-    memory: &Memory,
-) -> ServiceState {
-    if memory.pulling(&service.image).is_some() && mine.is_none() {
+fn endpoints(view: &View<'_>, container: &Container, goal: Goal, memory: &Memory) -> Vec<Endpoint> {
+    let service = view.service;
+    let is_serving = goal == Goal::Run
+        && container.is_running()
+        && view.passes_checks(container, memory)
+        && !memory.is_replacing(&service.name);
+    let all = service.exposed.iter().filter_map(|port| {
+        Some(Endpoint {
+            port: *port,
+            address: view.address(container, *port)?,
+            ready: is_serving && memory.open.contains(&(container.start(), *port)),
+        })
+    });
+    all.collect()
+}
+
+fn state(view: &View<'_>, goal: Goal, memory: &Memory) -> ServiceState {
+    let service = view.service;
+    let container = view.new.or(view.old.first().copied()).map(|(_, c)| c);
+    if memory.pulling(&service.definition.image).is_some() && container.is_none() {
         return ServiceState::Pulling;
     }
-    match (mine.map(|c| &c.state), goal) {
+    match (container.map(|c| &c.state), goal) {
         (None, _) => ServiceState::Waiting,
         (Some(_), Goal::Remove) => ServiceState::Stopping,
+        _ if view.is_completed() => ServiceState::Completed,
+        (Some(ContainerState::Running { .. }), Goal::Run) if view.new.is_none() => {
+            ServiceState::Running
+        }
         (Some(ContainerState::Running { since }), Goal::Run) => {
-            let is_settled = memory.exit(&service.name).is_none() || *since >= SETTLED;
+            let is_settled = memory.exit(&service.name).is_none() || *since >= super::SETTLED;
             if is_settled {
                 ServiceState::Running
             } else {
@@ -147,7 +184,7 @@ fn state(
 
 fn collision(service: &WantedService) -> String {
     format!(
-        "a container named {} exists and belongs to another project or service",
+        "a container named {} exists and belongs to another project, service or node",
         service.container
     )
 }
@@ -156,63 +193,119 @@ fn run_outcome(
     wanted: &Wanted,
     observed: &Observed,
     memory: &Memory,
-    services: &[ServiceStatus],
+    views: &[View<'_>],
+    now: Instant,
 ) -> Outcome {
     let failed = |reason: &str, message: String| Outcome::Failed {
         reason: reason.to_owned(),
         message,
     };
-    if let Some(message) = first_collision(wanted, observed) {
+    if let Some(message) = first_collision(wanted, observed, views) {
         return failed("NameCollision", message);
     }
-    if let Some((_, failure)) = memory.failures().next() {
+    let is_for_good = |attempts: u32| !wanted.is_rollout || attempts >= PATIENCE;
+    let mut failures = memory.failures().map(|(_, failure)| failure);
+    if let Some(failure) = failures.find(|failure| is_for_good(failure.attempts)) {
         return failed(&failure.reason, failure.message.clone());
     }
-    let down: Vec<&ServiceStatus> = services.iter().filter(|s| !s.ready).collect();
+    let is_fine = |view: &&View<'_>| view.is_ready(memory) || view.is_completed();
+    let down: Vec<&View<'_>> = views.iter().filter(|view| !is_fine(view)).collect();
     if down.is_empty() {
         return Outcome::Running;
     }
-    let exits: Vec<_> = down.iter().filter_map(|s| memory.exit(&s.name)).collect();
-    if let Some(first) = exits.first() {
-        let list: Vec<&str> = exits.iter().map(|f| f.message.as_str()).collect();
-        let is_clean = list.iter().all(|text| text.ends_with("(exit=0)"));
-        let how = if is_clean { "cleanly" } else { "with errors" };
+    if let Some(view) = down.iter().find(|view| !view.service.missing.is_empty()) {
+        let text = view.service.missing.join("; ");
         return failed(
-            &first.reason,
-            format!("Containers exited {how}: {}", list.join(", ")),
+            "SecretMissing",
+            format!("service {}: {text}", view.service.name),
         );
     }
-    Outcome::Starting
+    exits(&down, memory, is_for_good)
+        .or_else(|| overdue(wanted, &down, memory, now))
+        .unwrap_or(Outcome::Starting)
 }
 
-fn first_collision(wanted: &Wanted, observed: &Observed) -> Option<String> {
+/// Containers that ended although they should not have, with their last log lines.
+fn exits(
+    down: &[&View<'_>],
+    memory: &Memory,
+    is_for_good: impl Fn(u32) -> bool,
+) -> Option<Outcome> {
+    let exits = down.iter().filter_map(|v| {
+        let exit = memory.exit(&v.service.name)?;
+        let is_over = v.service.restart == cara_api::project::RestartPolicy::Never;
+        (is_over || is_for_good(exit.failure.attempts)).then_some((v, exit))
+    });
+    let exits: Vec<_> = exits.collect();
+    let (_, first) = exits.first()?;
+    let list: Vec<&str> = exits
+        .iter()
+        .map(|(_, e)| e.failure.message.as_str())
+        .collect();
+    let is_clean = exits.iter().all(|(_, exit)| exit.code == 0);
+    let how = if is_clean { "cleanly" } else { "with errors" };
+    let mut message = format!("Containers exited {how}: {}", list.join(", "));
+    for (view, exit) in &exits {
+        if !exit.log.is_empty() {
+            message += &format!("\nlast lines of {}:\n{}", view.service.name, exit.log);
+        }
+    }
+    Some(Outcome::Failed {
+        reason: first.failure.reason.clone(),
+        message,
+    })
+}
+
+/// Services that take too long to be ready.
+fn overdue(wanted: &Wanted, down: &[&View<'_>], memory: &Memory, now: Instant) -> Option<Outcome> {
+    let limit = wanted.timing.progress;
+    let is_late = |view: &&&View<'_>| {
+        let since = memory.waiting_since(&view.service.name);
+        since.is_some_and(|since| now.duration_since(since) >= limit)
+            && memory.pulling(&view.service.definition.image).is_none()
+    };
+    let late: Vec<String> = down
+        .iter()
+        .filter(is_late)
+        .map(|view| {
+            let why =
+                complaint(view, memory).map_or_else(String::new, |(_, why)| format!(": {why}"));
+            format!(
+                "{} is not ready after {} s{why}",
+                view.service.name,
+                limit.as_secs()
+            )
+        })
+        .collect();
+    (!late.is_empty()).then(|| Outcome::Failed {
+        reason: "NotReady".to_owned(),
+        message: late.join("; "),
+    })
+}
+
+fn first_collision(wanted: &Wanted, observed: &Observed, views: &[View<'_>]) -> Option<String> {
     if observed.network == Presence::Foreign {
         let name = crate::runtime::names::network(wanted.project.as_str());
         return Some(format!(
-            "a network named {name} exists and does not belong to this project"
+            "a network named {name} exists and does not belong to this project on this node"
         ));
     }
     let foreign = |name: &&String| observed.volumes.get(*name) == Some(&Presence::Foreign);
-    if let Some(name) = wanted.volumes.iter().find(foreign) {
+    if let Some(name) = wanted.volumes.keys().find(foreign) {
         return Some(format!(
-            "a volume named {name} exists and does not belong to this project"
+            "a volume named {name} exists and does not belong to this project on this node"
         ));
     }
-    let taken = |s: &&WantedService| {
-        observed
-            .containers
-            .get(&s.container)
-            .is_some_and(|c| !is_of(c, s))
-    };
-    wanted
-        .services
-        .iter()
-        .find(taken)
-        .map(|s| format!("service {}: {}", s.name, collision(s)))
+    let taken = views.iter().find(|view| view.is_taken)?;
+    Some(format!(
+        "service {}: {}",
+        taken.service.name,
+        collision(taken.service)
+    ))
 }
 
 fn removal_outcome(observed: &Observed, memory: &Memory) -> Outcome {
-    if is_gone(observed) {
+    if is_gone(observed, true) {
         return Outcome::Removed;
     }
     let failures = memory
@@ -223,13 +316,14 @@ fn removal_outcome(observed: &Observed, memory: &Memory) -> Outcome {
     }
 }
 
-/// True when nothing of the project is left on the engine.
-pub fn is_gone(observed: &Observed) -> bool {
+/// True when nothing of the project is left on the engine; of one that is not deleted but only
+/// gone from this node, Persistent volumes may be left.
+pub fn is_gone(observed: &Observed, is_deleted: bool) -> bool {
+    let is_left = |(name, presence): (&String, &Presence)| {
+        *presence == Presence::Ours && (is_deleted || !observed.persistent.contains(name))
+    };
     observed.network != Presence::Ours
-        && observed
-            .volumes
-            .values()
-            .all(|presence| *presence != Presence::Ours)
+        && !observed.volumes.iter().any(is_left)
         && observed.containers.values().all(|c| !c.is_ours)
 }
 

@@ -1,27 +1,24 @@
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::Duration;
 
-use super::super::wanted::tests::assignment;
+use super::super::wanted::tests::{self, assignment, rules};
+use super::super::{Probes, SETTLED};
 use super::*;
 
 fn wanted(publish_on: Option<&str>) -> Wanted {
     let spec = serde_json::json!({"services": [{"name": "db", "image": "pg"}, {"name": "web", "image": "nginx"}]});
-    Wanted::new(
-        &assignment(spec, &[("web", 80)]),
-        publish_on.map(|ip| ip.parse().expect("an address")),
-    )
+    Wanted::new(&assignment(spec, &[("web", 80)]), &rules(publish_on))
 }
 
 fn observed(wanted: &Wanted, state: &ContainerState) -> Observed {
     let container = |service: &WantedService| Container {
         id: service.name.clone(),
-        is_ours: true,
         service: service.name.clone(),
         fingerprint: service.fingerprint.clone(),
         state: state.clone(),
         ip: "172.18.0.2".parse().ok(),
         published: BTreeMap::from([(80, "0.0.0.0:49153".parse().expect("an address"))]),
-        started_at: "t".into(),
+        ..Container::example()
     };
     let containers = wanted
         .services
@@ -50,14 +47,28 @@ fn exited(code: i64) -> ContainerState {
 }
 
 fn accepting() -> Probes {
-    Probes::from([("web".to_owned(), "t".to_owned(), 80)])
+    let start = super::super::Start {
+        container: "web".into(),
+        at: "t".into(),
+    };
+    Probes::from([(start, 80)])
+}
+
+/// The report while these ports are open.
+fn report_with(
+    wanted: &Wanted,
+    observed: &Observed,
+    memory: &Memory,
+    probes: &Probes,
+) -> Option<Report> {
+    let mut memory = memory.clone();
+    memory.open.clone_from(probes);
+    report(wanted, observed, &memory, Instant::now())
 }
 
 fn outcome(wanted: &Wanted, observed: &Observed, memory: &Memory, probes: &Probes) -> String {
-    match report(wanted, observed, memory, probes)
-        .expect("asked for")
-        .outcome
-    {
+    let report = report_with(wanted, observed, memory, probes).expect("asked for");
+    match report.outcome {
         Outcome::Failed { reason, message } => format!("Failed {reason}: {message}"),
         Outcome::Removing { message } => format!("Removing {message}"),
         other => format!("{other:?}"),
@@ -106,7 +117,7 @@ fn endpoints_are_what_the_gateway_can_reach() {
         (Some("100.64.0.5"), "100.64.0.5:49153"),
     ] {
         let wanted = wanted(publish_on);
-        let report = report(
+        let report = report_with(
             &wanted,
             &observed(&wanted, &up()),
             &Memory::default(),
@@ -169,9 +180,9 @@ fn a_collision_is_told_and_nothing_is_shared() {
     taken.containers.get_mut("shop-web").expect("there").is_ours = false;
     assert_eq!(
         outcome(&wanted, &taken, &Memory::default(), &accepting()),
-        "Failed NameCollision: service web: a container named shop-web exists and belongs to another project or service"
+        "Failed NameCollision: service web: a container named shop-web exists and belongs to another project, service or node"
     );
-    let report = report(&wanted, &taken, &Memory::default(), &accepting()).expect("asked for");
+    let report = report_with(&wanted, &taken, &Memory::default(), &accepting()).expect("asked for");
     assert_eq!(
         report.services[1].endpoints,
         [],
@@ -184,7 +195,8 @@ fn a_pull_shows_how_far_it_is() {
     let wanted = wanted(None);
     let mut memory = Memory::default();
     memory.set_pulling("nginx", "40 % of 12.0 MB".into());
-    let report = report(&wanted, &Observed::default(), &memory, &Probes::new()).expect("asked for");
+    let report =
+        report_with(&wanted, &Observed::default(), &memory, &Probes::new()).expect("asked for");
     assert_eq!(report.progress, "pulling nginx: 40 % of 12.0 MB");
     assert_eq!(report.services[1].state, ServiceState::Pulling);
 }
@@ -217,7 +229,7 @@ fn removal_is_reported_when_nothing_is_left() {
         "Removed"
     );
     assert_eq!(
-        report(
+        report_with(
             &Wanted::nothing(running.project),
             &left,
             &memory,
@@ -231,8 +243,104 @@ fn removal_is_reported_when_nothing_is_left() {
 fn a_service_that_is_being_replaced_gets_no_more_requests() {
     let wanted = wanted(None);
     let mut memory = Memory::default();
-    memory.set_stopping(["web".to_owned()]);
+    memory.set_replacing("web", true);
     let report =
-        report(&wanted, &observed(&wanted, &up()), &memory, &accepting()).expect("asked for");
+        report_with(&wanted, &observed(&wanted, &up()), &memory, &accepting()).expect("asked for");
     assert!(!report.services[1].endpoints[0].ready);
+}
+
+/// The fixture with an older container of `web` in front of the wanted one.
+fn rollout(state: &ContainerState) -> (Wanted, Observed) {
+    let mut wanted = wanted(None);
+    wanted.is_rollout = true;
+    let mut observed = observed(&wanted, &up());
+    let web = wanted.service("web").expect("a service");
+    let mut old = observed.containers.remove("shop-web").expect("there");
+    let mut new = old.clone();
+    old.id = "old".into();
+    old.fingerprint = "old".into();
+    old.ip = "172.18.0.9".parse().ok();
+    new.state = state.clone();
+    observed.containers.insert(web.container.clone(), old);
+    observed.containers.insert(web.successor.clone(), new);
+    (wanted, observed)
+}
+
+#[test]
+fn during_a_rollout_requests_go_to_the_old_one_until_the_new_one_is_ready() {
+    let (wanted, observed) = rollout(&up());
+    let mut open = Probes::from([(observed.containers["shop-web"].start(), 80)]);
+    let served = |open: &Probes| {
+        let report = report_with(&wanted, &observed, &Memory::default(), open).expect("asked for");
+        let web = &report.services[1];
+        let endpoints = web.endpoints.iter().filter(|e| e.ready);
+        let addresses: Vec<String> = endpoints.map(|e| e.address.to_string()).collect();
+        (addresses, web.ready, report.outcome)
+    };
+    let old = vec!["172.18.0.9:80".to_owned()];
+    assert_eq!(served(&open), (old, false, Outcome::Starting));
+    open.extend(accepting());
+    let new = vec!["172.18.0.2:80".to_owned()];
+    assert_eq!(served(&open), (new, true, Outcome::Running));
+}
+
+#[test]
+fn a_rollout_fails_after_three_tries_with_the_last_lines_that_were_logged() {
+    let (wanted, observed) = rollout(&exited(3));
+    let web = &wanted.service("web").expect("a service").successor;
+    let mut memory = Memory::default();
+    let mut seen = Vec::new();
+    for attempt in 1..=3 {
+        let mut container = observed.containers[web].clone();
+        container.started_at = attempt.to_string();
+        memory.note_exit("web", &container, Instant::now());
+        memory.set_log("web", &container.start(), "cannot find the database".into());
+        seen.push(outcome(&wanted, &observed, &memory, &Probes::new()));
+    }
+    let failed = "Failed ContainerExited: Containers exited with errors: web(exit=3)\n\
+                  last lines of web:\ncannot find the database";
+    assert_eq!(seen, ["Starting", "Starting", failed]);
+}
+
+#[test]
+fn a_service_that_ended_as_it_should_counts_as_completed() {
+    let spec =
+        serde_json::json!({"services": [{"name": "job", "image": "x", "restartPolicy": "Never"}]});
+    let wanted = tests::wanted(spec, &[]);
+    for (code, expected, state) in [
+        (0, "Running", ServiceState::Completed),
+        (
+            2,
+            "Failed ContainerExited: Containers exited with errors: job(exit=2)",
+            ServiceState::Exited,
+        ),
+    ] {
+        let ended = observed(&wanted, &exited(code));
+        let mut memory = Memory::default();
+        memory.note_exit("job", &ended.containers["shop-job"], Instant::now());
+        assert_eq!(outcome(&wanted, &ended, &memory, &Probes::new()), expected);
+        let report = report_with(&wanted, &ended, &memory, &Probes::new()).expect("asked for");
+        assert_eq!(report.services[0].state, state);
+        assert_eq!(report.services[0].exit_code, Some(code));
+    }
+}
+
+#[test]
+fn a_service_that_is_not_ready_in_time_is_named_with_what_its_check_says() {
+    let wanted = wanted(None);
+    let (mut memory, now) = (Memory::default(), Instant::now());
+    let observed = observed(&wanted, &up());
+    memory.note_service("web", false, false, now);
+    let outcome_at = |now| {
+        let report = report(&wanted, &observed, &memory, now).expect("asked for");
+        report.outcome
+    };
+    assert_eq!(outcome_at(now), Outcome::Starting);
+    assert_eq!(
+        outcome_at(now + wanted.timing.progress),
+        Outcome::Failed {
+            reason: "NotReady".into(),
+            message: "web is not ready after 120 s: port 80 accepts no connections".into()
+        }
+    );
 }

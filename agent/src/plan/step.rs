@@ -1,19 +1,34 @@
 //! What to do next.
 //!
-//! A step is a set of actions that can run at the same time. After it the engine is looked at
-//! again, and the next step follows from what it shows; an action that was cut off or failed is
-//! simply decided again. Replacing a service pulls first, so that the old container runs for as
-//! long as possible.
+//! A step is a set of actions that can run at the same time, beside those that are under way.
+//! After each one the engine is looked at again, and the next step follows from what it shows;
+//! an action that was cut off or failed is simply decided again.
+//!
+//! How a service is replaced:
+//!
+//! ```text
+//! image missing            pull, the old container runs on
+//! writes to a volume       remove old -> run new
+//! else, old one serves     run new beside it -> new ready, reported -> drain -> remove old -> rename
+//! ```
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cara_api::agent::Goal;
+use cara_api::project::RestartPolicy;
 
 use super::{
-    Container, ContainerState, Memory, Observed, Presence, Subject, Wanted, WantedService,
+    Container, ContainerState, Memory, Observed, Presence, SETTLED, Subject, View, VolumeLife,
+    Wanted,
 };
+
+/// Older containers of a service that may run while a new one starts: one that serves, and one
+/// that it replaced a moment ago.
+const OLD_MAX: usize = 3;
+/// How soon to look again while a report is on its way.
+const DELIVERY: Duration = Duration::from_millis(100);
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +36,7 @@ pub enum Action {
     /// Make the project's network.
     CreateNetwork,
     /// Make a volume, by engine name.
-    CreateVolume(String),
+    CreateVolume(String, VolumeLife),
     /// Pull the image of a service.
     Pull {
         /// The service that needs it first.
@@ -33,8 +48,26 @@ pub enum Action {
     Make(String),
     /// Make and start the container of a service.
     Run(String),
+    /// Make and start the container of a service beside the one that it replaces.
+    RunBeside(String),
     /// Start the existing container of a service.
     Start {
+        /// The service.
+        service: String,
+        /// The container's id.
+        id: String,
+    },
+    /// Stop a container that failed its checks, to start it again.
+    Stop {
+        /// The service.
+        service: String,
+        /// The container's id.
+        id: String,
+        /// Time between asking it to stop and killing it.
+        grace: Duration,
+    },
+    /// Give a container the name of its service.
+    Rename {
         /// The service.
         service: String,
         /// The container's id.
@@ -46,6 +79,8 @@ pub enum Action {
         subject: Subject,
         /// The container's id.
         id: String,
+        /// Time between asking it to stop and killing it.
+        grace: Duration,
     },
     /// Remove the project's network.
     RemoveNetwork,
@@ -58,10 +93,13 @@ impl Action {
     pub fn subject(&self) -> Subject {
         match self {
             Self::CreateNetwork | Self::RemoveNetwork => Subject::Network,
-            Self::CreateVolume(name) | Self::RemoveVolume(name) => Subject::Volume(name.clone()),
+            Self::CreateVolume(name, _) | Self::RemoveVolume(name) => Subject::Volume(name.clone()),
             Self::Pull { service, .. }
             | Self::Make(service)
             | Self::Run(service)
+            | Self::RunBeside(service)
+            | Self::Stop { service, .. }
+            | Self::Rename { service, .. }
             | Self::Start { service, .. } => Subject::Service(service.clone()),
             Self::Remove { subject, .. } => subject.clone(),
         }
@@ -72,11 +110,14 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::CreateNetwork => f.write_str("create network"),
-            Self::CreateVolume(name) => write!(f, "create volume {name}"),
+            Self::CreateVolume(name, _) => write!(f, "create volume {name}"),
             Self::Pull { image, .. } => write!(f, "pull {image}"),
             Self::Make(service) => write!(f, "make {service}"),
             Self::Run(service) => write!(f, "run {service}"),
+            Self::RunBeside(service) => write!(f, "run {service} beside the old one"),
             Self::Start { service, .. } => write!(f, "start {service}"),
+            Self::Stop { service, .. } => write!(f, "stop {service}"),
+            Self::Rename { service, .. } => write!(f, "rename {service}"),
             Self::Remove {
                 subject: Subject::Service(service),
                 ..
@@ -93,10 +134,17 @@ impl fmt::Display for Action {
 pub struct Step {
     /// Actions that can run at the same time; empty when there is nothing to do now.
     pub actions: Vec<Action>,
-    /// When something that failed may be tried again.
+    /// When to look again although nothing happened: a failure may be tried again, or a time is
+    /// over.
     pub retry_at: Option<Instant>,
     /// Everything that is not as wanted, whether it can be acted on now or not.
     pub subjects: BTreeSet<Subject>,
+}
+
+impl Step {
+    fn wake(&mut self, at: Instant) {
+        self.retry_at = Some(self.retry_at.map_or(at, |old| old.min(at)));
+    }
 }
 
 impl fmt::Display for Step {
@@ -108,22 +156,21 @@ impl fmt::Display for Step {
 
 /// What to do next for a project.
 pub fn next(wanted: &Wanted, observed: &Observed, memory: &Memory, now: Instant) -> Step {
-    let actions = match wanted.goal {
-        Goal::Run => run(wanted, observed),
-        Goal::Remove => remove(observed),
-    };
     let mut step = Step::default();
+    let actions = match wanted.goal {
+        Goal::Run => run(wanted, observed, memory, now, &mut step),
+        Goal::Remove => remove(observed, wanted.reported.is_some()),
+    };
     for action in actions {
-        step.subjects.insert(action.subject());
-        let is_under_way =
+        let subject = action.subject();
+        step.subjects.insert(subject.clone());
+        let is_pulled =
             matches!(&action, Action::Pull { image, .. } if memory.pulling(image).is_some());
-        if is_under_way {
+        if is_pulled || memory.is_busy(&subject) {
             continue;
         }
         match blocked_until(&action, memory, now) {
-            Some(until) => {
-                step.retry_at = Some(step.retry_at.map_or(until, |at: Instant| at.min(until)))
-            }
+            Some(until) => step.wake(until),
             None => step.actions.push(action),
         }
     }
@@ -134,128 +181,251 @@ pub fn next(wanted: &Wanted, observed: &Observed, memory: &Memory, now: Instant)
 fn blocked_until(action: &Action, memory: &Memory, now: Instant) -> Option<Instant> {
     let failed = memory.failure(&action.subject()).map(|f| f.retry_at);
     let exited = match action {
-        Action::Start { service, .. } => memory.exit(service).map(|f| f.retry_at),
+        Action::Start { service, .. } => memory.exit(service).map(|e| e.failure.retry_at),
         _ => None,
     };
     failed.max(exited).filter(|at| *at > now)
 }
 
-fn run(wanted: &Wanted, observed: &Observed) -> Vec<Action> {
+fn run(
+    wanted: &Wanted,
+    observed: &Observed,
+    memory: &Memory,
+    now: Instant,
+    step: &mut Step,
+) -> Vec<Action> {
     let mut actions = Vec::new();
     if observed.network == Presence::Absent {
         actions.push(Action::CreateNetwork);
     }
-    let volume = |name: &String| observed.volumes.get(name).copied().unwrap_or_default();
+    let volume = |name: &str| observed.volumes.get(name).copied().unwrap_or_default();
     let absent = wanted
         .volumes
         .iter()
-        .filter(|name| volume(name) == Presence::Absent);
-    actions.extend(absent.cloned().map(Action::CreateVolume));
+        .filter(|(name, _)| volume(name) == Presence::Absent);
+    actions.extend(absent.map(|(name, life)| Action::CreateVolume(name.clone(), *life)));
     actions.extend(extras(wanted, observed));
+    let views: Vec<View<'_>> = wanted
+        .services
+        .iter()
+        .map(|service| View::of(service, observed))
+        .collect();
     let mut pulled = BTreeSet::new();
-    for service in &wanted.services {
-        let is_mountable = service
-            .mounts
-            .values()
-            .all(|name| volume(name) == Presence::Ours);
-        match service_action(service, observed, is_mountable) {
+    for view in &views {
+        let context = Context {
+            wanted,
+            observed,
+            memory,
+            views: &views,
+            now,
+        };
+        match context.service_action(view, step) {
             Some(Action::Pull { image, .. }) if !pulled.insert(image.clone()) => {}
             Some(action) => actions.push(action),
             None => {}
         }
     }
-    if actions.is_empty() {
-        let is_extra =
-            |name: &&String| !wanted.volumes.contains(*name) && volume(name) == Presence::Ours;
-        actions.extend(
-            observed
-                .volumes
-                .keys()
-                .filter(is_extra)
-                .cloned()
-                .map(Action::RemoveVolume),
-        );
+    let is_quiet = actions.is_empty() && views.iter().all(|v| v.old.is_empty());
+    if is_quiet {
+        let is_extra = |name: &&String| {
+            !wanted.volumes.contains_key(*name)
+                && volume(name) == Presence::Ours
+                && !observed.persistent.contains(*name)
+        };
+        let extra = observed.volumes.keys().filter(is_extra);
+        actions.extend(extra.cloned().map(Action::RemoveVolume));
     }
     actions
 }
 
-/// Containers of the project that no service of the spec wants.
+/// Containers of the project whose service is no longer in the spec.
 fn extras<'a>(wanted: &'a Wanted, observed: &'a Observed) -> impl Iterator<Item = Action> + 'a {
-    let is_wanted = |name: &str| wanted.services.iter().any(|s| s.container == name);
     let found = observed
         .containers
         .iter()
-        .filter(move |(name, c)| c.is_ours && !is_wanted(name));
-    found.map(|(name, c)| Action::Remove {
-        subject: Subject::Extra(name.clone()),
-        id: c.id.clone(),
-    })
+        .filter(|(_, c)| c.is_ours && wanted.service(&c.service).is_none());
+    found.map(|(name, c)| extra(name, c))
 }
 
-fn service_action(
-    service: &WantedService,
-    observed: &Observed,
-    is_mountable: bool,
-) -> Option<Action> {
-    let is_missing = observed.images.get(&service.image) == Some(&false);
-    let name = || service.name.clone();
-    let pull = || Action::Pull {
-        service: name(),
-        image: service.image.clone(),
-    };
-    let Some(container) = observed.containers.get(&service.container) else {
-        return match (is_missing, is_mountable, observed.network) {
-            (true, _, _) => Some(pull()),
-            (false, true, Presence::Ours) => Some(Action::Run(name())),
-            // The network is made in the same step; starting waits for it.
-            (false, true, Presence::Absent) => Some(Action::Make(name())),
-            (false, false, _) | (false, true, Presence::Foreign) => None,
-        };
-    };
-    if !is_of(container, service) {
-        return None;
-    }
-    let remove = || Action::Remove {
-        subject: Subject::Service(name()),
+fn extra(name: &str, container: &Container) -> Action {
+    Action::Remove {
+        subject: Subject::Extra(name.to_owned()),
         id: container.id.clone(),
-    };
-    if container.fingerprint != service.fingerprint {
-        return Some(if is_missing { pull() } else { remove() });
+        grace: container.stop_grace,
     }
-    match container.state {
-        ContainerState::Running { .. } | ContainerState::Other => None,
-        ContainerState::Created | ContainerState::Exited { .. } => {
-            let start = Action::Start {
-                service: name(),
-                id: container.id.clone(),
-            };
-            (observed.network == Presence::Ours).then_some(start)
+}
+
+/// What the decision about one service is made from.
+struct Context<'a> {
+    wanted: &'a Wanted,
+    observed: &'a Observed,
+    memory: &'a Memory,
+    views: &'a [View<'a>],
+    now: Instant,
+}
+
+impl Context<'_> {
+    fn service_action(&self, view: &View<'_>, step: &mut Step) -> Option<Action> {
+        match view.new {
+            Some((name, container)) => self
+                .keep_up(view, name, container, step)
+                .or_else(|| self.finish_replacing(view, name, container, step)),
+            None if view.is_taken && view.old.is_empty() => None,
+            None => self.create(view),
         }
-        ContainerState::Dead => Some(remove()),
+    }
+
+    /// The container of the wanted definition does not exist.
+    fn create(&self, view: &View<'_>) -> Option<Action> {
+        let service = view.service;
+        let name = || service.name.clone();
+        if self.observed.images.get(&service.definition.image) == Some(&false) {
+            return Some(Action::Pull {
+                service: name(),
+                image: service.definition.image.clone(),
+            });
+        }
+        if !service.missing.is_empty() || !self.may_start(view) {
+            return None;
+        }
+        if let Some((old_name, old)) = self.least_useful(view) {
+            if old.is_running() && !service.is_exclusive && view.old.len() < OLD_MAX {
+                return (self.observed.network == Presence::Ours)
+                    .then(|| Action::RunBeside(name()));
+            }
+            let is_only = view.old.len() == 1;
+            return Some(Action::Remove {
+                subject: if is_only {
+                    Subject::Service(name())
+                } else {
+                    Subject::Extra(old_name.to_owned())
+                },
+                id: old.id.clone(),
+                grace: old.stop_grace,
+            });
+        }
+        let is_volume_there = |name: &str| self.observed.volumes.get(name) == Some(&Presence::Ours);
+        match self.observed.network {
+            _ if !service.definition.volumes().all(is_volume_there) => None,
+            Presence::Ours => Some(Action::Run(name())),
+            // The network is made in the same step; starting waits for it.
+            Presence::Absent => Some(Action::Make(name())),
+            Presence::Foreign => None,
+        }
+    }
+
+    /// The older container that is to go first: one that serves goes last.
+    fn least_useful<'v>(&self, view: &View<'v>) -> Option<(&'v str, &'v Container)> {
+        let use_of = |c: &Container| {
+            let is_ready = view.is_container_ready(c, self.memory);
+            (c.is_running(), is_ready, c.started_at.clone())
+        };
+        view.old.iter().copied().min_by_key(|(_, c)| use_of(c))
+    }
+
+    /// Whether the services that this one depends on have come far enough.
+    fn may_start(&self, view: &View<'_>) -> bool {
+        view.service.depends_on.iter().all(|(name, until)| {
+            let other = self.views.iter().find(|v| v.service.name == *name);
+            other.is_none_or(|other| other.has_come(*until, self.memory))
+        })
+    }
+
+    /// Keeps the container of the wanted definition up, as its restart policy asks for.
+    fn keep_up(
+        &self,
+        view: &View<'_>,
+        name: &str,
+        container: &Container,
+        step: &mut Step,
+    ) -> Option<Action> {
+        let service = view.service;
+        let start = || Action::Start {
+            service: service.name.clone(),
+            id: container.id.clone(),
+        };
+        match container.state {
+            ContainerState::Running { since } => {
+                let has_exited = self.memory.exit(&service.name).is_some();
+                if let Some(left) = SETTLED.checked_sub(since).filter(|_| has_exited) {
+                    step.wake(self.now + left);
+                }
+                let is_condemned = self.memory.health.condemned(&container.start()).is_some();
+                is_condemned.then(|| Action::Stop {
+                    service: service.name.clone(),
+                    id: container.id.clone(),
+                    grace: container.stop_grace,
+                })
+            }
+            ContainerState::Other => None,
+            _ if self.observed.network != Presence::Ours => None,
+            ContainerState::Created => self.may_start(view).then(start),
+            ContainerState::Exited { code, .. } => {
+                let is_over = match service.restart {
+                    RestartPolicy::Always => false,
+                    RestartPolicy::OnFailure => code == 0,
+                    RestartPolicy::Never => true,
+                };
+                (!is_over).then(start)
+            }
+            ContainerState::Dead => Some(Action::Remove {
+                subject: if name == service.container {
+                    Subject::Service(service.name.clone())
+                } else {
+                    Subject::Extra(name.to_owned())
+                },
+                id: container.id.clone(),
+                grace: container.stop_grace,
+            }),
+        }
+    }
+
+    /// Removes older containers when their time is over, then takes over their name.
+    fn finish_replacing(
+        &self,
+        view: &View<'_>,
+        name: &str,
+        container: &Container,
+        step: &mut Step,
+    ) -> Option<Action> {
+        let service = view.service;
+        let Some((old_name, old)) = self.least_useful(view) else {
+            let is_free = !self.observed.containers.contains_key(&service.container);
+            return (name != service.container && is_free).then(|| Action::Rename {
+                service: service.name.clone(),
+                id: container.id.clone(),
+            });
+        };
+        if service.is_exclusive || !old.is_running() {
+            return Some(extra(old_name, old));
+        }
+        if !view.is_ready(self.memory) && !view.is_completed() {
+            return None;
+        }
+        let since = self.memory.switched_at(&service.name).unwrap_or(self.now);
+        let due = since + self.wanted.timing.drain;
+        if due > self.now {
+            step.wake(due);
+            return None;
+        }
+        if !self.memory.is_delivered {
+            step.wake(self.now + DELIVERY);
+            return None;
+        }
+        Some(extra(old_name, old))
     }
 }
 
-/// Whether a container under the service's name is the service's: names are joined with `-`,
-/// so `a` + `b-c` and `a-b` + `c` meet.
-pub(super) fn is_of(container: &Container, service: &WantedService) -> bool {
-    container.is_ours && container.service == service.name
-}
-
-fn remove(observed: &Observed) -> Vec<Action> {
+/// Takes everything away; of a project that is no longer assigned, all but Persistent volumes.
+fn remove(observed: &Observed, is_deleted: bool) -> Vec<Action> {
     let ours = observed.containers.iter().filter(|(_, c)| c.is_ours);
-    let containers: Vec<Action> = ours
-        .map(|(name, c)| Action::Remove {
-            subject: Subject::Extra(name.clone()),
-            id: c.id.clone(),
-        })
-        .collect();
+    let containers: Vec<Action> = ours.map(|(name, c)| extra(name, c)).collect();
     if !containers.is_empty() {
         return containers;
     }
-    let volumes = observed
-        .volumes
-        .iter()
-        .filter(|(_, presence)| **presence == Presence::Ours);
+    let volumes = observed.volumes.iter().filter(|(name, presence)| {
+        **presence == Presence::Ours && (is_deleted || !observed.persistent.contains(*name))
+    });
     let mut actions: Vec<Action> = volumes
         .map(|(name, _)| Action::RemoveVolume(name.clone()))
         .collect();

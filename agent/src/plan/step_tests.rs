@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::super::wanted::tests::assignment;
+use super::super::wanted::tests;
+use super::super::{CheckKind, WantedService};
 use super::*;
 
 fn wanted() -> Wanted {
@@ -10,19 +11,16 @@ fn wanted() -> Wanted {
             {"name": "db", "image": "pg", "volumeMounts": [{"name": "data", "mountPath": "/d"}]},
             {"name": "web", "image": "nginx"}],
         "volumes": [{"name": "data", "type": "Ephemeral"}]});
-    Wanted::new(&assignment(spec, &[("web", 80)]), None)
+    tests::wanted(spec, &[("web", 80)])
 }
 
 fn container(service: &str, fingerprint: &str, state: ContainerState) -> Container {
     Container {
         id: format!("id-{service}"),
-        is_ours: true,
         service: service.into(),
         fingerprint: fingerprint.into(),
         state,
-        ip: None,
-        published: BTreeMap::new(),
-        started_at: "t".into(),
+        ..Container::example()
     }
 }
 
@@ -46,7 +44,7 @@ fn complete(wanted: &Wanted) -> Observed {
                 )
             })
             .collect(),
-        images: BTreeMap::new(),
+        ..Observed::default()
     }
 }
 
@@ -77,20 +75,105 @@ fn a_new_project_gets_network_and_volumes_and_then_containers() {
     assert_eq!(step(&wanted, &complete(&wanted)), "");
 }
 
-#[test]
-fn only_the_service_whose_definition_changed_is_replaced() {
-    let wanted = wanted();
-    let mut observed = complete(&wanted);
+/// A service of the first fixture beside an older container of it.
+fn with_old(wanted: &Wanted, name: &str, new: Option<ContainerState>) -> Observed {
+    let mut observed = complete(wanted);
+    let service = wanted.service(name).expect("a service");
+    let mut old = container(name, "old", running());
+    old.id = format!("old-{name}");
+    observed.containers.insert(service.container.clone(), old);
+    if let Some(state) = new {
+        let new = container(name, &service.fingerprint, state);
+        observed.containers.insert(service.successor.clone(), new);
+    }
     observed
-        .containers
-        .insert("shop-web".into(), container("web", "old", running()));
-    assert_eq!(step(&wanted, &observed), "remove web");
-    observed.images.insert("nginx".into(), false);
+}
+
+#[test]
+fn a_service_that_writes_to_a_volume_is_stopped_before_the_new_one_starts() {
+    let wanted = wanted();
+    let mut observed = with_old(&wanted, "db", None);
+    assert_eq!(step(&wanted, &observed), "remove db");
+    observed.images.insert("pg".into(), false);
     assert_eq!(
         step(&wanted, &observed),
-        "pull nginx",
+        "pull pg",
         "the old container runs while the image comes"
     );
+}
+
+#[test]
+fn another_service_is_started_beside_the_old_one_which_goes_when_nobody_needs_it() {
+    let wanted = wanted();
+    assert_eq!(
+        step(&wanted, &with_old(&wanted, "web", None)),
+        "run web beside the old one"
+    );
+    let observed = with_old(&wanted, "web", Some(running()));
+    let web = wanted.service("web").expect("a service");
+    let (mut memory, now) = (Memory::default(), Instant::now());
+    let at = |memory: &Memory, now| next(&wanted, &observed, memory, now);
+    assert_eq!(
+        at(&memory, now),
+        Step::default(),
+        "the new one must be ready"
+    );
+    let new = &observed.containers[&web.successor];
+    memory.open.insert((new.start(), 80));
+    View::of(web, &observed).note(&mut memory, now);
+    let drained = now + wanted.timing.drain;
+    assert_eq!(
+        at(&memory, now).retry_at,
+        Some(drained),
+        "requests under way end"
+    );
+    assert_eq!(
+        at(&memory, drained).to_string(),
+        "",
+        "the control plane must know of the new one"
+    );
+    memory.is_delivered = true;
+    assert_eq!(at(&memory, drained).to_string(), "remove container old-web");
+    let mut alone = observed.clone();
+    alone.containers.remove("shop-web");
+    assert_eq!(step(&wanted, &alone), "rename web");
+}
+
+#[test]
+fn the_old_one_stays_while_the_new_one_fails() {
+    let wanted = wanted();
+    let failed = ContainerState::Exited {
+        code: 1,
+        is_oom: false,
+        ran_for: Duration::ZERO,
+    };
+    let observed = with_old(&wanted, "web", Some(failed));
+    assert_eq!(step(&wanted, &observed), "start web", "and is tried again");
+}
+
+#[test]
+fn a_rollout_that_is_taken_back_removes_what_it_made_and_keeps_what_serves() {
+    let wanted = wanted();
+    let mut observed = complete(&wanted);
+    let failed = ContainerState::Exited {
+        code: 1,
+        is_oom: false,
+        ran_for: Duration::ZERO,
+    };
+    let mut bad = container("web", "bad", failed);
+    bad.id = "bad".into();
+    observed
+        .containers
+        .insert("shop-web.bad".into(), bad.clone());
+    assert_eq!(step(&wanted, &observed), "remove container bad");
+    // A third version comes while the second one fails: the first one goes on serving.
+    let mut third = with_old(&wanted, "web", None);
+    third.containers.insert("shop-web.bad".into(), bad.clone());
+    assert_eq!(step(&wanted, &third), "remove container bad");
+    // And while the first one, replaced by the second a moment ago, still has requests.
+    bad.state = running();
+    third.containers.insert("shop-web.bad".into(), bad);
+    assert_eq!(step(&wanted, &third), "run web beside the old one");
 }
 
 #[test]
@@ -112,16 +195,20 @@ fn what_the_spec_no_longer_names_is_removed() {
     );
 }
 
+fn exited(service: &WantedService, code: i64) -> Container {
+    let state = ContainerState::Exited {
+        code,
+        is_oom: false,
+        ran_for: Duration::ZERO,
+    };
+    container(&service.name, &service.fingerprint, state)
+}
+
 #[test]
 fn stopped_containers_are_started_again_with_growing_pauses() {
     let wanted = wanted();
     let mut observed = complete(&wanted);
-    let state = ContainerState::Exited {
-        code: 1,
-        is_oom: false,
-        ran_for: Duration::ZERO,
-    };
-    let exited = container("web", &wanted.services[1].fingerprint, state);
+    let exited = exited(&wanted.services[1], 1);
     observed
         .containers
         .insert("shop-web".into(), exited.clone());
@@ -135,6 +222,110 @@ fn stopped_containers_are_started_again_with_growing_pauses() {
     );
     let later = next(&wanted, &observed, &memory, now + Duration::from_secs(1));
     assert_eq!(later.to_string(), "start web");
+}
+
+#[test]
+fn the_restart_policy_decides_what_follows_an_exit() {
+    for (policy, code, expected) in [
+        ("Always", 0, "start job"),
+        ("Always", 1, "start job"),
+        ("OnFailure", 0, ""),
+        ("OnFailure", 1, "start job"),
+        ("Never", 0, ""),
+        ("Never", 1, ""),
+    ] {
+        let spec = serde_json::json!({
+            "services": [{"name": "job", "image": "x", "restartPolicy": policy}]});
+        let wanted = tests::wanted(spec, &[]);
+        let mut observed = complete(&wanted);
+        observed.volumes.clear();
+        let job = &wanted.services[0];
+        observed
+            .containers
+            .insert("shop-job".into(), exited(job, code));
+        assert_eq!(step(&wanted, &observed), expected, "{policy} {code}");
+    }
+}
+
+#[test]
+fn a_service_waits_for_those_that_it_depends_on() {
+    for (condition, steps) in [
+        ("Started", ["run db", "run web"]),
+        ("Ready", ["run db", "run web"]),
+        ("Completed", ["run db", ""]),
+    ] {
+        let spec = serde_json::json!({
+            "services": [
+                {"name": "web", "image": "x", "dependsOn": [{"service": "db", "condition": condition}]},
+                {"name": "db", "image": "x", "restartPolicy": "OnFailure"}]});
+        let wanted = tests::wanted(spec, &[]);
+        let mut observed = complete(&wanted);
+        observed.volumes.clear();
+        let db = observed.containers.remove("shop-db").expect("there");
+        observed.containers.clear();
+        assert_eq!(step(&wanted, &observed), steps[0], "{condition}");
+        observed.containers.insert("shop-db".into(), db);
+        assert_eq!(step(&wanted, &observed), steps[1], "{condition}");
+        let done = exited(&wanted.services[1], 0);
+        observed.containers.insert("shop-db".into(), done);
+        assert_eq!(
+            step(&wanted, &observed),
+            "run web",
+            "a completed one is enough"
+        );
+    }
+}
+
+#[test]
+fn a_container_that_fails_its_liveness_check_is_stopped_to_start_again() {
+    let probe = serde_json::json!({"tcp": {"port": 1}, "failureThreshold": 2});
+    let spec = serde_json::json!({
+        "services": [{"name": "web", "image": "x", "healthCheck": {"liveness": probe}}]});
+    let wanted = tests::wanted(spec, &[]);
+    let observed = complete(&wanted);
+    let start = observed.containers["shop-web"].start();
+    let mut memory = Memory::default();
+    let check = wanted.services[0].checks.liveness.clone().expect("a check");
+    for _ in 0..2 {
+        let result = Err("refused".to_owned());
+        memory
+            .health
+            .note(&start, CheckKind::Liveness, &check, result);
+    }
+    let step = next(&wanted, &observed, &memory, Instant::now());
+    assert_eq!(step.to_string(), "stop web");
+}
+
+#[test]
+fn persistent_volumes_go_with_the_deletion_of_their_project_only() {
+    let spec = serde_json::json!({
+        "services": [{"name": "db", "image": "x"}], "volumes": [{"name": "data", "type": "Persistent"}]});
+    let mut wanted = tests::wanted(spec, &[]);
+    let observed = Observed {
+        volumes: BTreeMap::from([("cara-shop-data".into(), Presence::Ours)]),
+        persistent: BTreeSet::from(["cara-shop-data".into()]),
+        ..Observed::default()
+    };
+    let moved_away = Wanted::nothing(wanted.project.clone());
+    assert_eq!(step(&moved_away, &observed), "");
+    wanted.goal = Goal::Remove;
+    assert_eq!(step(&wanted, &observed), "remove volume cara-shop-data");
+    let mut without = complete(&wanted);
+    without.volumes = observed.volumes.clone();
+    without.persistent = observed.persistent.clone();
+    wanted.goal = Goal::Run;
+    wanted.volumes.clear();
+    assert_eq!(step(&wanted, &without), "", "nor with a change of the spec");
+}
+
+#[test]
+fn what_is_under_way_is_not_started_again() {
+    let wanted = wanted();
+    let mut memory = Memory::default();
+    memory.set_busy(&Subject::Network, true);
+    memory.set_busy(&Subject::Service("web".into()), true);
+    let step = next(&wanted, &Observed::default(), &memory, Instant::now());
+    assert_eq!(step.to_string(), "create volume cara-shop-data");
 }
 
 #[test]

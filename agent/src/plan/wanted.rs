@@ -2,12 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use cara_api::agent::{Assignment, Goal};
+use cara_api::project::{
+    Dependency, DependencyCondition, HealthCheck, RestartPolicy, Service, VolumeType,
+};
+use cara_api::secret::Hidden;
 use cara_api::{Generation, ProjectName, project::BindingEpoch};
-use serde::Serialize;
-use sha2::{Digest, Sha256};
 
+#[cfg(test)]
+use super::definition::MountFrom;
+use super::definition::{Defaults, Definition, Limits};
+use super::files::{self, WantedFile};
 use crate::runtime::names;
 
 /// A project as it should be on this node.
@@ -20,10 +27,42 @@ pub struct Wanted {
     /// The binding and edit to report about; none for leftovers of a project that is no longer
     /// assigned, about which nobody wants to hear.
     pub reported: Option<(BindingEpoch, Generation)>,
+    /// An earlier generation ran well: a failure counts only after several tries.
+    pub is_rollout: bool,
     /// Services in the order of the spec.
     pub services: Vec<WantedService>,
-    /// Engine names of the volumes.
-    pub volumes: BTreeSet<String>,
+    /// Volumes that the engine keeps, by engine name.
+    pub volumes: BTreeMap<String, VolumeLife>,
+    /// How long things may take.
+    pub timing: Timing,
+}
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// How long an old container runs on after a new one took its place, for requests that are
+    /// under way.
+    pub drain: Duration,
+    /// How long a service may take to be ready before that counts as a failure.
+    pub progress: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            drain: Duration::from_secs(5),
+            progress: Duration::from_secs(120),
+        }
+    }
+}
+
+/// How long a volume of the engine lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VolumeLife {
+    /// As long as its project is on this node.
+    Ephemeral,
+    /// Until its project is deleted.
+    Persistent,
 }
 
 /// A service as it should be.
@@ -31,95 +70,68 @@ pub struct Wanted {
 pub struct WantedService {
     /// The service's name, and its host name on the project's network.
     pub name: String,
-    /// Engine name of the container.
+    /// Engine name of its container.
     pub container: String,
-    /// Image reference as the user wrote it.
-    pub image: String,
-    /// `NAME=value`, in the order of the spec.
-    pub env: Vec<String>,
-    /// Path in the container to engine name of the volume.
-    pub mounts: BTreeMap<String, String>,
+    /// Engine name of a container that is made while an older one still has the name.
+    pub successor: String,
+    /// What its container is made from.
+    pub definition: Definition,
+    /// Variables with values from secrets: added to those of the definition, which the
+    /// fingerprint covers by the secrets' versions.
+    pub secret_env: BTreeMap<String, Hidden>,
+    /// Files with a given content.
+    pub files: Vec<WantedFile>,
+    /// Names of secrets or keys that do not exist; it cannot start without them.
+    pub missing: Vec<String>,
     /// Ports that the gateway must reach.
     pub exposed: BTreeSet<u16>,
-    /// The host address to publish the exposed ports on, unless the gateway needs no publishing.
-    pub publish_on: Option<IpAddr>,
+    /// Two containers of it must not run at the same time: it writes to a volume.
+    pub is_exclusive: bool,
+    /// Services that must have come so far before it starts.
+    pub depends_on: Vec<(String, DependencyCondition)>,
+    /// When to start it again.
+    pub restart: RestartPolicy,
+    /// How to find out how it is.
+    pub checks: HealthCheck,
+    /// Time between asking it to stop and killing it.
+    pub stop_grace: Duration,
     /// Changes when anything that a container is made from changes.
     pub fingerprint: String,
 }
 
-/// What a container is made from. The order of the fields is part of the fingerprint.
-#[derive(Serialize)]
-struct Definition<'a> {
-    format: u32,
-    image: &'a str,
-    env: &'a [String],
-    mounts: &'a BTreeMap<String, String>,
-    published: Vec<u16>,
-    publish_on: Option<IpAddr>,
+/// What of a node's settings decides about containers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeRules {
+    /// The host address to publish ports on, unless the gateway reaches containers directly.
+    pub publish_on: Option<IpAddr>,
+    /// Limits of containers that ask for none.
+    pub defaults: Defaults,
+    /// How long things may take.
+    pub timing: Timing,
 }
 
 impl Wanted {
-    /// What an assignment asks for, on a node that publishes ports on `publish_on`.
-    pub fn new(assignment: &Assignment, publish_on: Option<IpAddr>) -> Self {
-        let project = &assignment.name;
-        let services = assignment.spec.services.iter().map(|service| {
-            let mounts = service.volume_mounts.iter();
-            let mounts = mounts
-                .map(|m| {
-                    (
-                        m.mount_path.clone(),
-                        names::volume(project.as_str(), &m.name),
-                    )
-                })
-                .collect();
-            let exposed: BTreeSet<u16> = assignment
-                .exposed
-                .iter()
-                .filter(|e| e.service == service.name)
-                .map(|e| e.port)
-                .collect();
-            let env: Vec<String> = service
-                .env
-                .iter()
-                .map(|v| format!("{}={}", v.name, v.value))
-                .collect();
-            let publish_on = publish_on.filter(|_| !exposed.is_empty());
-            let published = if publish_on.is_some() {
-                exposed.iter().copied().collect()
-            } else {
-                Vec::new()
+    /// What an assignment asks for on this node.
+    pub fn new(assignment: &Assignment, rules: &NodeRules) -> Self {
+        let volumes = assignment.spec.volumes.iter().filter_map(|volume| {
+            let life = match volume.volume_type()? {
+                VolumeType::Ephemeral => VolumeLife::Ephemeral,
+                VolumeType::Persistent => VolumeLife::Persistent,
+                VolumeType::HostPath => return None,
             };
-            let definition = Definition {
-                format: 1,
-                image: &service.image,
-                env: &env,
-                mounts: &mounts,
-                published,
-                publish_on,
-            };
-            let fingerprint = fingerprint(&definition);
-            WantedService {
-                name: service.name.clone(),
-                container: names::container(project.as_str(), &service.name),
-                image: service.image.clone(),
-                env,
-                mounts,
-                exposed,
-                publish_on,
-                fingerprint,
-            }
+            Some((names::volume(assignment.name.as_str(), &volume.name), life))
         });
+        let services = assignment.spec.services.iter();
         Self {
-            project: project.clone(),
+            project: assignment.name.clone(),
             goal: assignment.goal,
             reported: Some((assignment.epoch, assignment.generation)),
-            services: services.collect(),
-            volumes: assignment
-                .spec
-                .volumes
-                .iter()
-                .map(|v| names::volume(project.as_str(), &v.name))
+            is_rollout: assignment.is_rollout,
+            services: services
+                .map(|s| wanted_service(s, assignment, rules))
                 .collect(),
+            volumes: volumes.collect(),
+            timing: rules.timing,
         }
     }
 
@@ -129,92 +141,78 @@ impl Wanted {
             project,
             goal: Goal::Remove,
             reported: None,
+            is_rollout: false,
             services: Vec::new(),
-            volumes: BTreeSet::new(),
+            volumes: BTreeMap::new(),
+            timing: Timing::default(),
         }
+    }
+
+    /// A service by name.
+    pub fn service(&self, name: &str) -> Option<&WantedService> {
+        self.services.iter().find(|s| s.name == name)
     }
 }
 
-/// First 16 hexadecimal digits of the SHA-256 of the definition's JSON.
-fn fingerprint(definition: &Definition<'_>) -> String {
-    let json = serde_json::to_vec(definition).expect("a definition is a JSON document");
-    Sha256::digest(&json)
+fn wanted_service(service: &Service, assignment: &Assignment, rules: &NodeRules) -> WantedService {
+    let project = assignment.name.as_str();
+    let exposed: BTreeSet<u16> = assignment
+        .exposed
         .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+        .filter(|e| e.service == service.name)
+        .map(|e| e.port)
+        .collect();
+    let publish_on = rules.publish_on.filter(|_| !exposed.is_empty());
+    let mut missing = Vec::new();
+    let secret_env = files::secret_env(service, &assignment.secrets, &mut missing);
+    let given = files::files(service, &assignment.secrets, &mut missing);
+    let volumes = &assignment.spec.volumes;
+    let definition = Definition {
+        image: service.image.clone(),
+        command: service.command.clone(),
+        args: service.args.clone(),
+        working_dir: service.working_dir.clone(),
+        user: service.user.clone(),
+        env: service
+            .env
+            .iter()
+            .filter(|v| v.value_from.is_none())
+            .map(|v| format!("{}={}", v.name, v.value))
+            .collect(),
+        mounts: super::definition::mounts(service, project, volumes),
+        labels: service.labels.clone(),
+        cap_add: service.cap_add.iter().cloned().collect(),
+        allow_privilege_escalation: service.allow_privilege_escalation,
+        limits: Limits::new(&service.resources, &rules.defaults),
+        published: publish_on.map(|_| exposed.clone()).unwrap_or_default(),
+        publish_on,
+        stop_grace_s: service.stop_grace().as_secs(),
+        content: files::content_key(service, &given, &assignment.secrets),
+    };
+    let fingerprint = definition.fingerprint();
+    let short = fingerprint.get(..8).unwrap_or(&fingerprint);
+    WantedService {
+        name: service.name.clone(),
+        container: names::container(project, &service.name),
+        successor: names::successor(project, &service.name, short),
+        is_exclusive: definition.mounts.values().any(|m| !m.is_read_only),
+        definition,
+        secret_env,
+        files: given,
+        missing,
+        exposed,
+        depends_on: service.depends_on.iter().map(dependency).collect(),
+        restart: service.restart(),
+        checks: service.health_check.clone().unwrap_or_default(),
+        stop_grace: service.stop_grace(),
+        fingerprint,
+    }
+}
+
+fn dependency(dependency: &Dependency) -> (String, DependencyCondition) {
+    (dependency.service.clone(), dependency.until())
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use std::sync::Arc;
-
-    use cara_api::agent::ExposedPort;
-    use cara_api::project::ProjectSpec;
-
-    use super::*;
-
-    pub(crate) fn assignment(spec: serde_json::Value, exposed: &[(&str, u16)]) -> Assignment {
-        let spec: ProjectSpec = serde_json::from_value(spec).expect("a spec");
-        let exposed = exposed.iter().map(|(service, port)| ExposedPort {
-            service: (*service).into(),
-            port: *port,
-        });
-        Assignment {
-            name: ProjectName::trusted("shop"),
-            generation: Generation(1),
-            epoch: BindingEpoch(1),
-            goal: Goal::Run,
-            spec: Arc::new(spec),
-            exposed: exposed.collect(),
-            is_rollout: false,
-            secrets: BTreeMap::new(),
-        }
-    }
-
-    #[test]
-    fn engine_names_follow_the_documented_pattern() {
-        let spec = serde_json::json!({
-            "services": [{"name": "web", "image": "x", "volumeMounts": [{"name": "data", "mountPath": "/d"}]}],
-            "volumes": [{"name": "data", "type": "Ephemeral"}]});
-        let wanted = Wanted::new(&assignment(spec, &[]), None);
-        assert_eq!(wanted.services[0].container, "shop-web");
-        assert_eq!(
-            wanted.services[0].mounts.get("/d").map(String::as_str),
-            Some("cara-shop-data")
-        );
-        assert_eq!(
-            wanted.volumes.into_iter().collect::<Vec<_>>(),
-            ["cara-shop-data"]
-        );
-    }
-
-    #[test]
-    fn a_fingerprint_changes_with_the_definition_only() {
-        let fingerprint =
-            |spec: serde_json::Value, exposed: &[(&str, u16)], publish: Option<&str>| {
-                let publish = publish.map(|ip| ip.parse().expect("an address"));
-                Wanted::new(&assignment(spec, exposed), publish).services[0]
-                    .fingerprint
-                    .clone()
-            };
-        let base = || serde_json::json!({"services": [{"name": "web", "image": "x:1"}]});
-        let first = fingerprint(base(), &[], None);
-        assert_eq!(
-            first,
-            fingerprint(base(), &[("other", 80)], Some("10.0.0.1")),
-            "other services do not matter"
-        );
-        assert_eq!(
-            first,
-            fingerprint(base(), &[("web", 80)], None),
-            "a new ingress needs no new container here"
-        );
-        let published = fingerprint(base(), &[("web", 80)], Some("10.0.0.1"));
-        assert_ne!(first, published, "a port to publish does");
-        let other_image = serde_json::json!({"services": [{"name": "web", "image": "x:2"}]});
-        assert_ne!(first, fingerprint(other_image, &[], None));
-        let env = serde_json::json!({"services": [{"name": "web", "image": "x:1", "env": [{"name": "A"}]}]});
-        assert_ne!(first, fingerprint(env, &[], None));
-    }
-}
+#[path = "wanted_tests.rs"]
+pub(super) mod tests;

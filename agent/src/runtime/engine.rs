@@ -1,36 +1,41 @@
 //! Doing: every change on the engine, each one idempotent.
 
 use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bollard::Docker;
-use bollard::container::LogOutput;
-use bollard::models::{
-    ContainerCreateBody, EndpointSettings, HostConfig, Mount, MountType, NetworkCreateRequest,
-    NetworkingConfig, PortBinding, VolumeCreateRequest,
-};
+use bollard::models::{NetworkCreateRequest, VolumeCreateRequest};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, EventsOptionsBuilder, ListContainersOptionsBuilder,
-    ListNetworksOptionsBuilder, ListVolumesOptionsBuilder, LogsOptionsBuilder,
-    RemoveContainerOptionsBuilder, RemoveVolumeOptionsBuilder, StopContainerOptionsBuilder,
+    ListNetworksOptionsBuilder, ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder,
+    RemoveVolumeOptionsBuilder, RenameContainerOptionsBuilder, StopContainerOptionsBuilder,
 };
-use bytes::Bytes;
-use cara_api::NodeName;
 use futures_util::{Stream, StreamExt};
 
+use super::definition;
 use super::error::{Error, found, is_status};
+use super::files::{Files, allowed_directory};
 use super::names;
-use crate::plan::WantedService;
+use crate::Config;
+use crate::plan::{VolumeLife, WantedService};
 
-/// Deadline of every call to the engine but for streams; must exceed [`STOP_GRACE`].
+/// Deadline of every call to the engine but for streams and stops.
 const CALL_TIMEOUT_S: u64 = 120;
-/// How long a container may take to end by itself.
-const STOP_GRACE: Duration = Duration::from_secs(10);
+/// What a stop may take beyond the container's own time.
+const STOP_MARGIN: Duration = Duration::from_secs(60);
+/// Changes of containers that a project's task must look at. Commands run in containers (as
+/// checks are) make events of their own, which would never end.
+const EVENTS: [&str; 9] = [
+    "create", "destroy", "die", "kill", "oom", "pause", "rename", "start", "unpause",
+];
 
 /// A container engine with Docker's API.
 pub(crate) struct Engine {
     pub(super) docker: Docker,
-    node: String,
+    pub(super) node: String,
+    pub(super) files: Files,
+    host_paths: Vec<PathBuf>,
 }
 
 /// The machine that the engine runs on.
@@ -41,19 +46,14 @@ pub(crate) struct Machine {
     pub(crate) kernel: String,
     pub(crate) os: String,
     pub(crate) engine: String,
-}
-
-/// Which part of a log to show.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct LogOptions {
-    pub(crate) follow: bool,
-    pub(crate) timestamps: bool,
-    pub(crate) tail: String,
+    /// Where the engine keeps its data, on its own machine.
+    pub(crate) root: PathBuf,
 }
 
 impl Engine {
     /// Connects, and settles on an API version that both sides know.
-    pub(crate) async fn connect(host: &str, node: &NodeName) -> Result<Self, Error> {
+    pub(crate) async fn connect(config: &Config) -> Result<Self, Error> {
+        let host = config.docker_host.as_str();
         let failed = |error| Error::new("connect", "EngineUnavailable", error);
         let docker = match host.strip_prefix("unix://") {
             Some(path) => {
@@ -68,7 +68,9 @@ impl Engine {
             .map_err(failed)?;
         Ok(Self {
             docker,
-            node: node.as_str().to_owned(),
+            node: config.node.as_str().to_owned(),
+            files: Files::new(config.files_dir.clone()),
+            host_paths: config.host_paths.clone(),
         })
     }
 
@@ -86,6 +88,7 @@ impl Engine {
             kernel: info.kernel_version.unwrap_or_default(),
             os: info.operating_system.unwrap_or_default(),
             engine: info.server_version.unwrap_or_default(),
+            root: info.docker_root_dir.unwrap_or_default().into(),
         })
     }
 
@@ -111,10 +114,22 @@ impl Engine {
     }
 
     /// Makes a volume.
-    pub(crate) async fn create_volume(&self, project: &str, name: &str) -> Result<(), Error> {
+    pub(crate) async fn create_volume(
+        &self,
+        project: &str,
+        name: &str,
+        life: VolumeLife,
+    ) -> Result<(), Error> {
+        let mut labels = self.labels(project);
+        match life {
+            VolumeLife::Ephemeral => {}
+            VolumeLife::Persistent => {
+                labels.insert(names::VOLUME.to_owned(), names::PERSISTENT.to_owned());
+            }
+        }
         let request = VolumeCreateRequest {
             name: Some(name.to_owned()),
-            labels: Some(self.labels(project)),
+            labels: Some(labels),
             ..VolumeCreateRequest::default()
         };
         let made = self.docker.create_volume(request).await;
@@ -122,90 +137,106 @@ impl Engine {
             .map_err(|e| Error::new(format!("create volume {name}"), "VolumeFailed", e))
     }
 
-    /// Makes a container; its network need not exist yet. Returns the container's id.
+    /// Makes a container under an engine name; its network need not exist yet. Returns the
+    /// container's id.
     pub(crate) async fn make(
         &self,
         project: &str,
         service: &WantedService,
+        name: &str,
     ) -> Result<String, Error> {
-        let options = CreateContainerOptionsBuilder::default()
-            .name(&service.container)
-            .build();
-        let body = self.definition(project, service);
+        let attempt = || format!("create container {}", service.name);
+        self.write_files(project, service).await?;
+        self.check_host_paths(service).await?;
+        let options = CreateContainerOptionsBuilder::default().name(name).build();
+        let context = definition::Context {
+            project: project.to_owned(),
+            labels: self.labels(project),
+            files: self.files.places(project, service),
+        };
+        let body = definition::body(service, context);
         let made = self.docker.create_container(Some(options), body).await;
-        let made = made.map_err(|e| {
-            Error::new(
-                format!("create container {}", service.name),
-                "CreateFailed",
-                e,
-            )
-        })?;
+        let made = made.map_err(|e| Error::new(attempt(), "CreateFailed", e))?;
         Ok(made.id)
     }
 
-    /// Makes and starts a container.
-    pub(crate) async fn run(&self, project: &str, service: &WantedService) -> Result<(), Error> {
-        let id = self.make(project, service).await?;
-        self.start(&service.name, &id).await
+    async fn write_files(&self, project: &str, service: &WantedService) -> Result<(), Error> {
+        if service.files.is_empty() {
+            return Ok(());
+        }
+        let (files, project, wanted) = (self.files.clone(), project.to_owned(), service.clone());
+        let written = tokio::task::spawn_blocking(move || files.write(&project, &wanted)).await;
+        let written = written.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+        written.map_err(|e| {
+            let attempt = format!("write the files of {}", service.name);
+            Error::said(attempt, "FilesFailed", e.to_string())
+        })
     }
 
-    fn definition(&self, project: &str, service: &WantedService) -> ContainerCreateBody {
-        let mut labels = self.labels(project);
-        labels.insert(names::SERVICE.into(), service.name.clone());
-        labels.insert(names::FINGERPRINT.into(), service.fingerprint.clone());
-        let mount = |(path, volume): (&String, &String)| Mount {
-            target: Some(path.clone()),
-            source: Some(volume.clone()),
-            typ: Some(MountType::VOLUME),
-            ..Mount::default()
-        };
-        let port_key = |port: &u16| format!("{port}/tcp");
-        let ports = service.publish_on.map(|ip| {
-            let binding = PortBinding {
-                host_ip: Some(ip.to_string()),
-                host_port: None,
-            };
-            service
-                .exposed
-                .iter()
-                .map(|port| (port_key(port), Some(vec![binding.clone()])))
-                .collect()
-        });
-        let endpoint = EndpointSettings {
-            aliases: Some(vec![service.name.clone()]),
-            ..EndpointSettings::default()
-        };
-        let network = names::network(project);
-        ContainerCreateBody {
-            image: Some(service.image.clone()),
-            env: Some(service.env.clone()),
-            labels: Some(labels),
-            exposed_ports: Some(service.exposed.iter().map(port_key).collect()),
-            host_config: Some(HostConfig {
-                network_mode: Some(network.clone()),
-                mounts: Some(service.mounts.iter().map(mount).collect()),
-                port_bindings: ports,
-                ..HostConfig::default()
-            }),
-            networking_config: Some(NetworkingConfig {
-                endpoints_config: Some(HashMap::from([(network, endpoint)])),
-            }),
-            ..ContainerCreateBody::default()
+    async fn check_host_paths(&self, service: &WantedService) -> Result<(), Error> {
+        for path in service.definition.host_paths() {
+            let (path, roots) = (path.to_owned(), self.host_paths.clone());
+            let verdict =
+                tokio::task::spawn_blocking(move || allowed_directory(&path, &roots)).await;
+            let verdict = verdict.unwrap_or_else(|error| Err(error.to_string()));
+            verdict.map_err(|said| {
+                Error::said(
+                    format!("mount into {}", service.name),
+                    "HostPathDenied",
+                    said,
+                )
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Removes files of services that are not named in `keep` (`service.fingerprint`).
+    pub(crate) async fn prune_files(&self, project: &str, keep: BTreeSet<String>) {
+        let (files, owned) = (self.files.clone(), project.to_owned());
+        let pruned = tokio::task::spawn_blocking(move || files.prune(&owned, &keep)).await;
+        if let Ok(Err(error)) = pruned {
+            tracing::warn!(project, error = %error, "cannot remove files that nobody needs");
         }
     }
 
-    /// Starts a container; one that runs already is fine.
-    pub(crate) async fn start(&self, service: &str, id: &str) -> Result<(), Error> {
+    /// Starts a container; one that runs already is fine. Its files are written again first:
+    /// they do not outlive the machine.
+    pub(crate) async fn start(
+        &self,
+        project: &str,
+        service: &WantedService,
+        id: &str,
+    ) -> Result<(), Error> {
+        self.write_files(project, service).await?;
+        let service = &service.name;
         let started = self.docker.start_container(id, None).await;
         started.map_err(|e| Error::new(format!("start container {service}"), "StartFailed", e))
     }
 
+    /// Gives a container another name.
+    pub(crate) async fn rename(&self, id: &str, name: &str) -> Result<(), Error> {
+        let options = RenameContainerOptionsBuilder::default().name(name).build();
+        let renamed = found(self.docker.rename_container(id, options).await);
+        renamed
+            .map(drop)
+            .map_err(|e| Error::new(format!("rename container {name}"), "RenameFailed", e))
+    }
+
+    /// Stops a container: asks it to end, and kills it after `grace`. One that is gone is fine.
+    pub(crate) async fn stop(&self, id: &str, grace: Duration) -> Result<(), Error> {
+        let seconds = i32::try_from(grace.as_secs()).unwrap_or(i32::MAX);
+        let options = StopContainerOptionsBuilder::default().t(seconds).build();
+        let patient = self.docker.clone().with_timeout(grace + STOP_MARGIN);
+        let stopped = found(patient.stop_container(id, Some(options)).await);
+        stopped
+            .map(drop)
+            .map_err(|e| Error::new(format!("stop container {id}"), "StopFailed", e))
+    }
+
     /// Stops and removes a container; one that is gone is fine.
-    pub(crate) async fn remove(&self, id: &str) -> Result<(), Error> {
+    pub(crate) async fn remove(&self, id: &str, grace: Duration) -> Result<(), Error> {
         let failed = |e| Error::new(format!("remove container {id}"), "RemoveFailed", e);
-        let grace = i32::try_from(STOP_GRACE.as_secs()).unwrap_or(i32::MAX);
-        let stop = StopContainerOptionsBuilder::default().t(grace).build();
-        found(self.docker.stop_container(id, Some(stop)).await).map_err(failed)?;
+        self.stop(id, grace).await?;
         let options = RemoveContainerOptionsBuilder::default()
             .force(true)
             .v(true)
@@ -235,8 +266,8 @@ impl Engine {
             .map_err(|e| Error::new(format!("remove volume {name}"), "RemoveFailed", e))
     }
 
-    /// Names of all projects that have anything on this engine, but for what the agent of
-    /// another node made.
+    /// Names of all projects of which this node's agent made anything that is still here, but
+    /// for Persistent volumes.
     pub(crate) async fn projects(&self) -> Result<BTreeSet<String>, Error> {
         let failed = |e| Error::new("list what is there", "EngineUnavailable", e);
         let filters = HashMap::from([("label", vec![names::PROJECT])]);
@@ -263,9 +294,12 @@ impl Engine {
                 .volumes
                 .unwrap_or_default()
                 .into_iter()
-                .map(|v| v.labels),
+                .map(|v| v.labels)
+                .filter(|labels| !labels.contains_key(names::VOLUME)),
         );
-        let mine = labels.filter(|l| l.get(names::NODE).is_none_or(|node| *node == self.node));
+        // What carries no node's label was made by the older system: it is taken over when its
+        // project is assigned here, and left alone otherwise.
+        let mine = labels.filter(|l| l.get(names::NODE).is_some_and(|node| *node == self.node));
         Ok(mine
             .filter_map(|l| l.get(names::PROJECT).cloned())
             .collect())
@@ -273,7 +307,11 @@ impl Engine {
 
     /// Names of projects whose containers changed, as it happens; ends when the engine goes away.
     pub(crate) fn events(&self) -> impl Stream<Item = String> + use<> {
-        let filters = HashMap::from([("label", vec![names::PROJECT]), ("type", vec!["container"])]);
+        let filters = HashMap::from([
+            ("label", vec![names::PROJECT]),
+            ("type", vec!["container"]),
+            ("event", EVENTS.to_vec()),
+        ]);
         let options = EventsOptionsBuilder::default().filters(&filters).build();
         let events = self.docker.events(Some(options));
         events
@@ -281,51 +319,5 @@ impl Engine {
             .filter_map(
                 |event| async move { event.ok()?.actor?.attributes?.remove(names::PROJECT) },
             )
-    }
-
-    /// The log of a service, stdout and stderr in one.
-    pub(crate) async fn logs(
-        &self,
-        project: &str,
-        service: &str,
-        options: LogOptions,
-    ) -> Result<Option<(bool, impl Stream<Item = std::io::Result<Bytes>> + use<>)>, Error> {
-        let failed = |e| {
-            Error::new(
-                format!("read the log of {project}/{service}"),
-                "EngineUnavailable",
-                e,
-            )
-        };
-        let name = names::container(project, service);
-        let Some(info) = found(self.docker.inspect_container(&name, None).await).map_err(failed)?
-        else {
-            return Ok(None);
-        };
-        let labels = info.config.and_then(|c| c.labels).unwrap_or_default();
-        if labels.get(names::PROJECT).map(String::as_str) != Some(project)
-            || labels.get(names::SERVICE).map(String::as_str) != Some(service)
-        {
-            return Ok(None);
-        }
-        let is_running = info.state.and_then(|s| s.running).unwrap_or(false);
-        let tail = if options.tail.is_empty() {
-            "all"
-        } else {
-            &options.tail
-        };
-        let query = LogsOptionsBuilder::default()
-            .stdout(true)
-            .stderr(true)
-            .follow(options.follow)
-            .timestamps(options.timestamps)
-            .tail(tail)
-            .build();
-        let lines = self.docker.logs(&name, Some(query));
-        let bytes = lines.map(|item| {
-            item.map(LogOutput::into_bytes)
-                .map_err(std::io::Error::other)
-        });
-        Ok(Some((is_running, bytes)))
     }
 }

@@ -42,19 +42,34 @@ impl Error {
         }
     }
 
-    /// One CamelCase word for a condition.
+    /// One CamelCase word for a condition. What the engine says in words alone is told apart by
+    /// them.
     pub(crate) fn reason(&self) -> &'static str {
-        self.reason
+        let said = self.answer().to_ascii_lowercase();
+        match self.reason {
+            _ if said.contains("no space left on device") => "DiskFull",
+            "StartFailed" | "CreateFailed"
+                if said.contains("port is already allocated")
+                    || said.contains("address already in use") =>
+            {
+                "PortConflict"
+            }
+            reason => reason,
+        }
     }
 
-    /// The sentence for a condition: what was attempted and what the engine said.
-    pub(crate) fn message(&self) -> String {
-        let said = match &self.source {
+    fn answer(&self) -> String {
+        match &self.source {
             Source::Docker(Docker::DockerResponseServerError { message, .. }) => message.clone(),
             Source::Docker(Docker::DockerStreamError { error }) => error.clone(),
             Source::Docker(other) => other.to_string(),
             Source::Said(text) => text.clone(),
-        };
+        }
+    }
+
+    /// The sentence for a condition: what was attempted and what the engine said.
+    pub(crate) fn message(&self) -> String {
+        let said = self.answer();
         format!("{}: {}", self.attempt, said.trim())
     }
 }

@@ -12,6 +12,11 @@ pub(crate) const NODE: &str = "cara.node";
 /// Label: fingerprint of the definition that a container was made from.
 pub(crate) const FINGERPRINT: &str = "cara.fingerprint";
 
+/// Label of a volume: how long it lives, when that is not as long as the project is here.
+pub(crate) const VOLUME: &str = "cara.volume";
+/// Value of [`VOLUME`] for volumes that only the deletion of their project removes.
+pub(crate) const PERSISTENT: &str = "Persistent";
+
 /// Name of a project's network.
 pub(crate) fn network(project: &str) -> String {
     format!("cara-{project}")
@@ -20,6 +25,11 @@ pub(crate) fn network(project: &str) -> String {
 /// Name of a service's container.
 pub(crate) fn container(project: &str, service: &str) -> String {
     format!("{project}-{service}")
+}
+
+/// Name of a container that is made while an older one of its service still has the name.
+pub(crate) fn successor(project: &str, service: &str, fingerprint: &str) -> String {
+    format!("{project}-{service}.{fingerprint}")
 }
 
 /// Name of a volume.

@@ -28,9 +28,11 @@ impl Engine {
             self.containers(wanted)
         )
         .map_err(unknown)?;
+        let (volumes, persistent) = volumes;
         let mut observed = Observed {
             network,
             volumes,
+            persistent,
             containers,
             images: BTreeMap::new(),
         };
@@ -45,13 +47,17 @@ impl Engine {
                 .inspect_network(&names::network(project), None)
                 .await,
         )?;
-        Ok(presence(
+        Ok(self.presence(
             network.map(|n| n.labels.unwrap_or_default()).as_ref(),
             project,
         ))
     }
 
-    async fn volumes(&self, wanted: &Wanted) -> Result<BTreeMap<String, Presence>, DockerError> {
+    /// Volumes with whose they are, and the names of the Persistent ones.
+    async fn volumes(
+        &self,
+        wanted: &Wanted,
+    ) -> Result<(BTreeMap<String, Presence>, BTreeSet<String>), DockerError> {
         let project = wanted.project.as_str();
         let filters = HashMap::from([("label", vec![format!("{}={project}", names::PROJECT)])]);
         let options = ListVolumesOptionsBuilder::default()
@@ -63,24 +69,29 @@ impl Engine {
             .await?
             .volumes
             .unwrap_or_default();
+        let persistent = listed
+            .iter()
+            .filter(|v| v.labels.contains_key(names::VOLUME))
+            .map(|v| v.name.clone())
+            .collect();
         let mut all: BTreeMap<String, Presence> = listed
             .into_iter()
-            .map(|v| (v.name, Presence::Ours))
+            .map(|v| (v.name, self.presence(Some(&v.labels), project)))
             .collect();
         let missing: Vec<&String> = wanted
             .volumes
-            .iter()
+            .keys()
             .filter(|name| !all.contains_key(*name))
             .collect();
         let looks = missing.into_iter().map(|name| async move {
             let volume = found(self.docker.inspect_volume(name).await)?;
             Ok::<_, DockerError>((
                 name.clone(),
-                presence(volume.map(|v| v.labels).as_ref(), project),
+                self.presence(volume.map(|v| v.labels).as_ref(), project),
             ))
         });
         all.extend(try_join_all(looks).await?);
-        Ok(all)
+        Ok((all, persistent))
     }
 
     async fn containers(
@@ -105,7 +116,7 @@ impl Engine {
         names.extend(wanted.services.iter().map(|s| s.container.clone()));
         let looks = names.into_iter().map(|name| async move {
             let info = found(self.docker.inspect_container(&name, None).await)?;
-            Ok::<_, DockerError>(info.map(|info| (name, container(info, project))))
+            Ok::<_, DockerError>(info.map(|info| (name, self.container(info, project))))
         });
         Ok(try_join_all(looks).await?.into_iter().flatten().collect())
     }
@@ -117,16 +128,14 @@ impl Engine {
         observed: &Observed,
     ) -> Result<BTreeMap<String, bool>, DockerError> {
         let is_made = |s: &&crate::plan::WantedService| {
-            observed
-                .containers
-                .get(&s.container)
-                .is_some_and(|c| c.fingerprint == s.fingerprint)
+            let mut containers = observed.containers.values();
+            containers.any(|c| c.service == s.name && c.fingerprint == s.fingerprint)
         };
         let needed: BTreeSet<&String> = wanted
             .services
             .iter()
             .filter(|s| !is_made(s))
-            .map(|s| &s.image)
+            .map(|s| &s.definition.image)
             .collect();
         let looks = needed.into_iter().map(|image| async move {
             let is_there = found(self.docker.inspect_image(image).await)?.is_some();
@@ -134,54 +143,68 @@ impl Engine {
         });
         Ok(try_join_all(looks).await?.into_iter().collect())
     }
-}
 
-fn presence(labels: Option<&HashMap<String, String>>, project: &str) -> Presence {
-    match labels.map(|l| l.get(names::PROJECT)) {
-        None => Presence::Absent,
-        Some(Some(owner)) if owner == project => Presence::Ours,
-        Some(_) => Presence::Foreign,
+    /// Whose a thing is. What carries no node's label was made by the older system's agent on
+    /// this engine, and is taken over.
+    fn presence(&self, labels: Option<&HashMap<String, String>>, project: &str) -> Presence {
+        let Some(labels) = labels else {
+            return Presence::Absent;
+        };
+        let is_here = labels
+            .get(names::NODE)
+            .is_none_or(|node| *node == self.node);
+        match labels.get(names::PROJECT) {
+            Some(owner) if owner == project && is_here => Presence::Ours,
+            Some(_) | None => Presence::Foreign,
+        }
+    }
+
+    fn container(&self, info: ContainerInspectResponse, project: &str) -> Container {
+        let config = info.config.unwrap_or_default();
+        let stop_grace = config.stop_timeout.and_then(|s| u64::try_from(s).ok());
+        let labels = config.labels.unwrap_or_default();
+        let label = |key: &str| labels.get(key).cloned().unwrap_or_default();
+        let settings = info.network_settings.unwrap_or_default();
+        let network = settings
+            .networks
+            .unwrap_or_default()
+            .remove(&names::network(project));
+        let state = info.state.unwrap_or_default();
+        let started_at = state.started_at.clone().unwrap_or_default();
+        Container {
+            id: info.id.unwrap_or_default(),
+            is_ours: self.presence(Some(&labels), project) == Presence::Ours,
+            service: label(names::SERVICE),
+            fingerprint: label(names::FINGERPRINT),
+            state: container_state(&state),
+            ip: network.and_then(|n| n.ip_address?.parse::<IpAddr>().ok()),
+            published: published(settings.ports.unwrap_or_default()),
+            started_at,
+            stop_grace: stop_grace.map_or(STOP_GRACE, Duration::from_secs),
+        }
     }
 }
 
-fn container(info: ContainerInspectResponse, project: &str) -> Container {
-    let labels = info.config.and_then(|c| c.labels).unwrap_or_default();
-    let label = |key: &str| labels.get(key).cloned().unwrap_or_default();
-    let settings = info.network_settings.unwrap_or_default();
-    let network = settings
-        .networks
-        .unwrap_or_default()
-        .remove(&names::network(project));
-    let state = info.state.unwrap_or_default();
-    let (started_at, finished_at) = (
-        state.started_at.unwrap_or_default(),
-        state.finished_at.unwrap_or_default(),
-    );
-    let exited = || ContainerState::Exited {
-        code: state.exit_code.unwrap_or(-1),
-        is_oom: state.oom_killed.unwrap_or(false),
-        ran_for: between(&started_at, finished_at.parse().ok()),
-    };
-    let state = match state.status {
+/// What Docker gives a container to stop that does not say.
+const STOP_GRACE: Duration = Duration::from_secs(10);
+
+fn container_state(state: &bollard::models::ContainerState) -> ContainerState {
+    let started_at = state.started_at.as_deref().unwrap_or_default();
+    let finished_at = state.finished_at.as_deref().unwrap_or_default();
+    match state.status {
         Some(ContainerStateStatusEnum::RUNNING) => ContainerState::Running {
-            since: between(&started_at, Some(Timestamp::now())),
+            since: between(started_at, Some(Timestamp::now())),
         },
         Some(ContainerStateStatusEnum::CREATED) => ContainerState::Created,
-        Some(ContainerStateStatusEnum::EXITED) => exited(),
+        Some(ContainerStateStatusEnum::EXITED) => ContainerState::Exited {
+            code: state.exit_code.unwrap_or(-1),
+            is_oom: state.oom_killed.unwrap_or(false),
+            ran_for: between(started_at, finished_at.parse().ok()),
+        },
         Some(ContainerStateStatusEnum::DEAD | ContainerStateStatusEnum::REMOVING) => {
             ContainerState::Dead
         }
         _ => ContainerState::Other,
-    };
-    Container {
-        id: info.id.unwrap_or_default(),
-        is_ours: label(names::PROJECT) == project,
-        service: label(names::SERVICE),
-        fingerprint: label(names::FINGERPRINT),
-        state,
-        ip: network.and_then(|n| n.ip_address?.parse::<IpAddr>().ok()),
-        published: published(settings.ports.unwrap_or_default()),
-        started_at,
     }
 }
 

@@ -6,7 +6,7 @@ use cara_api::agent::Goal;
 use futures_util::future::join_all;
 use tokio::net::TcpStream;
 
-use crate::plan::{ContainerState, Doubts, Observed, Probes, Wanted};
+use crate::plan::{Doubts, Observed, Probes, Wanted};
 
 /// First and longest pause between probes of a port that does not answer yet. The longest is
 /// well below the time in which a route shall follow a port that opened.
@@ -32,23 +32,17 @@ impl Prober {
     pub(super) async fn probe(&mut self, wanted: &Wanted, observed: &Observed) -> Option<Duration> {
         let services = wanted.services.iter().filter(|_| wanted.goal == Goal::Run);
         let targets = services.flat_map(|service| {
-            let container = observed
-                .containers
-                .get(&service.container)
-                .filter(|c| c.is_ours);
-            let up = container.filter(|c| matches!(c.state, ContainerState::Running { .. }));
-            up.into_iter()
-                .flat_map(|c| service.exposed.iter().map(move |port| (c, *port)))
+            let containers = observed.containers.values();
+            let up =
+                containers.filter(|c| c.is_ours && c.service == service.name && c.is_running());
+            up.flat_map(|c| service.exposed.iter().map(move |port| (c, *port)))
         });
         let checks = targets.map(|(container, port)| async move {
             let connect = TcpStream::connect((container.ip?, port));
             let is_open = tokio::time::timeout(TIMEOUT, connect)
                 .await
                 .is_ok_and(|r| r.is_ok());
-            Some((
-                (container.id.clone(), container.started_at.clone(), port),
-                is_open,
-            ))
+            Some(((container.start(), port), is_open))
         });
         let results: Vec<_> = join_all(checks).await.into_iter().flatten().collect();
         self.open = self.doubts.judge(&results, &self.open);

@@ -93,10 +93,14 @@ pub struct ProjectStatus {
     /// The node that runs it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub node_ref: String,
-    /// Counts how often the project was bound to a node; reports of an older binding are refused.
+    /// Grows with every binding to a node; reports of an older binding are refused.
     #[serde(skip_serializing_if = "BindingEpoch::is_zero")]
     #[schema(value_type = u64)]
     pub binding_epoch: BindingEpoch,
+    /// The highest epoch that was ever given out, moves that were given up included.
+    #[serde(skip_serializing_if = "BindingEpoch::is_zero")]
+    #[schema(value_type = u64)]
+    pub last_epoch: BindingEpoch,
     /// The newest generation of the spec that runs.
     #[serde(skip_serializing_if = "Generation::is_zero")]
     #[schema(value_type = u64)]
@@ -145,7 +149,8 @@ pub struct Move {
     pub message: String,
 }
 
-/// Counts the bindings of an object to nodes, from 1.
+/// Tells the bindings of an object to nodes apart: each is larger than all before it, those of
+/// a deleted object of the same name included.
 #[derive(
     Debug,
     Clone,

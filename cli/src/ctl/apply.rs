@@ -3,10 +3,11 @@
 use std::time::Instant;
 
 use cara_api::client::{Method, Written};
-use cara_api::{Node, Project, Resource, paths};
+use cara_api::{Node, Project, Secret, paths};
 
 use super::args::{Apply, Kind, Output};
 use super::failure::Failure;
+use super::get::Rows;
 use super::manifest::{Document, read_all};
 use super::{Context, out, table, wait};
 
@@ -43,6 +44,9 @@ pub async fn run(context: &Context, options: Apply) -> Result<(), Failure> {
             Kind::Nodes => apply::<Node>(context, document, paths::NODES, paths::NODE)
                 .await
                 .map(drop),
+            Kind::Secrets => apply::<Secret>(context, document, paths::SECRETS, paths::SECRET)
+                .await
+                .map(drop),
         };
         if let Err(failure) = applied {
             keep_first(&mut first_failure, failure);
@@ -68,7 +72,7 @@ fn keep_first(first: &mut Option<Failure>, failure: Failure) {
     }
 }
 
-async fn apply<T: Resource>(
+async fn apply<T: Rows>(
     context: &Context,
     document: &Document,
     collection: &str,
@@ -83,7 +87,7 @@ async fn apply<T: Resource>(
         Err(error) if error.status() == Some(404) => None,
         Err(error) => return Err(failed(error)),
     };
-    let written: Written<T> = match &before {
+    let mut written: Written<T> = match &before {
         None => client
             .write(Method::POST, collection, &document.body)
             .await
@@ -106,6 +110,7 @@ async fn apply<T: Resource>(
         Some(old) if version(old) == version(&written.object) => Verb::Unchanged,
         Some(_) => Verb::Configured,
     };
+    written.object.conceal();
     match context.output {
         Output::Json => out(&table::json(&written.object)?)?,
         Output::Yaml => out(&table::yaml(&written.object)?)?,

@@ -1,8 +1,14 @@
 //! The command line, as data.
 
+mod operate;
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
+
+pub use operate::{Create, Drain, Events, NewSecret, NodeName, Revisions, Rollback};
 
 /// Command line client of Caravanserai.
 #[derive(Debug, Parser)]
@@ -26,7 +32,8 @@ pub struct Args {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not allowed, 4 conflict, \
-                          5 a project failed, 6 no node can take a project, 7 timed out";
+                          5 a project failed, 6 no node can take a project, 7 timed out, \
+                          8 projects are left on a node that should be empty, 130 interrupted";
 
 /// Form of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -48,14 +55,38 @@ pub enum Output {
 pub enum Command {
     /// Create or change what a file describes
     Apply(Apply),
-    /// List projects or nodes, or show one
+    /// Create an object from values that do not stand in a document
+    #[command(arg_required_else_help = true)]
+    Create {
+        /// What to create
+        #[command(subcommand)]
+        what: Create,
+    },
+    /// List projects, nodes or secrets, or show one
     Get(Get),
-    /// Show everything about one project or node
+    /// Show everything about one project, node or secret
     #[command(arg_required_else_help = true)]
     Describe(Target),
-    /// Delete a project or node
+    /// Delete a project, node or secret
     #[command(arg_required_else_help = true)]
     Delete(Delete),
+    /// Show what happened
+    Events(Events),
+    /// List the generations of a project
+    #[command(arg_required_else_help = true)]
+    Revisions(Revisions),
+    /// Return a project to an earlier generation
+    #[command(arg_required_else_help = true)]
+    Rollback(Rollback),
+    /// Close a node for new projects
+    #[command(arg_required_else_help = true)]
+    Cordon(NodeName),
+    /// Open a node for new projects again, and stop emptying it
+    #[command(arg_required_else_help = true)]
+    Uncordon(NodeName),
+    /// Move all projects away from a node
+    #[command(arg_required_else_help = true)]
+    Drain(Drain),
     /// Print the log of a service
     Logs(Logs),
     /// Open a project in the browser
@@ -78,6 +109,9 @@ pub enum Kind {
     /// Nodes
     #[value(alias = "node")]
     Nodes,
+    /// Secrets
+    #[value(alias = "secret")]
+    Secrets,
 }
 
 impl Kind {
@@ -86,6 +120,16 @@ impl Kind {
         match self {
             Self::Projects => "project",
             Self::Nodes => "node",
+            Self::Secrets => "secret",
+        }
+    }
+
+    /// The kind as documents name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Projects => "Project",
+            Self::Nodes => "Node",
+            Self::Secrets => "Secret",
         }
     }
 }
@@ -137,7 +181,8 @@ pub struct Delete {
     /// What to delete
     #[command(flatten)]
     pub target: Target,
-    /// Forget a project at once; its node removes the containers afterwards
+    /// Delete at once: a project is forgotten and its node removes the containers afterwards; a
+    /// node's projects are placed elsewhere; a secret goes although services use it
     #[arg(long)]
     pub force: bool,
     /// Wait until it is gone
@@ -179,41 +224,4 @@ fn duration(text: &str) -> Result<Duration, String> {
     parsed
         .and_then(|d| Duration::try_from(d).ok())
         .ok_or_else(|| "give a duration such as 30s or 5m".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
-
-    #[test]
-    fn the_definition_is_consistent() {
-        Args::command().debug_assert();
-    }
-
-    #[test]
-    fn global_flags_work_before_and_after_the_subcommand() {
-        for line in [
-            "caractrl --output json get projects",
-            "caractrl get projects --output json",
-            "caractrl get project -o json",
-        ] {
-            let args = Args::try_parse_from(line.split(' ')).expect("valid");
-            assert_eq!(args.output, Output::Json, "{line}");
-        }
-    }
-
-    #[test]
-    fn singular_and_plural_name_the_same_kind() {
-        for word in ["node", "nodes"] {
-            let args = Args::try_parse_from(["caractrl", "describe", word, "a"]).expect("valid");
-            assert!(matches!(
-                args.command,
-                Command::Describe(Target {
-                    kind: Kind::Nodes,
-                    ..
-                })
-            ));
-        }
-    }
 }

@@ -1,12 +1,11 @@
 //! `delete`.
 
-use std::time::Duration;
-
-use cara_api::client::{Backoff, Deletion};
-use cara_api::{Project, paths};
+use cara_api::client::Deletion;
+use cara_api::{Node, Project, Resource, Secret, paths};
 
 use super::args::{Delete, Kind};
-use super::failure::Failure;
+use super::failure::{self, Failure};
+use super::follow::{Change, Follow};
 use super::{Context, out};
 
 /// Deletes an object, and waits until it is gone if asked to.
@@ -14,13 +13,14 @@ pub async fn run(context: &Context, options: Delete) -> Result<(), Failure> {
     let (noun, name) = (options.target.kind.noun(), &options.target.name);
     let action = format!("delete {noun} {name:?}");
     let failed = |error| Failure::of(&action, &error);
-    let (pattern, force) = match options.target.kind {
-        Kind::Projects => (paths::PROJECT, options.force),
-        Kind::Nodes if options.force => return Err(Failure::usage("--force is for projects only")),
-        Kind::Nodes => (paths::NODE, false),
+    let pattern = match options.target.kind {
+        Kind::Projects => paths::PROJECT,
+        Kind::Nodes => paths::NODE,
+        Kind::Secrets => paths::SECRET,
     };
     let path = paths::fill(pattern, &[name]);
-    let deletion = context.client.delete(&path, force).await.map_err(failed)?;
+    let deleted = context.client.delete(&path, options.force).await;
+    let deletion = deleted.map_err(|error| refused(&options, failed(error)))?;
     if deletion == Deletion::Done {
         return out(&format!("{noun} {name:?} deleted\n"));
     }
@@ -28,9 +28,17 @@ pub async fn run(context: &Context, options: Delete) -> Result<(), Failure> {
     if !options.wait {
         return Ok(());
     }
-    let gone = tokio::time::timeout(options.timeout, until_gone(context, &path)).await;
+    let gone = async {
+        match options.target.kind {
+            Kind::Projects => until_gone::<Project>(context, &action, path).await,
+            Kind::Nodes => until_gone::<Node>(context, &action, path).await,
+            Kind::Secrets => until_gone::<Secret>(context, &action, path).await,
+        }
+    };
+    let gone = tokio::time::timeout(options.timeout, gone).await;
     match gone {
-        Ok(()) => out(&format!("{noun} {name:?} deleted\n")),
+        Ok(Ok(())) => out(&format!("{noun} {name:?} deleted\n")),
+        Ok(Err(failure)) => Err(failure),
         Err(_) => Err(Failure::timed_out(format!(
             "{noun} {name:?} is still there after {} s",
             options.timeout.as_secs()
@@ -39,13 +47,36 @@ pub async fn run(context: &Context, options: Delete) -> Result<(), Failure> {
     }
 }
 
-async fn until_gone(context: &Context, path: &str) {
-    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(500));
+/// A refusal, with the way out.
+fn refused(options: &Delete, failure: Failure) -> Failure {
+    if failure.code() != failure::CONFLICT || options.force {
+        return failure;
+    }
+    let name = &options.target.name;
+    match options.target.kind {
+        Kind::Projects => failure,
+        Kind::Nodes => failure
+            .with(format!("caractrl drain {name} moves its projects first"))
+            .with("--force places them elsewhere and loses the data of their volumes there"),
+        Kind::Secrets => failure
+            .with(format!("caractrl describe secret {name} shows who uses it"))
+            .with("--force deletes it all the same; those services cannot start any more"),
+    }
+}
+
+async fn until_gone<T: Resource>(
+    context: &Context,
+    action: &str,
+    path: String,
+) -> Result<(), Failure> {
+    let mut watch = Follow::<T>::new(&context.client, action, path, Vec::new());
+    let mut is_there = false;
     loop {
-        let read = context.client.get::<Project>(path).await;
-        if read.is_err_and(|error| error.status() == Some(404)) {
-            return;
+        match watch.next().await? {
+            Change::Begin => is_there = false,
+            Change::Seen(_) => is_there = true,
+            Change::Complete if is_there => {}
+            Change::Complete | Change::Gone(_) => return Ok(()),
         }
-        tokio::time::sleep(backoff.pause()).await;
     }
 }

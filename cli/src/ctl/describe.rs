@@ -1,51 +1,83 @@
 //! `describe`: everything about one object, for people.
 
+mod node;
+mod project;
+mod secret;
+mod service;
+mod words;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use cara_api::condition::Condition;
-use cara_api::{Node, ObjectMeta, Project, Timestamp, paths};
+use cara_api::{Node, ObjectMeta, Project, Secret, Timestamp, paths};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::args::{Kind, Output, Target};
 use super::failure::Failure;
+use super::get::Rows;
 use super::table::{age, json, or, table, yaml};
-use super::{Context, out};
+use super::{Context, events, out};
 
-/// Describes an object.
+/// Describes an object, with its newest events at the end; secrets have none.
 pub async fn run(context: &Context, target: Target) -> Result<(), Failure> {
-    let action = format!("describe {} {:?}", target.kind.noun(), target.name);
-    let failed = |error| Failure::of(&action, &error);
+    let name = &target.name;
+    let now = Timestamp::now();
     let text = match target.kind {
         Kind::Projects => {
-            let project: Project = context
-                .client
-                .get(&paths::fill(paths::PROJECT, &[&target.name]))
-                .await
-                .map_err(failed)?;
-            match context.output {
-                Output::Json => json(&project)?,
-                Output::Yaml => yaml(&project)?,
-                Output::Table | Output::Wide | Output::Name => {
-                    describe_project(&project, Timestamp::now())
-                }
+            let project: Project = read(context, &target, paths::PROJECT).await?;
+            match document(context, &project)? {
+                Some(text) => return out(&text),
+                None => project::describe(&project, now),
             }
         }
         Kind::Nodes => {
-            let node: Node = context
-                .client
-                .get(&paths::fill(paths::NODE, &[&target.name]))
-                .await
-                .map_err(failed)?;
-            match context.output {
-                Output::Json => json(&node)?,
-                Output::Yaml => yaml(&node)?,
-                Output::Table | Output::Wide | Output::Name => {
-                    describe_node(&node, Timestamp::now())
+            let node: Node = read(context, &target, paths::NODE).await?;
+            match document(context, &node)? {
+                Some(text) => return out(&text),
+                None => node::describe(&node, projects(context).await.as_deref(), now),
+            }
+        }
+        Kind::Secrets => {
+            let mut secret: Secret = read(context, &target, paths::SECRET).await?;
+            secret.conceal();
+            match document(context, &secret)? {
+                Some(text) => return out(&text),
+                None => {
+                    let projects = projects(context).await;
+                    return out(&secret::describe(&secret, projects.as_deref(), now));
                 }
             }
         }
     };
-    out(&text)
+    out(&(text + &events::of_object(context, target.kind, name, now).await))
+}
+
+async fn read<T: DeserializeOwned>(
+    context: &Context,
+    target: &Target,
+    pattern: &str,
+) -> Result<T, Failure> {
+    let path = paths::fill(pattern, &[&target.name]);
+    let action = format!("describe {} {:?}", target.kind.noun(), target.name);
+    let read = context.client.get(&path).await;
+    read.map_err(|error| Failure::of(&action, &error))
+}
+
+/// The object as a document, if that is asked for.
+fn document(context: &Context, object: &impl Serialize) -> Result<Option<String>, Failure> {
+    match context.output {
+        Output::Json => json(object).map(Some),
+        Output::Yaml => yaml(object).map(Some),
+        Output::Table | Output::Wide | Output::Name => Ok(None),
+    }
+}
+
+/// All projects; none when they cannot be read, which is no reason not to show the rest.
+async fn projects(context: &Context) -> Option<Vec<Project>> {
+    let list = context.client.list::<Project>(paths::PROJECTS, &[]).await;
+    list.ok().map(|list| list.items)
 }
 
 /// Writes `key: value` lines; writing to a text does not fail.
@@ -68,6 +100,12 @@ impl Page {
         self.field("Annotations", pairs(&meta.annotations));
     }
 
+    fn table(&mut self, header: &[&str], rows: &[Vec<String>]) {
+        for line in table(header, rows).lines() {
+            self.line(&format!("  {line}"));
+        }
+    }
+
     fn conditions(&mut self, conditions: &[Condition]) {
         self.line("\nConditions:");
         if conditions.is_empty() {
@@ -76,7 +114,6 @@ impl Page {
         }
         let time =
             |t: Option<Timestamp>| t.map_or_else(|| "<none>".to_owned(), |t| format!("{t:.0}"));
-        let header = ["TYPE", "STATUS", "LAST TRANSITION", "REASON", "MESSAGE"];
         let rows: Vec<Vec<String>> = conditions
             .iter()
             .map(|c| {
@@ -89,9 +126,10 @@ impl Page {
                 ]
             })
             .collect();
-        for line in table(&header, &rows).lines() {
-            self.line(&format!("  {line}"));
-        }
+        self.table(
+            &["TYPE", "STATUS", "LAST TRANSITION", "REASON", "MESSAGE"],
+            &rows,
+        );
     }
 }
 
@@ -107,135 +145,5 @@ fn pairs(map: &BTreeMap<String, String>) -> String {
     or(&all.join(", "), "<none>").to_owned()
 }
 
-fn describe_project(project: &Project, now: Timestamp) -> String {
-    let mut page = Page(String::new());
-    page.head("Project", &project.metadata, now);
-    let spec = &project.spec;
-    page.line("\nSpec:\n  Services:");
-    for service in &spec.services {
-        page.line(&format!(
-            "    - Name:    {}\n      Image:   {}",
-            service.name, service.image
-        ));
-        if !service.env.is_empty() {
-            // Values may be secrets; `get -o yaml` shows them to those who ask for them.
-            let names: Vec<&str> = service.env.iter().map(|v| v.name.as_str()).collect();
-            page.line(&format!("      Env:     {}", names.join(", ")));
-        }
-        for mount in &service.volume_mounts {
-            page.line(&format!(
-                "      Mount:   {} -> {}",
-                mount.name, mount.mount_path
-            ));
-        }
-    }
-    if !spec.volumes.is_empty() {
-        page.line("\n  Volumes:");
-        for volume in &spec.volumes {
-            page.line(&format!(
-                "    - Name:   {}\n      Type:   {}",
-                volume.name, volume.kind
-            ));
-        }
-    }
-    if !spec.ingress.is_empty() {
-        page.line("\n  Ingress:");
-        for ingress in &spec.ingress {
-            let url = project
-                .status
-                .ingress
-                .iter()
-                .find(|s| s.name == ingress.name)
-                .map_or("", |s| s.url.as_str());
-            page.line(&format!(
-                "    - Name:    {}\n      URL:     {}",
-                ingress.name,
-                or(url, "<none>")
-            ));
-            page.line(&format!(
-                "      Target:  {}:{}",
-                ingress.target.service, ingress.target.port
-            ));
-            page.line(&format!(
-                "      Scope:   {}",
-                or(&ingress.access.scope, "<none>")
-            ));
-        }
-    }
-    page.line("");
-    let expire = spec
-        .expire_at
-        .as_ref()
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    page.field("  Expire At", or(&expire, "<none>"));
-    page.line("\nStatus:");
-    page.field("  Phase", project.status.phase);
-    page.field("  Node", or(&project.status.node_ref, "<none>"));
-    if !project.status.services.is_empty() {
-        page.line("\nServices:");
-        let rows: Vec<Vec<String>> = project.status.services.iter().map(service_row).collect();
-        for line in table(&["NAME", "STATE", "READY", "ENDPOINTS", "MESSAGE"], &rows).lines() {
-            page.line(&format!("  {line}"));
-        }
-    }
-    page.conditions(&project.status.conditions);
-    page.0
-}
-
-fn service_row(service: &cara_api::project::ServiceStatus) -> Vec<String> {
-    let endpoints: Vec<String> = service
-        .endpoints
-        .iter()
-        .map(|e| e.address.to_string())
-        .collect();
-    vec![
-        service.name.clone(),
-        service.state.to_string(),
-        if service.ready { "yes" } else { "no" }.to_owned(),
-        or(&endpoints.join(","), "-").to_owned(),
-        service.message.clone(),
-    ]
-}
-
-fn describe_node(node: &Node, now: Timestamp) -> String {
-    let mut page = Page(String::new());
-    page.head("Node", &node.metadata, now);
-    page.line("\nSpec:");
-    page.field("  Hostname", or(&node.spec.hostname, "<none>"));
-    page.field("  Unschedulable", node.spec.unschedulable);
-    let status = &node.status;
-    page.line("\nStatus:");
-    page.field("  State", status.state);
-    page.field("  Last Heartbeat", when(status.last_heartbeat, now));
-    page.line("\nInfo:");
-    page.field(
-        "  Kernel Version",
-        or(&status.info.kernel_version, "<none>"),
-    );
-    page.field("  OS Image", or(&status.info.os_image, "<none>"));
-    page.field("  Agent Version", or(&status.info.agent_version, "<none>"));
-    page.field(
-        "  Engine Version",
-        or(&status.info.engine_version, "<none>"),
-    );
-    page.line("\nNetwork:");
-    page.field("  IP", or(&status.network.ip, "<none>"));
-    page.field("  DNS Name", or(&status.network.dns_name, "<none>"));
-    page.field("  Mode", or(&status.network.mode, "<none>"));
-    page.field("  Agent Port", status.network.agent_port);
-    for (title, amounts) in [
-        ("\nCapacity:", &status.capacity),
-        ("\nAllocatable:", &status.allocatable),
-    ] {
-        page.line(title);
-        if amounts.is_empty() {
-            page.line("  <none>");
-        }
-        for (name, amount) in amounts {
-            page.field(&format!("  {name}"), amount);
-        }
-    }
-    page.conditions(&status.conditions);
-    page.0
-}
+#[cfg(test)]
+mod tests;

@@ -6,10 +6,12 @@
 //! | 1 | failed: the server does not answer, a thing does not exist, a file cannot be read |
 //! | 2 | wrong usage |
 //! | 3 | not allowed |
-//! | 4 | conflict: a name or host is taken, or the object changed meanwhile |
-//! | 5 | a project failed |
+//! | 4 | conflict: a name or host is taken, something is in use, or the object changed meanwhile |
+//! | 5 | a project failed, or its change was rolled back |
 //! | 6 | no node can take a project |
 //! | 7 | timed out |
+//! | 8 | projects are left on a node that should be empty |
+//! | 130 | interrupted |
 
 use cara_api::client::Error;
 
@@ -17,10 +19,14 @@ use cara_api::client::Error;
 pub const USAGE: u8 = 2;
 const FAILED: u8 = 1;
 const DENIED: u8 = 3;
-const CONFLICT: u8 = 4;
+/// Exit code for a conflict.
+pub const CONFLICT: u8 = 4;
 const UNHEALTHY: u8 = 5;
 const NO_CAPACITY: u8 = 6;
 const TIMED_OUT: u8 = 7;
+const BLOCKED: u8 = 8;
+/// 128 and the number of SIGINT, as shells count.
+const INTERRUPTED: u8 = 130;
 
 /// Why a command failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +103,16 @@ impl Failure {
     /// Time is up.
     pub fn timed_out(message: impl Into<String>) -> Self {
         Self::new(TIMED_OUT, message)
+    }
+
+    /// Projects cannot leave a node.
+    pub fn blocked(message: impl Into<String>) -> Self {
+        Self::new(BLOCKED, message)
+    }
+
+    /// The user does not want to look on any more, and was told what that means.
+    pub fn interrupted() -> Self {
+        Self::new(INTERRUPTED, "")
     }
 
     /// Nobody reads the output any more, which is no fault.

@@ -1,84 +1,21 @@
 //! `get`: lists, single objects, and watching them.
 
-use cara_api::condition::{self, PHASE, PLACED};
-use cara_api::{List, Node, Project, Resource, Timestamp, WatchEvent, WatchKind, paths};
+mod rows;
+
+use cara_api::{List, Node, Project, Secret, Timestamp, WatchEvent, WatchKind, paths};
 
 use super::args::{Get, Kind, Output};
 use super::failure::Failure;
-use super::table::{age, json, or, table, yaml};
+use super::table::{json, table, yaml};
 use super::{Context, out};
-
-/// A kind that can be shown in columns.
-trait Rows: Resource {
-    const HEADER: &'static [&'static str];
-    const WIDE: &'static [&'static str];
-    fn row(&self, now: Timestamp) -> Vec<String>;
-    fn wide(&self) -> Vec<String>;
-}
-
-impl Rows for Project {
-    const HEADER: &'static [&'static str] = &["NAME", "PHASE", "NODE", "CONDITIONS", "AGE"];
-    const WIDE: &'static [&'static str] = &["READY", "URLS"];
-
-    fn row(&self, now: Timestamp) -> Vec<String> {
-        let conditions = &self.status.conditions;
-        let shown =
-            condition::find(conditions, PLACED).or_else(|| condition::find(conditions, PHASE));
-        vec![
-            self.metadata.name.clone(),
-            self.status.phase.to_string(),
-            or(&self.status.node_ref, "<none>").to_owned(),
-            shown.map_or("-", |c| c.reason.as_str()).to_owned(),
-            age(self.metadata.created_at, now),
-        ]
-    }
-
-    fn wide(&self) -> Vec<String> {
-        let ready = self.status.services.iter().filter(|s| s.ready).count();
-        let urls: Vec<&str> = self.status.ingress.iter().map(|i| i.url.as_str()).collect();
-        vec![
-            format!("{ready}/{}", self.spec.services.len()),
-            or(&urls.join(","), "<none>").to_owned(),
-        ]
-    }
-}
-
-impl Rows for Node {
-    const HEADER: &'static [&'static str] = &["NAME", "STATE", "IP", "AGE"];
-    const WIDE: &'static [&'static str] = &["CPU", "MEMORY", "ENGINE", "LAST HEARTBEAT"];
-
-    fn row(&self, now: Timestamp) -> Vec<String> {
-        vec![
-            self.metadata.name.clone(),
-            self.status.state.to_string(),
-            or(&self.status.network.ip, "<none>").to_owned(),
-            age(self.metadata.created_at, now),
-        ]
-    }
-
-    fn wide(&self) -> Vec<String> {
-        let amount = |name: &str| {
-            self.status
-                .allocatable
-                .get(name)
-                .map_or("<unknown>", String::as_str)
-                .to_owned()
-        };
-        let heard = self.status.last_heartbeat.map(|t| format!("{t:.0}"));
-        vec![
-            amount("cpu"),
-            amount("memory"),
-            or(&self.status.info.engine_version, "<unknown>").to_owned(),
-            heard.unwrap_or_else(|| "<none>".to_owned()),
-        ]
-    }
-}
+pub(super) use rows::{Reserved, Rows, taint};
 
 /// Shows what was asked for.
 pub async fn run(context: &Context, options: Get) -> Result<(), Failure> {
     match options.kind {
         Kind::Projects => show::<Project>(context, options, paths::PROJECTS, paths::PROJECT).await,
         Kind::Nodes => show::<Node>(context, options, paths::NODES, paths::NODE).await,
+        Kind::Secrets => show::<Secret>(context, options, paths::SECRETS, paths::SECRET).await,
     }
 }
 
@@ -102,55 +39,92 @@ async fn show<T: Rows>(
         .map_or_else(|| all.to_owned(), |name| paths::fill(one, &[name]));
     let (text, version) = match &options.name {
         Some(_) => {
-            let object: T = context.client.get(&path).await.map_err(failed)?;
+            let mut object: T = context.client.get(&path).await.map_err(failed)?;
+            object.conceal();
+            let reserved = reserved::<T>(context).await;
             (
-                one_object(context, &object)?,
+                one_object(context, &object, &reserved)?,
                 object.meta().resource_version,
             )
         }
         None => {
-            let list: List<T> = context.client.list(&path, &query).await.map_err(failed)?;
-            (whole_list(context, &list)?, list.metadata.resource_version)
+            let mut list: List<T> = context.client.list(&path, &query).await.map_err(failed)?;
+            list.items.iter_mut().for_each(T::conceal);
+            let reserved = reserved::<T>(context).await;
+            (
+                whole_list(context, &list, &reserved)?,
+                list.metadata.resource_version,
+            )
         }
     };
     out(&text)?;
-    if options.watch {
-        let version = version.to_string();
-        let mut query = query;
-        query.extend([("watch", "true"), ("resourceVersion", &version)]);
-        let mut lines = context.client.follow(&path, &query).await.map_err(failed)?;
-        while let Some(event) = lines
-            .next::<WatchEvent<serde_json::Value>>()
-            .await
-            .map_err(failed)?
-        {
-            match event.kind {
-                WatchKind::Added | WatchKind::Modified => {
-                    let object: T = serde_json::from_value(event.object)
-                        .map_err(|e| Failure::other(e.to_string()))?;
-                    out(&changed_object(context, &object)?)?;
-                }
-                WatchKind::Deleted => {
-                    let object: T = serde_json::from_value(event.object)
-                        .map_err(|e| Failure::other(e.to_string()))?;
-                    eprintln!("{noun}/{} deleted", object.meta().name);
-                }
-                WatchKind::Bookmark => {}
-                WatchKind::Error => {
-                    return Err(Failure::other(format!(
-                        "{action}: the watch fell behind; start it again"
-                    )));
-                }
-            }
-        }
-        return Err(Failure::other(format!(
-            "{action}: the server ended the watch"
-        )));
+    if !options.watch {
+        return Ok(());
     }
-    Ok(())
+    let version = version.to_string();
+    let mut query = query;
+    query.extend([("watch", "true"), ("resourceVersion", &version)]);
+    follow::<T>(context, &action, &path, &query).await
 }
 
-fn whole_list<T: Rows>(context: &Context, list: &List<T>) -> Result<String, Failure> {
+/// Prints changes as they happen, until the stream ends.
+async fn follow<T: Rows>(
+    context: &Context,
+    action: &str,
+    path: &str,
+    query: &[(&str, &str)],
+) -> Result<(), Failure> {
+    let failed = |error| Failure::of(action, &error);
+    let read = |value| {
+        let mut object: T =
+            serde_json::from_value(value).map_err(|e| Failure::other(e.to_string()))?;
+        object.conceal();
+        Ok::<T, Failure>(object)
+    };
+    let mut lines = context.client.follow(path, query).await.map_err(failed)?;
+    while let Some(event) = lines
+        .next::<WatchEvent<serde_json::Value>>()
+        .await
+        .map_err(failed)?
+    {
+        match event.kind {
+            WatchKind::Added | WatchKind::Modified => {
+                let object = read(event.object)?;
+                let reserved = reserved::<T>(context).await;
+                out(&changed_object(context, &object, &reserved)?)?;
+            }
+            WatchKind::Deleted => {
+                let object = read(event.object)?;
+                eprintln!("{}/{} deleted", T::NOUN, object.meta().name);
+            }
+            WatchKind::Bookmark => {}
+            WatchKind::Error => {
+                return Err(Failure::other(format!(
+                    "{action}: the watch fell behind; start it again"
+                )));
+            }
+        }
+    }
+    Err(Failure::other(format!(
+        "{action}: the server ended the watch"
+    )))
+}
+
+/// What projects have reserved, if that is shown; unknown when it cannot be read.
+async fn reserved<T: Rows>(context: &Context) -> Reserved {
+    if !T::SHOWS_RESERVED || context.output != Output::Wide {
+        return Reserved::default();
+    }
+    let list = context.client.list::<Project>(paths::PROJECTS, &[]).await;
+    list.map(|list| Reserved::of(&list.items))
+        .unwrap_or_default()
+}
+
+fn whole_list<T: Rows>(
+    context: &Context,
+    list: &List<T>,
+    reserved: &Reserved,
+) -> Result<String, Failure> {
     match context.output {
         Output::Json => json(list),
         Output::Yaml => yaml(list),
@@ -159,28 +133,53 @@ fn whole_list<T: Rows>(context: &Context, list: &List<T>) -> Result<String, Fail
             .iter()
             .map(|o| format!("{}/{}\n", T::NOUN, o.meta().name))
             .collect()),
-        Output::Table | Output::Wide => Ok(columns(context, &list.items, true)),
+        Output::Table | Output::Wide => Ok(columns(context, &list.items, reserved, Head::Shown)),
     }
 }
 
-fn one_object<T: Rows>(context: &Context, object: &T) -> Result<String, Failure> {
+fn one_object<T: Rows>(
+    context: &Context,
+    object: &T,
+    reserved: &Reserved,
+) -> Result<String, Failure> {
     match context.output {
         Output::Json => json(object),
         Output::Yaml => yaml(object),
         Output::Name => Ok(format!("{}/{}\n", T::NOUN, object.meta().name)),
-        Output::Table | Output::Wide => Ok(columns(context, std::slice::from_ref(object), true)),
+        Output::Table | Output::Wide => Ok(columns(
+            context,
+            std::slice::from_ref(object),
+            reserved,
+            Head::Shown,
+        )),
     }
 }
 
-fn changed_object<T: Rows>(context: &Context, object: &T) -> Result<String, Failure> {
+fn changed_object<T: Rows>(
+    context: &Context,
+    object: &T,
+    reserved: &Reserved,
+) -> Result<String, Failure> {
     match context.output {
         Output::Yaml => Ok(format!("---\n{}", yaml(object)?)),
-        Output::Table | Output::Wide => Ok(columns(context, std::slice::from_ref(object), false)),
-        Output::Json | Output::Name => one_object(context, object),
+        Output::Table | Output::Wide => Ok(columns(
+            context,
+            std::slice::from_ref(object),
+            reserved,
+            Head::Hidden,
+        )),
+        Output::Json | Output::Name => one_object(context, object, reserved),
     }
 }
 
-fn columns<T: Rows>(context: &Context, items: &[T], with_header: bool) -> String {
+/// Whether the names of the columns are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Head {
+    Shown,
+    Hidden,
+}
+
+fn columns<T: Rows>(context: &Context, items: &[T], reserved: &Reserved, head: Head) -> String {
     let now = Timestamp::now();
     let is_wide = context.output == Output::Wide;
     let header: Vec<&str> = if is_wide {
@@ -193,18 +192,17 @@ fn columns<T: Rows>(context: &Context, items: &[T], with_header: bool) -> String
         .map(|item| {
             let mut row = item.row(now);
             if is_wide {
-                row.extend(item.wide());
+                row.extend(item.wide(reserved));
             }
             row
         })
         .collect();
     let text = table(&header, &rows);
-    if with_header {
-        text
-    } else {
-        text.lines()
-            .skip(1)
-            .map(|line| format!("{line}\n"))
-            .collect()
+    match head {
+        Head::Shown => text,
+        Head::Hidden => text
+            .split_once('\n')
+            .map_or("", |(_, rows)| rows)
+            .to_owned(),
     }
 }

@@ -35,7 +35,14 @@ pub fn read_all(sources: &[String]) -> Result<Vec<Document>, Failure> {
             "apply: there is no document in what was given",
         ));
     }
-    Ok(documents)
+    Ok(in_order(documents))
+}
+
+/// Secrets first, since a project that names one can start only when that exists; all others
+/// keep their order.
+fn in_order(mut documents: Vec<Document>) -> Vec<Document> {
+    documents.sort_by_key(|document| document.kind != Kind::Secrets);
+    documents
 }
 
 fn texts(source: &str) -> Result<Vec<(String, String)>, Failure> {
@@ -76,7 +83,7 @@ fn parse(source: &str, text: &str) -> Result<Vec<Document>, Failure> {
     // YAML 1.2: `on` and `yes` are words, as they are to every reader of a compose file.
     let options = serde_saphyr::options! { strict_booleans: true };
     let values: Vec<Value> = serde_saphyr::from_multiple_with_options(text, options)
-        .map_err(|error| Failure::other(format!("parse manifest: {source}: {error}")))?;
+        .map_err(|error| unreadable(source, text, &error))?;
     let documents = values.into_iter().filter(|value| !value.is_null());
     documents
         .enumerate()
@@ -84,15 +91,32 @@ fn parse(source: &str, text: &str) -> Result<Vec<Document>, Failure> {
         .collect()
 }
 
+/// What is wrong with a file. The parser quotes the text; one with a secret in it is not shown.
+fn unreadable(source: &str, text: &str, error: &serde_saphyr::Error) -> Failure {
+    let may_hold_secret = text
+        .lines()
+        .any(|line| line.contains("kind") && line.contains("Secret"));
+    if !may_hold_secret {
+        return Failure::other(format!("parse manifest: {source}: {error}"));
+    }
+    let place = error.location();
+    let place = place.map(|at| format!(" at line {} column {}", at.line(), at.column()));
+    let place = place.unwrap_or_default();
+    Failure::other(format!(
+        "parse manifest: {source}: it is not YAML{place}; its text is not shown, since it may hold a secret"
+    ))
+}
+
 fn document(source: &str, number: usize, body: Value) -> Result<Document, Failure> {
     let kind = match body.get("kind").and_then(Value::as_str) {
         Some("Project") => Kind::Projects,
         Some("Node") => Kind::Nodes,
+        Some("Secret") => Kind::Secrets,
         other => {
             let text = other.unwrap_or_default();
             let message =
                 format!("apply: unsupported kind {text:?} in document {number} of {source}");
-            return Err(Failure::other(message).with("kind must be Project or Node"));
+            return Err(Failure::other(message).with("kind must be Project, Node or Secret"));
         }
     };
     let name = body
@@ -143,10 +167,37 @@ mod tests {
     #[test]
     fn a_document_that_cannot_be_applied_is_named() {
         assert!(
-            names("kind: Secret\nmetadata: {name: a}")
+            names("kind: Volume\nmetadata: {name: a}")
                 .is_err_and(|e| e.contains("unsupported kind"))
         );
         assert!(names("kind: Project").is_err_and(|e| e.contains("metadata.name is required")));
         assert!(names("a:\n\tb: c").is_err_and(|e| e.contains("parse manifest: f.yaml")));
+    }
+
+    #[test]
+    fn secrets_are_applied_first_and_the_others_in_their_order() {
+        let kinds = ["Project", "Node", "Secret", "Project", "Secret"];
+        let text: Vec<String> = kinds
+            .iter()
+            .enumerate()
+            .map(|(n, kind)| format!("kind: {kind}\nmetadata: {{name: n{n}}}\n"))
+            .collect();
+        let documents = in_order(parse("f", &text.join("---\n")).expect("valid"));
+        let order: Vec<&str> = documents.iter().map(|d| d.name.as_str()).collect();
+        assert_eq!(order, ["n2", "n4", "n0", "n1", "n3"]);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_shows_no_value() {
+        for text in [
+            "kind: Secret\nmetadata: {name: a}\ndata:\n  password: swordfish\n  token: [swordfish\n",
+            "kind: Secret\nmetadata: {name: a}\ndata:\n  password: \"swordfish\n",
+            "kind: Secret\ndata:\n  a: *swordfish\n",
+            "kind: Secret\ndata:\n  a: swordfish\n  a: swordfish\n",
+        ] {
+            let said = names(text).expect_err("refused");
+            assert!(said.contains("parse manifest: f.yaml"), "{said}");
+            assert!(!said.contains("swordfish"), "{said}");
+        }
     }
 }

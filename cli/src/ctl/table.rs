@@ -5,7 +5,8 @@ use serde::Serialize;
 
 use super::failure::Failure;
 
-/// Left-aligned columns, padded with three spaces; the header is always shown.
+/// Left-aligned columns, padded with three spaces; the header is always shown. The last cell of
+/// a row may have several lines; those after the first stand below it.
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows
@@ -25,9 +26,16 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
             .map(|(cell, width)| format!("{cell:<width$}"));
         format!("{}\n", padded.collect::<Vec<_>>().join("   ").trim_end())
     };
-    let body = rows
-        .iter()
-        .map(|row| line(row.iter().map(String::as_str).collect()));
+    let body = rows.iter().map(|row| {
+        let (last, others) = row.split_last().map_or(("", &[][..]), |(l, o)| (l, o));
+        let mut below = last.lines();
+        let mut cells: Vec<&str> = others.iter().map(String::as_str).collect();
+        cells.push(below.next().unwrap_or_default());
+        let first = line(cells);
+        let blank = vec![""; others.len()];
+        let rest = below.map(|text| line([&blank[..], &[text]].concat()));
+        std::iter::once(first).chain(rest).collect::<String>()
+    });
     std::iter::once(line(header.to_vec())).chain(body).collect()
 }
 
@@ -47,6 +55,16 @@ pub fn age(since: Option<Timestamp>, now: Timestamp) -> String {
 /// A text, or a word for its absence.
 pub fn or<'a>(text: &'a str, absent: &'a str) -> &'a str {
     if text.is_empty() { absent } else { text }
+}
+
+/// Thousandths of a core as people write them: `1500m`.
+pub fn cores(milli: u128) -> String {
+    format!("{milli}m")
+}
+
+/// Thousandths of a byte as people write them, in whole mebibytes, rounded up: `512Mi`.
+pub fn mebibytes(milli: u128) -> String {
+    format!("{}Mi", milli.div_ceil(1_000 << 20))
 }
 
 /// Indented JSON with a newline.
@@ -81,6 +99,10 @@ mod tests {
             table(&["NAME", "AGE"], &[row(["longer", "1s"])]),
             "NAME     AGE\nlonger   1s\n"
         );
+        assert_eq!(
+            table(&["NAME", "SAYS"], &[row(["a", "one\ntwo"])]),
+            "NAME   SAYS\na      one\n       two\n"
+        );
     }
 
     #[test]
@@ -97,5 +119,15 @@ mod tests {
             assert_eq!(age(Some(at(0)), at(seconds)), expected);
         }
         assert_eq!(age(None, at(0)), "<unknown>");
+    }
+
+    #[test]
+    fn amounts_are_written_as_they_are_read() {
+        assert_eq!(cores(1_500), "1500m");
+        for text in ["512Mi", "0Mi"] {
+            let milli = cara_api::quantity::milli(text).expect("an amount");
+            assert_eq!(mebibytes(milli), text);
+        }
+        assert_eq!(mebibytes(1), "1Mi", "what is there is not shown as nothing");
     }
 }

@@ -1,23 +1,21 @@
-//! Waiting for a project: progress while it lasts, the URL that answered at the end.
+//! Waiting for a project: progress while it lasts, the URLs that answered at the end.
 
-use std::collections::BTreeMap;
-use std::io::IsTerminal;
+mod plan;
+
 use std::time::{Duration, Instant};
 
-use cara_api::client::{Backoff, Lines, probe};
-use cara_api::condition::{self, PHASE, PLACED, PROGRESS};
-use cara_api::project::{ProjectPhase, ServiceState};
-use cara_api::{Project, WatchEvent, WatchKind, paths};
+use cara_api::client::{Backoff, probe};
+use cara_api::condition::{self, PLACED};
+use cara_api::project::ProjectPhase;
+use cara_api::{Generation, Project, paths};
 use futures_util::StreamExt;
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::Context;
 use super::failure::Failure;
+use super::follow::{Change, Follow};
+use super::progress::Progress;
+use plan::{Account, HEAL_GRACE, Verdict};
 
-/// A project that failed may still heal by itself; after this long it counts as failed.
-const HEAL_GRACE: Duration = Duration::from_secs(10);
-/// Reasons that do not heal while one waits.
-const HOPELESS: [&str; 3] = ["ImagePullFailed", "NameCollision", "CreateFailed"];
 /// Lines of the log that are shown of a service that failed.
 const LOG_LINES: &str = "20";
 
@@ -28,30 +26,26 @@ pub async fn until_running(
     timeout: Duration,
 ) -> Result<(), Failure> {
     let started = Instant::now();
-    let mut view = View::new();
+    let mut progress = Progress::new();
     let mut last: Option<Project> = None;
-    let waited =
-        tokio::time::timeout(timeout, follow(context, applied, &mut view, &mut last)).await;
-    view.finish();
+    let followed = follow(context, applied, &mut progress, &mut last);
+    let waited = tokio::time::timeout(timeout, followed).await;
+    progress.finish();
     let project = match waited {
         Ok(result) => result?,
         Err(_) => return Err(timed_out(applied, last.as_ref(), timeout)),
     };
-    for ingress in &project.status.ingress {
+    let urls = plan::urls(&project);
+    for url in &urls {
         let left = timeout.saturating_sub(started.elapsed());
-        let status = tokio::time::timeout(left, until_answer(&ingress.url)).await;
+        let status = tokio::time::timeout(left, until_answer(url)).await;
         let seconds = started.elapsed().as_secs_f64();
         match status {
-            Ok(status) => eprintln!("{} answered {status} after {seconds:.1} s", ingress.url),
-            Err(_) => {
-                return Err(Failure::timed_out(format!(
-                    "{} does not answer",
-                    ingress.url
-                )));
-            }
+            Ok(status) => eprintln!("{url} answered {status} after {seconds:.1} s"),
+            Err(_) => return Err(Failure::timed_out(format!("{url} does not answer"))),
         }
     }
-    if project.status.ingress.is_empty() {
+    if urls.is_empty() {
         eprintln!(
             "project/{} runs after {:.1} s",
             project.metadata.name,
@@ -68,130 +62,129 @@ fn timed_out(applied: &Project, last: Option<&Project>, timeout: Duration) -> Fa
         return Failure::no_capacity(format!("project/{name}: {}", condition.message));
     }
     let phase = last.map_or(ProjectPhase::Pending, |p| p.status.phase);
-    Failure::timed_out(format!(
-        "project/{name} is still {phase} after {} s",
-        timeout.as_secs()
-    ))
-    .with(format!("caractrl describe project {name}"))
+    let wanted = applied.metadata.generation;
+    let rollout = last
+        .filter(|p| phase == ProjectPhase::Running && p.status.observed_generation < wanted)
+        .map(|p| {
+            format!(
+                "project/{name} still runs generation {}, not {} yet",
+                p.status.observed_generation.0, wanted.0
+            )
+        });
+    let what = rollout.unwrap_or_else(|| format!("project/{name} is still {phase}"));
+    Failure::timed_out(format!("{what} after {} s", timeout.as_secs()))
+        .with(format!("caractrl describe project {name}"))
 }
 
 async fn follow(
     context: &Context,
     applied: &Project,
-    view: &mut View,
+    progress: &mut Progress,
     last: &mut Option<Project>,
 ) -> Result<Project, Failure> {
     let name = &applied.metadata.name;
+    let wanted = applied.metadata.generation;
     let path = paths::fill(paths::PROJECT, &[name]);
-    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
-    let mut failed_since: Option<Instant> = None;
+    let action = format!("wait for project/{name}");
+    let mut watch = Follow::<Project>::new(&context.client, &action, path, Vec::new());
+    let mut failing_since: Option<Instant> = None;
+    let mut is_there = true;
     loop {
-        let Ok(mut lines) = context.client.follow(&path, &[("watch", "true")]).await else {
-            tokio::time::sleep(backoff.pause()).await;
-            continue;
+        let change = tokio::select! {
+            change = watch.next() => Some(change?),
+            () = healing(failing_since) => None,
         };
-        while let Some(project) = next(&mut lines, failed_since).await? {
-            if let Step::Project(project) = project {
-                view.show(&project);
-                let is_current = project.status.observed_generation >= applied.metadata.generation;
-                if project.status.phase == ProjectPhase::Running && is_current {
-                    return Ok(*project);
-                }
-                if project.status.phase != ProjectPhase::Failed || !is_current {
-                    failed_since = None;
-                } else {
-                    failed_since.get_or_insert_with(Instant::now);
-                }
+        match change {
+            Some(Change::Begin) => is_there = false,
+            Some(Change::Seen(project)) => {
+                is_there = true;
+                show(progress, &project);
                 *last = Some(*project);
             }
-            let Some(project) = last.as_ref() else {
-                continue;
-            };
-            let reason = condition::find(&project.status.conditions, PHASE)
-                .map_or("", |c| c.reason.as_str());
-            let is_over = failed_since
-                .is_some_and(|at| at.elapsed() >= HEAL_GRACE || HOPELESS.contains(&reason));
-            if is_over {
-                return Err(explain(context, project).await);
+            Some(Change::Complete) if is_there => {}
+            Some(Change::Complete | Change::Gone(_)) => {
+                return Err(Failure::other(format!(
+                    "project/{name} was deleted meanwhile"
+                )));
+            }
+            None => {}
+        }
+        let Some(project) = last.as_ref() else {
+            continue;
+        };
+        match judge(project, wanted, &mut failing_since) {
+            Verdict::Waiting | Verdict::Failing => {}
+            Verdict::Done => return Ok(project.clone()),
+            Verdict::Failed => return Err(explain(context, name, plan::failed(project)).await),
+            Verdict::RolledBack => {
+                return Err(explain(context, name, plan::rolled_back(project)).await);
             }
         }
     }
 }
 
-enum Step {
-    Project(Box<Project>),
-    /// Time passed.
-    Tick,
+/// Judges, and keeps the time since when the project has been failing.
+fn judge(project: &Project, wanted: Generation, failing_since: &mut Option<Instant>) -> Verdict {
+    let verdict = plan::verdict(project, wanted, failing_since.map(|at| at.elapsed()));
+    match verdict {
+        Verdict::Failing => {
+            failing_since.get_or_insert_with(Instant::now);
+        }
+        Verdict::Waiting | Verdict::Done | Verdict::Failed | Verdict::RolledBack => {
+            *failing_since = None;
+        }
+    }
+    verdict
 }
 
-/// The next state; none when the stream ended and must be opened again.
-async fn next(lines: &mut Lines, failed_since: Option<Instant>) -> Result<Option<Step>, Failure> {
-    let tick = async {
-        match failed_since {
-            Some(at) => tokio::time::sleep(HEAL_GRACE.saturating_sub(at.elapsed())).await,
-            None => std::future::pending().await,
-        }
-    };
-    let event = tokio::select! {
-        event = lines.next::<WatchEvent<serde_json::Value>>() => event,
-        () = tick => return Ok(Some(Step::Tick)),
-    };
-    match event {
-        Ok(Some(WatchEvent {
-            kind: WatchKind::Added | WatchKind::Modified,
-            object,
-        })) => {
-            let project = serde_json::from_value(object);
-            project
-                .map(|p| Some(Step::Project(Box::new(p))))
-                .map_err(|e| Failure::other(e.to_string()))
-        }
-        Ok(Some(WatchEvent {
-            kind: WatchKind::Deleted,
-            ..
-        })) => Err(Failure::other("the project was deleted meanwhile")),
-        Ok(Some(WatchEvent {
-            kind: WatchKind::Bookmark,
-            ..
-        })) => Ok(Some(Step::Tick)),
-        Ok(
-            Some(WatchEvent {
-                kind: WatchKind::Error,
-                ..
-            })
-            | None,
-        )
-        | Err(_) => Ok(None),
+/// Ends when a project that fails has had its time to heal; never for one that does not fail.
+async fn healing(failing_since: Option<Instant>) {
+    match failing_since {
+        Some(at) => tokio::time::sleep(HEAL_GRACE.saturating_sub(at.elapsed())).await,
+        None => std::future::pending().await,
     }
 }
 
-/// Why a project failed, with the last lines of the services that are to blame.
-async fn explain(context: &Context, project: &Project) -> Failure {
-    let name = &project.metadata.name;
-    let phase = condition::find(&project.status.conditions, PHASE);
-    let (reason, message) =
-        phase.map_or(("Failed", ""), |c| (c.reason.as_str(), c.message.as_str()));
-    let mut failure = Failure::unhealthy(format!("project/{name} failed: {reason}: {message}"));
-    for service in project
-        .status
-        .services
-        .iter()
-        .filter(|s| s.state == ServiceState::Exited)
-    {
-        let path = paths::fill(paths::PROJECT_LOGS, &[name, &service.name]);
-        if let Ok(mut stream) = context.client.stream(&path, &[("tail", LOG_LINES)]).await {
-            let mut text = Vec::new();
-            while let Some(Ok(bytes)) = stream.next().await {
-                text.extend_from_slice(&bytes);
-            }
-            failure = failure.with(format!("last lines of {}:", service.name));
-            for line in String::from_utf8_lossy(&text).lines() {
-                failure = failure.with(format!("  {line}"));
-            }
+fn show(progress: &mut Progress, project: &Project) {
+    let head = format!("project/{}", project.metadata.name);
+    progress.line(&head, &plan::project_line(project));
+    for service in &project.status.services {
+        let key = format!("  {}", service.name);
+        progress.line(&key, &plan::service_line(service));
+    }
+}
+
+/// The failure, with the last lines of services of which none are known yet.
+async fn explain(context: &Context, name: &str, account: Account) -> Failure {
+    let mut failure = Failure::unhealthy(account.headline);
+    for line in account.lines {
+        failure = failure.with(line);
+    }
+    for service in account.silent {
+        let lines = last_lines(context, name, &service).await;
+        if !lines.is_empty() {
+            failure = failure.with(format!("last lines of {service}:"));
         }
-        failure = failure.with(format!("more: caractrl logs {name}/{}", service.name));
+        for line in lines {
+            failure = failure.with(format!("  {line}"));
+        }
+        failure = failure.with(format!("more: caractrl logs {name}/{service}"));
     }
     failure.with(format!("more: caractrl describe project {name}"))
+}
+
+/// The last lines of a service's log; none when it cannot be read.
+async fn last_lines(context: &Context, project: &str, service: &str) -> Vec<String> {
+    let path = paths::fill(paths::PROJECT_LOGS, &[project, service]);
+    let Ok(mut stream) = context.client.stream(&path, &[("tail", LOG_LINES)]).await else {
+        return Vec::new();
+    };
+    let mut text = Vec::new();
+    while let Some(Ok(bytes)) = stream.next().await {
+        text.extend_from_slice(&bytes);
+    }
+    let text = String::from_utf8_lossy(&text);
+    text.lines().map(str::to_owned).collect()
 }
 
 async fn until_answer(url: &str) -> u16 {
@@ -200,73 +193,6 @@ async fn until_answer(url: &str) -> u16 {
         match probe(url).await {
             Ok(status) if !matches!(status, 502..=504) => return status,
             Ok(_) | Err(_) => tokio::time::sleep(backoff.pause()).await,
-        }
-    }
-}
-
-/// One line for the project and one for each service: redrawn on a terminal, else printed when
-/// they change.
-struct View {
-    bars: Option<(MultiProgress, BTreeMap<String, ProgressBar>)>,
-    printed: BTreeMap<String, String>,
-}
-
-impl View {
-    fn new() -> Self {
-        let bars = std::io::stderr()
-            .is_terminal()
-            .then(|| (MultiProgress::new(), BTreeMap::new()));
-        Self {
-            bars,
-            printed: BTreeMap::new(),
-        }
-    }
-
-    fn show(&mut self, project: &Project) {
-        let progress = condition::find(&project.status.conditions, PROGRESS)
-            .map_or("", |c| c.message.as_str());
-        let placed =
-            condition::find(&project.status.conditions, PLACED).map_or("", |c| c.message.as_str());
-        let node = match project.status.node_ref.as_str() {
-            "" => String::new(),
-            node => format!(" on {node}"),
-        };
-        let head = format!("{}{node} {progress}{placed}", project.status.phase);
-        self.line(
-            format!("project/{}", project.metadata.name),
-            head.trim_end().to_owned(),
-        );
-        for service in &project.status.services {
-            let ready = if service.ready { ", ready" } else { "" };
-            let text = format!("{}{ready} {}", service.state, service.message);
-            self.line(format!("  {}", service.name), text.trim_end().to_owned());
-        }
-    }
-
-    fn line(&mut self, key: String, text: String) {
-        if self.printed.get(&key) == Some(&text) {
-            return;
-        }
-        match &mut self.bars {
-            Some((all, bars)) => {
-                let bar = bars.entry(key.clone()).or_insert_with(|| {
-                    let style = ProgressStyle::with_template("{spinner} {prefix}  {msg}");
-                    let bar = all.add(ProgressBar::new_spinner());
-                    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-                    bar.set_prefix(key.clone());
-                    bar.enable_steady_tick(Duration::from_millis(120));
-                    bar
-                });
-                bar.set_message(text.clone());
-            }
-            None => eprintln!("{key}  {text}"),
-        }
-        self.printed.insert(key, text);
-    }
-
-    fn finish(&mut self) {
-        for bar in self.bars.iter().flat_map(|(_, bars)| bars.values()) {
-            bar.finish();
         }
     }
 }

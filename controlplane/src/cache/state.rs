@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use cara_api::hostname::{Domain, Hostname};
-use cara_api::project::ProjectPhase;
-use cara_api::{Node, NodeName, Project, ProjectName, SecretName};
+use cara_api::project::ProjectRevision;
+use cara_api::{Generation, Node, NodeName, Project, ProjectName, SecretName};
 use cara_store::{Entry, Event, Key, Revision};
 
 use crate::plan::claims;
+use crate::plan::fleet::Fleet;
 use crate::repo::{self, SealedSecret};
 
 /// Changes that are kept for watchers.
@@ -44,6 +45,9 @@ impl Change {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TooOld;
 
+/// Earlier generations of a project.
+pub(crate) type Revisions = BTreeMap<Generation, Arc<ProjectRevision>>;
+
 /// Everything at one revision.
 #[derive(Default)]
 pub(crate) struct State {
@@ -53,6 +57,10 @@ pub(crate) struct State {
     secrets: BTreeMap<SecretName, Arc<SealedSecret>>,
     claims: BTreeMap<Hostname, ProjectName>,
     by_node: BTreeMap<NodeName, BTreeSet<ProjectName>>,
+    /// Projects that move to a node.
+    arriving: BTreeMap<NodeName, BTreeSet<ProjectName>>,
+    fleet: Fleet,
+    revisions: BTreeMap<ProjectName, Revisions>,
     history: VecDeque<Arc<Change>>,
     /// Everything after this revision is in the history.
     floor: Revision,
@@ -113,24 +121,41 @@ impl State {
         &'a self,
         node: &NodeName,
     ) -> impl Iterator<Item = &'a Arc<Project>> {
-        self.by_node
-            .get(node)
+        self.named(self.by_node.get(node))
+    }
+
+    /// Projects that move to a node, sorted by name.
+    pub(crate) fn arriving_at<'a>(
+        &'a self,
+        node: &NodeName,
+    ) -> impl Iterator<Item = &'a Arc<Project>> {
+        self.named(self.arriving.get(node))
+    }
+
+    fn named<'a>(
+        &'a self,
+        names: Option<&'a BTreeSet<ProjectName>>,
+    ) -> impl Iterator<Item = &'a Arc<Project>> {
+        names
             .into_iter()
             .flatten()
             .filter_map(|name| self.projects.get(name))
     }
 
-    /// How many projects are bound to each node, but for those that are removed already.
-    pub(crate) fn load(&self) -> BTreeMap<NodeName, u32> {
-        let count = |names: &BTreeSet<ProjectName>| {
-            let live = names.iter().filter_map(|n| self.projects.get(n));
-            let live = live.filter(|p| p.status.phase != ProjectPhase::Terminated);
-            u32::try_from(live.count()).unwrap_or(u32::MAX)
-        };
-        self.by_node
-            .iter()
-            .map(|(node, names)| (node.clone(), count(names)))
-            .collect()
+    /// All nodes with what is on them.
+    pub(crate) fn fleet(&self) -> &Fleet {
+        &self.fleet
+    }
+
+    /// The stored earlier generations of a project.
+    pub(crate) fn revisions(&self, project: &str) -> Option<&Revisions> {
+        self.revisions.get(project)
+    }
+
+    /// The stored spec of a project's stable generation.
+    pub(crate) fn stable(&self, project: &Project) -> Option<&Arc<ProjectRevision>> {
+        let stored = self.revisions.get(project.metadata.name.as_str())?;
+        stored.get(&project.status.stable_generation)
     }
 
     /// All changes after `revision`, oldest first.
@@ -160,6 +185,11 @@ impl State {
         let known = known.chain(self.nodes.keys().map(repo::node_key));
         let known = known.chain(self.secrets.keys().map(repo::secret_key));
         let known = known.chain(self.claims.keys().map(repo::host_key));
+        let revisions = self.revisions.iter();
+        let known =
+            known.chain(revisions.flat_map(|(project, stored)| {
+                stored.keys().map(|g| repo::revision_key(project, *g))
+            }));
         let gone: Vec<Key> = known.filter(|key| !listed.contains(key.as_str())).collect();
         let is_first = self.revision == Revision(0);
         for key in gone {
@@ -187,6 +217,7 @@ impl State {
         } else if let Some(name) = text.strip_prefix(repo::NODES) {
             let name = NodeName::trusted(name);
             let node = entry.and_then(|e| self.readable::<Node>(e)).map(Arc::new);
+            self.fleet.set_node(&name, node.clone());
             let before = replace(&mut self.nodes, name, node.clone());
             (before.map(Object::Node), node.map(Object::Node))
         } else if let Some(name) = text.strip_prefix(repo::SECRETS) {
@@ -196,6 +227,9 @@ impl State {
                 .map(Arc::new);
             let before = replace(&mut self.secrets, name, secret.clone());
             (before.map(Object::Secret), secret.map(Object::Secret))
+        } else if let Some(name) = text.strip_prefix(repo::REVISIONS) {
+            self.take_revision(name, entry);
+            return;
         } else {
             self.take_claim(text, entry);
             return;
@@ -224,16 +258,21 @@ impl State {
             .and_then(|e| self.readable::<Project>(e))
             .map(Arc::new);
         let before = replace(&mut self.projects, name.clone(), project.clone());
-        if let Some(names) = before
-            .as_ref()
-            .and_then(|p| self.by_node.get_mut(p.status.node_ref.as_str()))
-        {
-            names.remove(name);
-        }
-        if let Some(project) = project.as_ref().filter(|p| !p.status.node_ref.is_empty()) {
-            let node = NodeName::trusted(&project.status.node_ref);
-            self.by_node.entry(node).or_default().insert(name.clone());
-        }
+        self.fleet.change(before.as_deref(), project.as_deref());
+        index(
+            &mut self.by_node,
+            name,
+            before.as_deref(),
+            project.as_deref(),
+            |p| Some(p.status.node_ref.as_str()),
+        );
+        index(
+            &mut self.arriving,
+            name,
+            before.as_deref(),
+            project.as_deref(),
+            |p| Some(p.status.moving.as_ref()?.node_ref.as_str()),
+        );
         (before.map(Object::Project), project.map(Object::Project))
     }
 
@@ -248,6 +287,25 @@ impl State {
         object.ok()
     }
 
+    fn take_revision(&mut self, key: &str, entry: Option<&Entry>) {
+        let Some((name, generation)) = repo::split_revision_key(key) else {
+            return;
+        };
+        let revision = entry.and_then(|e| match repo::decode_revision(e) {
+            Ok(revision) => Some(Arc::new(revision)),
+            Err(error) => {
+                tracing::error!(key = %e.key, error = %error, "cannot read an earlier generation: not serving the API");
+                self.unreadable.insert(e.key.clone());
+                None
+            }
+        });
+        let stored = self.revisions.entry(name.clone()).or_default();
+        replace(stored, generation, revision);
+        if stored.is_empty() {
+            self.revisions.remove(&name);
+        }
+    }
+
     fn take_claim(&mut self, key: &str, entry: Option<&Entry>) {
         let Some(host) = key
             .strip_prefix(repo::HOSTS)
@@ -257,6 +315,28 @@ impl State {
         };
         let owner = entry.map(|e| ProjectName::trusted(&String::from_utf8_lossy(&e.value)));
         replace(&mut self.claims, host, owner);
+    }
+}
+
+/// Keeps an index of projects by a node that they name.
+fn index<'a>(
+    index: &mut BTreeMap<NodeName, BTreeSet<ProjectName>>,
+    name: &ProjectName,
+    before: Option<&'a Project>,
+    after: Option<&'a Project>,
+    node: impl Fn(&'a Project) -> Option<&'a str>,
+) {
+    if let Some(old) = before.and_then(&node)
+        && let Some(names) = index.get_mut(old)
+    {
+        names.remove(name);
+        if names.is_empty() {
+            index.remove(old);
+        }
+    }
+    if let Some(new) = after.and_then(&node).filter(|node| !node.is_empty()) {
+        let names = index.entry(NodeName::trusted(new)).or_default();
+        names.insert(name.clone());
     }
 }
 

@@ -1,6 +1,5 @@
 //! What agents call: the stream of their assignments, and their reports.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
@@ -9,10 +8,8 @@ use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use cara_api::agent::{
-    Assignment, Assignments, ExposedPort, Goal, Message, Refusal, Report, ReportAnswer, Reports,
-};
-use cara_api::{Node, NodeName, Project, ResourceVersion};
+use cara_api::agent::{Assignment, Assignments, Message, Refusal, Report, ReportAnswer, Reports};
+use cara_api::{Node, NodeName, ResourceVersion};
 use cara_store::{Revision, WriteError};
 use futures_util::{StreamExt, stream};
 use tokio::sync::watch;
@@ -24,8 +21,10 @@ use super::extract::{self, node_name};
 use super::failure::Failure;
 use super::view::now;
 use super::write::TRIES;
+use crate::cache;
 use crate::liveness::Peer;
-use crate::plan::project::fold;
+use crate::plan::assign::assignment;
+use crate::plan::project::{Heard, fold};
 use crate::repo;
 
 /// Reports of one request that are written at once.
@@ -92,7 +91,7 @@ impl Follower {
                         continue;
                     }
                     let (projects, revision, exists) = self.app.shared.cache.read(|state| {
-                        let mut all = state.bound_to(&self.node).map(|p| assignment(p)).collect::<Vec<_>>();
+                        let mut all = assigned(state, &self.node);
                         name_secrets(&mut all, state);
                         (all, state.revision(), state.node(self.node.as_str()).is_some())
                     });
@@ -120,33 +119,14 @@ fn line(message: &Message) -> Bytes {
     text.into()
 }
 
-fn assignment(project: &Project) -> Assignment {
-    let exposed: BTreeSet<ExposedPort> = project
-        .spec
-        .ingress
-        .iter()
-        .filter_map(|ingress| {
-            let port = u16::try_from(ingress.target.port).ok()?;
-            Some(ExposedPort {
-                service: ingress.target.service.clone(),
-                port,
-            })
-        })
+/// Everything that a node is told, sorted by name.
+fn assigned(state: &cache::State, node: &NodeName) -> Vec<Assignment> {
+    let here = state.bound_to(node).chain(state.arriving_at(node));
+    let mut all: Vec<Assignment> = here
+        .map(|project| assignment(project, node, state.stable(project).map(|r| &**r)))
         .collect();
-    Assignment {
-        name: project.name(),
-        generation: project.metadata.generation,
-        epoch: project.status.binding_epoch,
-        goal: if project.status.phase.is_ending() {
-            Goal::Remove
-        } else {
-            Goal::Run
-        },
-        spec: Arc::new(project.spec.clone()),
-        exposed: exposed.into_iter().collect(),
-        is_rollout: false,
-        secrets: std::collections::BTreeMap::new(),
-    }
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all
 }
 
 /// Takes the reports of an agent. An answer means that they are durable.
@@ -170,7 +150,7 @@ pub(super) async fn reports(
     let (app, node) = (&app, &node);
     let taken = stream::iter(reports.reports)
         .map(|report| async move {
-            let taken = take_report(app, node, &report).await?;
+            let taken = take_report(app, node, &report, Follows::Assignments).await?;
             Ok::<_, Failure>((report.project, taken))
         })
         .buffer_unordered(PARALLEL)
@@ -193,23 +173,38 @@ pub(super) enum Taken {
     Refused(String),
 }
 
+/// What a reporter acts on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Follows {
+    /// The generation that it is assigned; it can return to an earlier one.
+    Assignments,
+    /// The newest spec, always.
+    Spec,
+}
+
 /// Folds a report into its project, on condition that the project is as it was read: a report
 /// that races with a deletion or a move is folded again, over the newer state, and refused.
 pub(super) async fn take_report(
     app: &App,
     node: &NodeName,
     report: &Report,
+    follows: Follows,
 ) -> Result<Taken, Failure> {
     for _ in 0..TRIES {
-        let found = app
-            .shared
-            .cache
-            .read(|state| state.project(report.project.as_str()).map(Arc::clone));
-        let Some(project) = found else {
+        let found = app.shared.cache.read(|state| {
+            let project = state.project(report.project.as_str())?;
+            Some((Arc::clone(project), state.stable(project).is_some()))
+        });
+        let Some((project, is_stored)) = found else {
             return Ok(Taken::Refused("the project does not exist".to_owned()));
         };
         let time = now();
-        let status = match fold(&project, node, report, time) {
+        let heard = Heard {
+            node,
+            report,
+            can_roll_back: is_stored && follows == Follows::Assignments,
+        };
+        let status = match fold(&project, &heard, time) {
             Ok(Some(status)) => status,
             Ok(None) => return Ok(Taken::Yes),
             Err(stale) => return Ok(Taken::Refused(stale.to_string())),

@@ -51,6 +51,19 @@ where
     decode::document(&bytes, schema).map_err(|fault| Failure::invalid(&[fault]))
 }
 
+/// The same, where an empty body stands for the defaults.
+pub(super) async fn document_or_default<T>(
+    request_body: Body,
+    schema: &Schema,
+) -> Result<Decoded<T>, Failure>
+where
+    T: DeserializeOwned + Default,
+{
+    let bytes = body(request_body).await?;
+    let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+    decode::document(text, schema).map_err(|fault| Failure::invalid(&[fault]))
+}
+
 /// The document and its warnings, if neither its form nor these checks have a fault.
 pub(super) fn sound<T>(
     mut decoded: Decoded<T>,

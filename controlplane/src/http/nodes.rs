@@ -7,20 +7,23 @@ use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use cara_api::node::{Heartbeat, NodeState, NodeStatus};
+use cara_api::node::{Drain, Heartbeat, NodeState, NodeStatus};
 use cara_api::problem::FieldError;
 use cara_api::project::ProjectPhase;
 use cara_api::{List, Node, NodeName, ResourceVersion, decode, schema, validate};
 use cara_store::{Batch, Precondition, WriteError};
 
 use super::App;
-use super::extract::{self, check_version, document, expected_version, node_name, sound};
+use super::extract::{
+    self, check_version, document, document_or_default, expected_version, node_name, sound,
+};
 use super::failure::Failure;
 use super::view::{View, begin, now, written};
 use super::watch::{self, Filter};
 use super::write::{TRIES, at};
 use crate::audit::{Caller, Verb};
 use crate::liveness::Peer;
+use crate::plan::{Action, node as plan};
 use crate::repo;
 
 #[derive(Debug, Clone, Default)]
@@ -142,9 +145,6 @@ pub(super) async fn replace(
         node.spec = given.spec.clone();
         node.metadata.labels = given.metadata.labels.clone();
         node.metadata.annotations = given.metadata.annotations.clone();
-        if node.spec != old.spec {
-            node.metadata.generation = old.metadata.generation.next();
-        }
         Ok(node)
     });
     let (old, node) = changed.await?;
@@ -154,8 +154,65 @@ pub(super) async fn replace(
     Ok(written(&app.shared, StatusCode::OK, &node, &warned))
 }
 
-/// Changes a node on condition that it is as it was read; tries again after a lost race. Writes
-/// nothing when nothing differs.
+/// Closes a node for new projects; those that are there stay.
+#[utoipa::path(post, path = "/api/v1/nodes/{name}/cordon", tag = "nodes", params(("name" = String, Path)),
+    responses((status = 200, body = Node), (status = 404, body = cara_api::Problem)))]
+pub(super) async fn cordon(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    by: Caller,
+) -> Result<Response, Failure> {
+    let node = operate(&app, &name, (&by, Verb::Cordon), plan::cordon).await?;
+    Ok(written(&app.shared, StatusCode::OK, &node, &[]))
+}
+
+/// Opens a node again, and ends its draining; moves that did not end yet are taken back.
+#[utoipa::path(post, path = "/api/v1/nodes/{name}/uncordon", tag = "nodes", params(("name" = String, Path)),
+    responses((status = 200, body = Node), (status = 404, body = cara_api::Problem)))]
+pub(super) async fn uncordon(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    by: Caller,
+) -> Result<Response, Failure> {
+    let node = operate(&app, &name, (&by, Verb::Uncordon), plan::uncordon).await?;
+    Ok(written(&app.shared, StatusCode::OK, &node, &[]))
+}
+
+/// Closes a node and moves its projects elsewhere, one at a time. The condition `Drained` says
+/// how far it is; asking again changes how it is done, and nothing else.
+#[utoipa::path(post, path = "/api/v1/nodes/{name}/drain", tag = "nodes", request_body = Drain,
+    params(("name" = String, Path)),
+    responses((status = 200, body = Node), (status = 400, body = cara_api::Problem),
+        (status = 404, body = cara_api::Problem)))]
+pub(super) async fn drain(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    by: Caller,
+    body: Body,
+) -> Result<Response, Failure> {
+    let decoded = document_or_default::<Drain>(body, &schema::DRAIN).await?;
+    let (wanted, warned) = sound(decoded, Vec::new())?;
+    let drain = |node: &Node| plan::drain(node, &wanted);
+    let node = operate(&app, &name, (&by, Verb::Drain), drain).await?;
+    Ok(written(&app.shared, StatusCode::OK, &node, &warned))
+}
+
+async fn operate(
+    app: &App,
+    name: &str,
+    (by, verb): (&Caller, Verb),
+    edit: impl Fn(&Node) -> Node,
+) -> Result<Node, Failure> {
+    app.must_be_live()?;
+    let (old, node) = change_from(app, name, |old| Ok(edit(old))).await?;
+    if node != *old {
+        app.audit(by, verb, Some(&*old), Some(&node));
+    }
+    Ok(node)
+}
+
+/// Changes a node on condition that it is as it was read; tries again after a lost race. Its
+/// health is brought in line in the same write. Writes nothing when nothing differs.
 async fn change(
     app: &App,
     name: &str,
@@ -173,10 +230,22 @@ async fn change_from(
     for _ in 0..TRIES {
         let old = current(app, name)?;
         let mut node = edit(&old)?;
+        if node.spec != old.spec {
+            node.metadata.generation = old.metadata.generation.next();
+        }
+        let (time, key) = (now(), node.name());
+        let action = app.shared.cache.read(|state| {
+            let seen = app.shared.liveness.last(&node);
+            let here = state.bound_to(&key).map(|p| &**p);
+            plan::settle(&node, seen, here, time).action
+        });
+        if let Action::Write(status) = action {
+            node.status = status;
+        }
         if node == *old {
             return Ok((old, node));
         }
-        node.metadata.updated_at = Some(now());
+        node.metadata.updated_at = Some(time);
         match app.commit(repo::replace_node(&node)).await {
             Ok(revision) => return Ok((old, at(node, revision))),
             Err(WriteError::Conflict { .. }) => app.catch_up().await?,
@@ -188,17 +257,23 @@ async fn change_from(
     )))
 }
 
-/// Deletes a node that no project is bound to.
-#[utoipa::path(delete, path = "/api/v1/nodes/{name}", tag = "nodes", params(("name" = String, Path)),
+/// Deletes a node that no project is bound to; with force, its projects are placed again.
+#[utoipa::path(delete, path = "/api/v1/nodes/{name}", tag = "nodes",
+    params(("name" = String, Path),
+        ("force" = Option<bool>, Query, description = "Delete it although projects are bound to it")),
     responses((status = 204, description = "Gone"), (status = 404, body = cara_api::Problem),
         (status = 409, body = cara_api::Problem, description = "Projects are still bound to it")))]
 pub(super) async fn delete(
     State(app): State<App>,
     Path(name): Path<String>,
+    Query(query): Query<Vec<(String, String)>>,
     by: Caller,
     headers: HeaderMap,
 ) -> Result<StatusCode, Failure> {
     app.must_be_live()?;
+    let is_forced = query
+        .iter()
+        .any(|(key, value)| key == "force" && value == "true");
     let expected = expected_version(&headers, ResourceVersion::default())?;
     let key = node_name(&name)?;
     let node = current(&app, &name)?;
@@ -218,7 +293,7 @@ pub(super) async fn delete(
             .filter(|p| active(p.status.phase))
             .count()
     });
-    if bound > 0 {
+    if bound > 0 && !is_forced {
         // The odd tail is what clients of the older system know.
         let detail = format!(
             "cannot delete node {name:?}: {bound} project(s) still assigned: resource already exists"
@@ -235,7 +310,7 @@ pub(super) async fn delete(
         Ok(_) => {
             app.shared.liveness.forget(&key);
             app.audit(&by, Verb::Delete, Some(&*node), None);
-            tracing::info!(node = %name, "deleted");
+            tracing::info!(node = %name, forced = is_forced, projects = bound, "deleted");
             Ok(StatusCode::NO_CONTENT)
         }
         Err(WriteError::Conflict { .. }) if expected.is_none() => {
@@ -256,7 +331,7 @@ pub(super) async fn heartbeat(
     body: Body,
 ) -> Result<StatusCode, Failure> {
     app.must_be_live()?;
-    let old = current(&app, &name)?;
+    current(&app, &name)?;
     let bytes = extract::body(body).await?;
     let beat = if bytes.is_empty() {
         Heartbeat::default()
@@ -265,15 +340,7 @@ pub(super) async fn heartbeat(
     };
     let key = NodeName::trusted(&name);
     app.shared.liveness.note(&key, Peer::Plain, now());
-    if old.status.state == NodeState::NotReady {
-        app.shared.liveness.news.notify_one();
-    }
-    change(&app, &name, |old| {
-        let mut node = old.clone();
-        beat.merge_into(&mut node.status);
-        Ok(node)
-    })
-    .await?;
+    change(&app, &name, |old| Ok(plan::merge(old, &beat, now()))).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

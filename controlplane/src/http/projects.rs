@@ -8,9 +8,10 @@ use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use cara_api::project::ProjectSpec;
 use cara_api::project::{ProjectPhase, ProjectStatus};
 use cara_api::{List, Project, ResourceVersion, schema, validate};
-use cara_store::WriteError;
+use cara_store::{Batch, WriteError};
 
 use super::App;
 use super::extract::{check_version, document, expected_version, sound};
@@ -112,7 +113,7 @@ pub(super) async fn read(
     Ok(Json(found.view(&app.shared)).into_response())
 }
 
-fn current(app: &App, name: &str) -> Result<Arc<Project>, Failure> {
+pub(super) fn current(app: &App, name: &str) -> Result<Arc<Project>, Failure> {
     let found = app
         .shared
         .cache
@@ -186,36 +187,35 @@ pub(super) async fn replace(
     for _ in 0..TRIES {
         let old = current(&app, &name)?;
         check_version(&*old, expected)?;
-        if old.status.phase.is_ending() {
-            return Err(being_deleted(&name));
-        }
-        let Some(changed) = changed(&old, &given) else {
+        let Some(change) = changed(&app, &old, &given)? else {
             return Ok(written(&app.shared, StatusCode::OK, &*old, &warned));
         };
-        let old_hosts = app
-            .shared
-            .cache
-            .read(|state| state.owned_hosts(&old, domain));
-        let hosts = claims::hostnames(&changed.spec, &name, domain);
-        match app
-            .commit(repo::replace_project(&changed, &old_hosts, &hosts))
-            .await
-        {
-            Ok(revision) => {
-                let replaced = at(changed, revision);
-                app.audit(&by, Verb::Replace, Some(&*old), Some(&replaced));
-                return Ok(written(&app.shared, StatusCode::OK, &replaced, &warned));
-            }
-            Err(WriteError::Conflict { key }) => {
-                if let Some(taken) = app.host_taken(&key) {
-                    return Err(taken);
-                }
-                app.catch_up().await?;
-            }
-            Err(error) => return Err(error.into()),
+        if let Some(replaced) = change.write(&app).await? {
+            app.audit(&by, Verb::Replace, Some(&*old), Some(&replaced));
+            return Ok(written(&app.shared, StatusCode::OK, &replaced, &warned));
         }
     }
     Err(too_busy(&name))
+}
+
+/// A changed project, ready to be written on condition that it is as it was read.
+pub(super) struct Change {
+    project: Project,
+    batch: Batch,
+}
+
+impl Change {
+    /// Writes it; none after a lost race: read again and decide again.
+    pub(super) async fn write(self, app: &App) -> Result<Option<Project>, Failure> {
+        match app.commit(self.batch).await {
+            Ok(revision) => Ok(Some(at(self.project, revision))),
+            Err(WriteError::Conflict { key }) => match app.host_taken(&key) {
+                Some(taken) => Err(taken),
+                None => app.catch_up().await.map(|()| None),
+            },
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
 fn being_deleted(name: &str) -> Failure {
@@ -224,26 +224,61 @@ fn being_deleted(name: &str) -> Failure {
     ))
 }
 
-fn too_busy(name: &str) -> Failure {
+pub(super) fn too_busy(name: &str) -> Failure {
     Failure::conflict(format!(
         "project {name:?} is being changed by others at the same time: try again"
     ))
 }
 
 /// The project with the user's part replaced; none when nothing differs.
-fn changed(old: &Project, given: &Project) -> Option<Project> {
-    let mut project = old.clone();
-    project.spec = given.spec.clone();
-    project.metadata.labels = given.metadata.labels.clone();
-    project.metadata.annotations = given.metadata.annotations.clone();
-    if project == *old {
-        return None;
+fn changed(app: &App, old: &Project, given: &Project) -> Result<Option<Change>, Failure> {
+    let mut base = old.clone();
+    base.metadata.labels = given.metadata.labels.clone();
+    base.metadata.annotations = given.metadata.annotations.clone();
+    if let Some(change) = with_spec(app, &base, &given.spec)? {
+        return Ok(Some(change));
     }
-    if project.spec != old.spec {
-        project.metadata.generation = old.metadata.generation.next();
+    if base == *old {
+        return Ok(None);
     }
-    project.metadata.updated_at = Some(now());
-    Some(project)
+    base.metadata.updated_at = Some(now());
+    let nothing = BTreeSet::new();
+    let batch = repo::replace_project(&base, &nothing, &nothing);
+    Ok(Some(Change {
+        project: base,
+        batch,
+    }))
+}
+
+/// The project in a new generation, with the claims on its hostnames and the generation that it
+/// replaces; none when the spec asks for nothing new.
+pub(super) fn with_spec(
+    app: &App,
+    old: &Project,
+    spec: &ProjectSpec,
+) -> Result<Option<Change>, Failure> {
+    let name = &old.metadata.name;
+    if old.status.phase.is_ending() {
+        return Err(being_deleted(name));
+    }
+    let time = now();
+    let Some(mut changed) = project::respecify(old, spec, time) else {
+        return Ok(None);
+    };
+    changed.project.metadata.updated_at = Some(time);
+    let domain = &app.shared.config.domain;
+    let stable = old.status.stable_generation;
+    let (old_hosts, outdated) = app.shared.cache.read(|state| {
+        let stored = state.revisions(name);
+        let outdated = stored.map(|stored| project::outdated(stored, stable));
+        (state.owned_hosts(old, domain), outdated.unwrap_or_default())
+    });
+    let hosts = claims::hostnames(&changed.project.spec, name, domain);
+    let batch = repo::replace_project(&changed.project, &old_hosts, &hosts);
+    Ok(Some(Change {
+        batch: repo::keep_revision(batch, &changed.replaced, outdated),
+        project: changed.project,
+    }))
 }
 
 /// Deletes a project: at once when nothing of it can run, else after its agent removed it.
@@ -269,11 +304,14 @@ pub(super) async fn delete(
         check_version(&*old, expected)?;
         let is_bound = !old.status.node_ref.is_empty();
         let (batch, status) = if is_forced || !is_bound {
-            let hosts: BTreeSet<_> = app
-                .shared
-                .cache
-                .read(|state| state.owned_hosts(&old, &app.shared.config.domain));
-            (repo::delete_project(&old, &hosts), StatusCode::NO_CONTENT)
+            let (hosts, generations) = app.shared.cache.read(|state| {
+                let stored = state.revisions(&name).into_iter().flatten();
+                let generations: Vec<_> = stored.map(|(generation, _)| *generation).collect();
+                let hosts = state.owned_hosts(&old, &app.shared.config.domain);
+                (hosts, generations)
+            });
+            let batch = repo::delete_project(&old, &hosts, generations);
+            (batch, StatusCode::NO_CONTENT)
         } else if old.status.phase.is_ending() {
             return Ok(StatusCode::ACCEPTED);
         } else {

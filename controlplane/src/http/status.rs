@@ -14,9 +14,10 @@ use cara_api::project::{ProjectPhase, StatusPatch};
 use cara_api::{NodeName, Project, ResourceVersion, schema};
 
 use super::App;
-use super::agents::{Taken, take_report};
+use super::agents::{Follows, Taken, take_report};
 use super::extract::{check_version, document, expected_version};
 use super::failure::Failure;
+use crate::plan::assign::stops_first;
 
 /// Takes the report of an agent of the older system.
 #[utoipa::path(patch, path = "/api/v1/projects/{name}/status", tag = "agents", request_body = StatusPatch,
@@ -50,8 +51,10 @@ pub(super) async fn patch(
             "operation conflicts with current resource state: project {name:?} {why}"
         ))
     };
+    let moving = project.status.moving.as_ref();
     let is_ending = project.status.phase.is_ending();
-    let outcome = match (phase, is_ending) {
+    let shall_go = is_ending || moving.is_some_and(stops_first);
+    let outcome = match (phase, shall_go) {
         (ProjectPhase::Running, false) => Outcome::Running,
         (ProjectPhase::Failed, false) => Outcome::Failed {
             reason: patch.reason,
@@ -61,7 +64,8 @@ pub(super) async fn patch(
             message: patch.message,
         },
         (ProjectPhase::Terminated, true) => Outcome::Removed,
-        (ProjectPhase::Running, true) => return Err(refused("is being deleted")),
+        (ProjectPhase::Running, true) if is_ending => return Err(refused("is being deleted")),
+        (ProjectPhase::Running, true) => return Err(refused("is moving to another node")),
         (ProjectPhase::Terminated, false) => return Err(refused("is not being deleted")),
         (ProjectPhase::Pending | ProjectPhase::Scheduled | ProjectPhase::Terminating, _) => {
             return Err(refused("takes this phase from the server only"));
@@ -78,7 +82,8 @@ pub(super) async fn patch(
         services: project.status.services.clone(),
         progress: String::new(),
     };
-    match take_report(&app, &NodeName::trusted(&project.status.node_ref), &report).await? {
+    let node = NodeName::trusted(&project.status.node_ref);
+    match take_report(&app, &node, &report, Follows::Spec).await? {
         Taken::Yes => Ok(StatusCode::NO_CONTENT),
         Taken::Refused(reason) => Err(refused(&reason)),
     }

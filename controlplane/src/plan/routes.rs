@@ -52,9 +52,13 @@ fn backend(project: &Project, ingress: &Ingress) -> Backend {
 
 fn reason(project: &Project) -> String {
     let conditions = &project.status.conditions;
-    let found = condition::find(conditions, condition::PLACED)
+    let phase = project.status.phase;
+    // A bound project may have one too, while it can move nowhere.
+    let placed = condition::find(conditions, condition::PLACED);
+    let found = placed
+        .filter(|_| phase == ProjectPhase::Pending)
         .or_else(|| condition::find(conditions, condition::PHASE));
-    match (project.status.phase, found) {
+    match (phase, found) {
         (ProjectPhase::Running, _) => "ServiceNotReady".to_owned(),
         (_, Some(condition)) => condition.reason.clone(),
         (_, None) => "Waiting".to_owned(),

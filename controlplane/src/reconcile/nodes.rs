@@ -1,4 +1,5 @@
-//! Keeps the state of nodes in line with their signs of life.
+//! Keeps the state of nodes in line with their signs of life, and with what is left on those that
+//! are drained.
 
 use std::sync::Arc;
 
@@ -38,10 +39,14 @@ async fn pass(shared: &Shared, now: Timestamp) -> std::time::Duration {
     let mut batches = Vec::new();
     shared.cache.read(|state| {
         for (name, found) in state.nodes() {
-            let decision = node::health(found, shared.liveness.last(found), now);
+            let seen = shared.liveness.last(found);
+            let projects = state.bound_to(name).map(|p| &**p);
+            let decision = node::settle(found, seen, projects, now);
             wake_at = [wake_at, decision.wake_at].into_iter().flatten().min();
             if let Action::Write(status) = decision.action {
-                tracing::info!(node = %name, from = %found.status.state, to = %status.state, "state");
+                if found.status.state != status.state {
+                    tracing::info!(node = %name, from = %found.status.state, to = %status.state, "state");
+                }
                 let mut changed = (**found).clone();
                 changed.status = status;
                 changed.metadata.updated_at = Some(now);

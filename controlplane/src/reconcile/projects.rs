@@ -1,14 +1,15 @@
-//! Places projects, lets them expire, and forgets them when they are gone.
+//! Places projects, moves them, lets them expire, and forgets them when they are gone.
 //!
 //! One pass decides for all projects that may need it, one after the other over a common count
-//! of projects per node, and then writes all decisions at once: sixty projects that arrive
+//! of what is on each node, and then writes all decisions at once: sixty projects that arrive
 //! together spread evenly and share commits.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cara_api::project::{ProjectPhase, ProjectStatus};
+use cara_api::project::ProjectStatus;
 use cara_api::{NodeName, Project, ProjectName, Timestamp};
 use cara_store::{Batch, Revision};
 use futures_util::{StreamExt, stream};
@@ -17,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::{CATCH_UP, PARALLEL_WRITES, RESYNC, RETRY, Written, pause_until, write};
 use crate::Shared;
 use crate::cache::{Change, Object, State};
-use crate::plan::{Action, World, project};
+use crate::plan::{Action, World, evict, project};
 use crate::repo;
 
 const NAME: &str = "projects";
@@ -28,6 +29,8 @@ struct Agenda {
     dirty: BTreeSet<ProjectName>,
     wake_at: BTreeMap<ProjectName, Timestamp>,
     seen: Revision,
+    /// Room or a node may have become free for those who wait.
+    has_room: bool,
 }
 
 /// Reconciles projects until cancelled.
@@ -74,17 +77,26 @@ impl Agenda {
             Ok(changes) => changes.iter().for_each(|change| self.note(change, state)),
             Err(crate::cache::TooOld) => self.dirty.extend(state.projects().keys().cloned()),
         }
+        if std::mem::take(&mut self.has_room) {
+            let all = state.projects().values();
+            let waiting = all.filter(|p| project::is_waiting(p));
+            self.dirty.extend(waiting.map(|p| p.name()));
+        }
         self.seen = state.revision();
     }
 
     fn note(&mut self, change: &Change, state: &State) {
         match (&change.before, &change.after) {
-            (_, Some(Object::Project(project))) => {
+            (before, Some(Object::Project(project))) => {
                 self.dirty.insert(project.name());
+                if let Some(Object::Project(old)) = before {
+                    self.note_freed(old, Some(project), state);
+                }
             }
             (Some(Object::Project(project)), None) => {
                 self.dirty.remove(&project.name());
                 self.wake_at.remove(&project.name());
+                self.note_freed(project, None, state);
             }
             // Agents get the values with their assignments; nothing is decided by them.
             (_, Some(Object::Secret(_))) | (Some(Object::Secret(_)), None) => {}
@@ -92,16 +104,29 @@ impl Agenda {
             (before, after) => {
                 for node in [before, after].into_iter().flatten() {
                     if let Object::Node(node) = node {
-                        self.dirty
-                            .extend(state.bound_to(&node.name()).map(|p| p.name()));
+                        let name = node.name();
+                        let here = state.bound_to(&name).chain(state.arriving_at(&name));
+                        self.dirty.extend(here.map(|p| p.name()));
                     }
                 }
-                let waiting = state
-                    .projects()
-                    .values()
-                    .filter(|p| p.status.phase == ProjectPhase::Pending);
-                self.dirty.extend(waiting.map(|p| p.name()));
+                self.has_room = true;
             }
+        }
+    }
+
+    /// A project that let go of a node makes room there, and it is the next one's turn to leave.
+    fn note_freed(&mut self, before: &Project, after: Option<&Project>, state: &State) {
+        let node_ref = before.status.node_ref.as_str();
+        if node_ref.is_empty() {
+            return;
+        }
+        let stays = after.is_some_and(|p| p.status.node_ref == node_ref && p.spec == before.spec);
+        self.has_room |= !stays;
+        let had_moved = after.is_none_or(|p| p.status.moving != before.status.moving);
+        let node = state.node(node_ref);
+        if (!stays || had_moved) && node.is_some_and(|node| evict::drives_out(node)) {
+            let name = NodeName::trusted(node_ref);
+            self.dirty.extend(state.bound_to(&name).map(|p| p.name()));
         }
     }
 
@@ -156,21 +181,19 @@ fn decide(
     now: Timestamp,
     wake_at: &mut BTreeMap<ProjectName, Timestamp>,
 ) -> Vec<(ProjectName, Batch)> {
-    let mut load = state.load();
+    let mut fleet = Cow::Borrowed(state.fleet());
     let mut batches = Vec::new();
     for name in names {
         let Some(project) = state.project(name.as_str()) else {
             wake_at.remove(name);
             continue;
         };
-        let decision = project::next(
-            project,
-            &World {
-                now,
-                nodes: state.nodes(),
-                load: &load,
-            },
-        );
+        let world = World {
+            now,
+            fleet: &fleet,
+            patience: shared.config.patience,
+        };
+        let decision = project::next(project, &world);
         match decision.wake_at {
             Some(at) => wake_at.insert(name.clone(), at),
             None => wake_at.remove(name),
@@ -178,22 +201,32 @@ fn decide(
         match decision.action {
             Action::Keep => shared.metrics.count(NAME, "done"),
             Action::Write(status) => {
-                if project.status.node_ref != status.node_ref && !status.node_ref.is_empty() {
-                    *load.entry(NodeName::trusted(&status.node_ref)).or_insert(0) += 1;
+                let changed = with_status(project, status, now);
+                if has_moved(project, &changed) {
+                    fleet.to_mut().change(Some(project), Some(&changed));
                 }
-                batches.push((name.clone(), status_batch(project, status, now)));
+                batches.push((name.clone(), repo::write_project_status(&changed)));
             }
             Action::Forget => {
                 let hosts = state.owned_hosts(project, &shared.config.domain);
                 tracing::info!(project = %name, "forgotten");
-                batches.push((name.clone(), repo::delete_project(project, &hosts)));
+                let stored = state.revisions(name.as_str()).into_iter().flatten();
+                let generations = stored.map(|(generation, _)| *generation);
+                let batch = repo::delete_project(project, &hosts, generations);
+                batches.push((name.clone(), batch));
             }
         }
     }
     batches
 }
 
-fn status_batch(project: &Project, status: ProjectStatus, now: Timestamp) -> Batch {
+/// True when a decision changes what is on the nodes.
+fn has_moved(before: &Project, after: &Project) -> bool {
+    let (before, after) = (&before.status, &after.status);
+    before.node_ref != after.node_ref || before.moving != after.moving
+}
+
+fn with_status(project: &Project, status: ProjectStatus, now: Timestamp) -> Project {
     let (from, to) = (project.status.phase, status.phase);
     if from != to {
         tracing::info!(project = %project.metadata.name, %from, %to, node = %status.node_ref, "phase");
@@ -201,5 +234,5 @@ fn status_batch(project: &Project, status: ProjectStatus, now: Timestamp) -> Bat
     let mut changed = project.clone();
     changed.status = status;
     changed.metadata.updated_at = Some(now);
-    repo::write_project_status(&changed)
+    changed
 }

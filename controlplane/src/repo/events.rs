@@ -4,7 +4,7 @@ use cara_api::event::{Event, ObjectRef};
 use cara_store::{Batch, Entry, Key, Precondition, Revision};
 use serde::{Deserialize, Serialize};
 
-use super::{DecodeError, Envelope, FORMAT, check_format};
+use super::{DecodeError, open, seal};
 use crate::plan::events::history::{History, Past};
 
 /// Prefix of the keys of histories.
@@ -64,9 +64,7 @@ pub(crate) fn object_of(key: &Key) -> Option<ObjectRef> {
 }
 
 pub(crate) fn decode_record(entry: &Entry) -> Result<EventRecord, DecodeError> {
-    check_format(entry)?;
-    let envelope: Envelope<EventRecord> = serde_json::from_slice(&entry.value)?;
-    Ok(envelope.body)
+    open(entry)
 }
 
 /// Writes a history over the one that was read, if there was one.
@@ -75,14 +73,8 @@ pub(crate) fn write_record(
     record: EventRecord,
     read_at: Option<Revision>,
 ) -> Batch {
-    let envelope = Envelope {
-        format: FORMAT,
-        kind: KIND.to_owned(),
-        body: record,
-    };
-    let value = serde_json::to_vec(&envelope).expect("a history is a JSON document");
     let when = read_at.map_or(Precondition::Absent, Precondition::At);
-    Batch::new().put(event_key(object), value, when)
+    Batch::new().put(event_key(object), seal(KIND, record), when)
 }
 
 /// Removes a history as it was read.

@@ -1,8 +1,10 @@
 //! The service behind the gateway in the journeys: echo, WebSocket, events, slow answers.
 //!
-//! Listens on port 8080 after `DELAY_MS` milliseconds; `VERSION` is what it answers.
+//! Listens on port 8080 after `DELAY_MS` milliseconds; `VERSION` is what it answers. `/health`
+//! answers 200, or 500 from a request of `/sick` until one of `/well`.
 
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,6 +22,8 @@ use tokio::task::JoinSet;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
+
+static IS_SICK: AtomicBool = AtomicBool::new(false);
 
 type Body = BoxBody<Bytes, hyper::Error>;
 
@@ -74,6 +78,17 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Body>, std::io::E
         "/slow" => {
             tokio::time::sleep(Duration::from_secs(30)).await;
             text("late")
+        }
+        path @ ("/sick" | "/well") => {
+            IS_SICK.store(path == "/sick", Ordering::Relaxed);
+            text("noted")
+        }
+        "/health" => {
+            let mut response = text("health\n");
+            if IS_SICK.load(Ordering::Relaxed) {
+                *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            }
+            response
         }
         "/cut" => return Err(std::io::Error::other("cut on request")),
         "/ws" => upgrade(request),

@@ -135,13 +135,13 @@ async fn errors_say_what_where_and_what_to_do() {
         err.contains("spec.services[0].image: service web: image is required"),
         "{err}"
     );
-    std::fs::write(&file, "kind: Secret\nmetadata: {name: a}\n").expect("written");
+    std::fs::write(&file, "kind: Volume\nmetadata: {name: a}\n").expect("written");
     assert!(
         server
             .ctl(&["apply", "-f", &path])
             .await
             .2
-            .contains("unsupported kind \"Secret\"")
+            .contains("unsupported kind \"Volume\"")
     );
     assert!(
         server

@@ -167,7 +167,8 @@ async fn a_crashed_container_is_told_and_started_again() {
         (phase.reason.as_str(), phase.message.as_str()),
         (
             "ContainerExited",
-            "Containers exited with errors: web(exit=137)"
+            "Containers exited with errors: web(exit=137)\n\
+             last lines of web:\nlistening, version 1"
         )
     );
     server.running(&name).await;

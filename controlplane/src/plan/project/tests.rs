@@ -1,16 +1,29 @@
-use std::collections::BTreeMap;
-use std::sync::Arc;
+mod faults;
+mod moving;
+mod properties;
+mod rollouts;
+mod weaknesses;
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use cara_api::agent::{Outcome, Report};
 use cara_api::node::NodeState;
-use cara_api::project::{BindingEpoch, ExpireAt, ServiceStatus};
-use cara_api::{Generation, Node};
-use proptest::prelude::*;
+use cara_api::project::{BindingEpoch, ExpireAt, ServiceStatus, Volume};
+use cara_api::{Generation, Node, NodeName};
 
 use super::*;
+use crate::plan::Patience;
+use crate::plan::fleet::Fleet;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).expect("in range")
 }
+
+const PATIENCE: Patience = Patience {
+    reschedule_grace: Duration::from_secs(180),
+    force_terminate_after: Duration::from_secs(600),
+};
 
 fn project(phase: ProjectPhase) -> Project {
     let mut project = Project::default();
@@ -63,21 +76,87 @@ fn show_status(status: &ProjectStatus) -> String {
     )
 }
 
-fn decide(project: &Project, ready_nodes: &[&str], now: i64) -> Decision<ProjectStatus> {
-    let mut nodes = BTreeMap::new();
-    for name in ready_nodes {
-        let mut node = Node::default();
-        node.status.state = NodeState::Ready;
-        nodes.insert(NodeName::trusted(name), Arc::new(node));
+fn node(name: &str) -> Node {
+    let mut node = Node::default();
+    node.metadata.name = name.into();
+    node.status.state = NodeState::Ready;
+    node
+}
+
+fn not_ready(name: &str) -> Node {
+    let mut node = node(name);
+    node.status.state = NodeState::NotReady;
+    node
+}
+
+fn fleet(nodes: &[Node]) -> Fleet {
+    let mut fleet = Fleet::default();
+    for node in nodes {
+        fleet.set_node(&node.name(), Some(Arc::new(node.clone())));
     }
-    next(
-        project,
-        &World {
-            now: at(now),
-            nodes: &nodes,
-            load: &BTreeMap::new(),
-        },
-    )
+    fleet
+}
+
+fn decide_over(project: &Project, nodes: &[Node], now: i64) -> Decision<ProjectStatus> {
+    let mut fleet = fleet(nodes);
+    fleet.change(None, Some(project));
+    let world = World {
+        now: at(now),
+        fleet: &fleet,
+        patience: PATIENCE,
+    };
+    next(project, &world)
+}
+
+fn decide(project: &Project, ready_nodes: &[&str], now: i64) -> Decision<ProjectStatus> {
+    let nodes: Vec<Node> = ready_nodes.iter().map(|name| node(name)).collect();
+    decide_over(project, &nodes, now)
+}
+
+/// Decides, and writes the decision.
+fn step(project: &mut Project, nodes: &[Node], now: i64) -> Decision<ProjectStatus> {
+    let decision = decide_over(project, nodes, now);
+    if let Action::Write(status) = &decision.action {
+        project.status = status.clone();
+    }
+    decision
+}
+
+fn with_volume(mut project: Project, kind: &str) -> Project {
+    project.spec.volumes = vec![Volume {
+        name: "data".into(),
+        kind: kind.into(),
+        ..Volume::default()
+    }];
+    project
+}
+
+fn heard(
+    project: &Project,
+    node: &str,
+    report: &Report,
+    now: i64,
+) -> Result<Option<ProjectStatus>, Stale> {
+    let node = NodeName::trusted(node);
+    let heard = Heard {
+        node: &node,
+        report,
+        can_roll_back: true,
+    };
+    fold(project, &heard, at(now))
+}
+
+/// Folds a report of a node and writes the result.
+fn hear(project: &mut Project, node: &str, report: &Report, now: i64) -> Result<(), Stale> {
+    if let Some(status) = heard(project, node, report, now)? {
+        project.status = status;
+    }
+    Ok(())
+}
+
+/// The text of a condition, or a dash.
+fn text<'a>(project: &'a Project, kind: &str) -> &'a str {
+    condition::find(&project.status.conditions, kind).map_or("-", |c| c.message.as_str())
 }
 
 #[test]
@@ -198,14 +277,13 @@ fn reports_move_a_project_through_its_phases() {
         ),
     ] {
         let before = project(phase);
-        let node = NodeName::trusted("n1");
         let status =
-            fold(&before, &node, &report(outcome.clone()), at(7)).expect("the binding matches");
+            heard(&before, "n1", &report(outcome.clone()), 7).expect("the binding matches");
         let status = status.expect("the services are new at least");
         assert_eq!(show_status(&status), expected, "{phase} {outcome:?}");
         let after = Project { status, ..before };
         if phase != P::Failed {
-            let again = fold(&after, &node, &report(outcome), at(9)).expect("the binding matches");
+            let again = heard(&after, "n1", &report(outcome), 9).expect("the binding matches");
             assert_eq!(again, None, "the same report again changes nothing");
         }
     }
@@ -214,19 +292,18 @@ fn reports_move_a_project_through_its_phases() {
 #[test]
 fn reports_of_another_binding_are_refused() {
     let running = project(ProjectPhase::Running);
-    let n1 = NodeName::trusted("n1");
     let stale = Report {
         epoch: BindingEpoch(2),
         ..report(failed())
     };
-    assert_eq!(fold(&running, &n1, &stale, at(0)), Err(Stale::OldEpoch));
+    assert_eq!(heard(&running, "n1", &stale, 0), Err(Stale::OldEpoch));
     assert_eq!(
-        fold(&running, &NodeName::trusted("n2"), &report(failed()), at(0)),
+        heard(&running, "n2", &report(failed()), 0),
         Err(Stale::OtherNode)
     );
     let pending = project(ProjectPhase::Pending);
     assert_eq!(
-        fold(&pending, &n1, &report(Outcome::Running), at(0)),
+        heard(&pending, "n1", &report(Outcome::Running), 0),
         Err(Stale::OtherNode)
     );
 }
@@ -238,8 +315,7 @@ fn progress_shows_while_it_lasts() {
         progress: "web: pulling nginx 40 %".into(),
         ..report(Outcome::Starting)
     };
-    let node = NodeName::trusted("n1");
-    scheduled.status = fold(&scheduled, &node, &pulling, at(1))
+    scheduled.status = heard(&scheduled, "n1", &pulling, 1)
         .expect("the binding matches")
         .expect("a change");
     let found = condition::find(&scheduled.status.conditions, PROGRESS);
@@ -247,36 +323,8 @@ fn progress_shows_while_it_lasts() {
         found.map(|c| c.message.as_str()),
         Some("web: pulling nginx 40 %")
     );
-    let status = fold(&scheduled, &node, &report(Outcome::Running), at(2))
+    let status = heard(&scheduled, "n1", &report(Outcome::Running), 2)
         .expect("matches")
         .expect("a change");
     assert_eq!(condition::find(&status.conditions, PROGRESS), None);
-}
-
-fn outcomes() -> impl Strategy<Value = Outcome> {
-    prop_oneof![
-        Just(Outcome::Starting),
-        Just(Outcome::Running),
-        Just(failed()),
-        Just(Outcome::Removed),
-        Just(Outcome::Removing {
-            message: String::new()
-        }),
-    ]
-}
-
-proptest! {
-    /// Whatever is reported, a project whose deletion was asked for never runs again.
-    #[test]
-    fn no_report_undoes_a_deletion(reports in prop::collection::vec((outcomes(), 1_u64..5), 0..20)) {
-        let mut project = project(ProjectPhase::Running);
-        project.status = terminate(&project, "Deleted", "deletion was asked for", at(1));
-        for (outcome, epoch) in reports {
-            let report = Report { epoch: BindingEpoch(epoch), ..report(outcome) };
-            if let Ok(Some(status)) = fold(&project, &NodeName::trusted("n1"), &report, at(2)) {
-                project.status = status;
-            }
-            prop_assert!(project.status.phase.is_ending());
-        }
-    }
 }

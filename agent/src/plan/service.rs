@@ -1,0 +1,150 @@
+//! A service as the engine shows it: its container, and older ones that it replaces.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use cara_api::project::{DependencyCondition, RestartPolicy};
+
+use super::{Container, ContainerState, Memory, Observed, WantedService};
+
+/// A container that exited before counts as up only after it ran this long.
+pub(super) const SETTLED: Duration = Duration::from_secs(5);
+
+/// The containers of a service.
+#[derive(Debug)]
+pub struct View<'a> {
+    /// What is wanted.
+    pub service: &'a WantedService,
+    /// The container of the wanted definition, with its engine name.
+    pub new: Option<(&'a str, &'a Container)>,
+    /// Containers of other definitions, with their engine names, newest first.
+    pub old: Vec<(&'a str, &'a Container)>,
+    /// Somebody else's container has the service's name.
+    pub is_taken: bool,
+}
+
+/// Whether a container under the service's name is the service's: names are joined with `-`,
+/// so `a` + `b-c` and `a-b` + `c` meet.
+fn is_of(container: &Container, service: &WantedService) -> bool {
+    container.is_ours && container.service == service.name
+}
+
+impl<'a> View<'a> {
+    /// Finds the containers of a service.
+    pub fn of(service: &'a WantedService, observed: &'a Observed) -> Self {
+        let mut view = Self {
+            service,
+            new: None,
+            old: Vec::new(),
+            is_taken: observed
+                .containers
+                .get(&service.container)
+                .is_some_and(|c| !is_of(c, service)),
+        };
+        let mine = observed
+            .containers
+            .iter()
+            .filter(|(_, c)| is_of(c, service));
+        for (name, container) in mine {
+            let is_wanted = container.fingerprint == service.fingerprint;
+            match view.new {
+                None if is_wanted => view.new = Some((name, container)),
+                // Two of the wanted definition: the one that runs is kept.
+                Some(first) if is_wanted && !first.1.is_running() && container.is_running() => {
+                    view.old.push(first);
+                    view.new = Some((name, container));
+                }
+                Some(_) | None => view.old.push((name, container)),
+            }
+        }
+        // The newest first: it is what served last.
+        view.old
+            .sort_by(|(_, a), (_, b)| b.started_at.cmp(&a.started_at));
+        view
+    }
+
+    /// The container that requests go to, and that counts for services that depend on this one:
+    /// the new one once it is ready, until then the old one.
+    pub fn serving(&self, memory: &Memory) -> Option<&'a Container> {
+        let new = self.new.map(|(_, c)| c);
+        let is_ready = |c: &&Container| self.is_container_ready(c, memory);
+        let old = || self.old.iter().map(|(_, c)| *c).find(is_ready);
+        new.filter(is_ready).or_else(old).or(new)
+    }
+
+    /// True when the container of the wanted definition is up, proved itself and passes its
+    /// checks.
+    pub fn is_ready(&self, memory: &Memory) -> bool {
+        let new = self.new.map(|(_, c)| c);
+        new.is_some_and(|c| self.is_settled(c, memory) && self.is_container_ready(c, memory))
+    }
+
+    fn is_settled(&self, container: &Container, memory: &Memory) -> bool {
+        let ContainerState::Running { since } = container.state else {
+            return false;
+        };
+        memory.exit(&self.service.name).is_none() || since >= SETTLED
+    }
+
+    /// True for a container that is up and whose checks pass.
+    pub fn is_container_ready(&self, container: &Container, memory: &Memory) -> bool {
+        let is_open = |port: &u16| memory.open.contains(&(container.start(), *port));
+        container.is_running()
+            && self.passes_checks(container, memory)
+            && self.service.exposed.iter().all(is_open)
+    }
+
+    /// True for a container that is up as far as startup and readiness check say. An older one,
+    /// whose checks the agent may not know any more, passes until a check says otherwise.
+    pub fn passes_checks(&self, container: &Container, memory: &Memory) -> bool {
+        let start = container.start();
+        let is_wanted = container.fingerprint == self.service.fingerprint;
+        let must_pass = is_wanted && self.service.checks.readiness.is_some();
+        let has_started = !is_wanted || memory.health.has_started(&start, &self.service.checks);
+        has_started && memory.health.readiness(&start).unwrap_or(!must_pass)
+    }
+
+    /// True when the container did its work: it ended with exit code 0 and shall not run again.
+    pub fn is_completed(&self) -> bool {
+        let code = self.new.and_then(|(_, c)| match c.state {
+            ContainerState::Exited { code, .. } => Some(code),
+            _ => None,
+        });
+        match self.service.restart {
+            RestartPolicy::Always => false,
+            RestartPolicy::OnFailure | RestartPolicy::Never => code == Some(0),
+        }
+    }
+
+    /// True when the service has come as far as one that depends on it asks for.
+    pub fn has_come(&self, until: DependencyCondition, memory: &Memory) -> bool {
+        let is_running = || {
+            self.new
+                .iter()
+                .chain(&self.old)
+                .any(|(_, c)| c.is_running())
+        };
+        match until {
+            DependencyCondition::Started => is_running() || self.is_completed(),
+            DependencyCondition::Ready => {
+                let serving = self.serving(memory);
+                serving.is_some_and(|c| self.is_container_ready(c, memory)) || self.is_completed()
+            }
+            DependencyCondition::Completed => self.is_completed(),
+        }
+    }
+
+    /// Where the gateway reaches a port of a container.
+    pub fn address(&self, container: &Container, port: u16) -> Option<SocketAddr> {
+        match self.service.definition.publish_on {
+            Some(ip) => Some(SocketAddr::new(ip, container.published.get(&port)?.port())),
+            None => Some(SocketAddr::new(container.ip?, port)),
+        }
+    }
+
+    /// Takes the service's state into the memory, for what depends on how long it lasts.
+    pub fn note(&self, memory: &mut Memory, now: Instant) {
+        let is_fine = self.is_ready(memory) || self.is_completed();
+        memory.note_service(&self.service.name, is_fine, !self.old.is_empty(), now);
+    }
+}

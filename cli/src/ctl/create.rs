@@ -1,0 +1,221 @@
+//! `create`: objects from values that do not stand in a document.
+//!
+//! Values come from files and standard input only, and are never printed, not even in messages.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+
+use cara_api::client::{Method, Written};
+use cara_api::secret::Hidden;
+use cara_api::{ObjectMeta, Secret, paths};
+
+use super::args::{Create, NewSecret};
+use super::failure::{self, Failure};
+use super::{Context, out};
+
+/// The path that stands for standard input.
+const STDIN: &str = "-";
+
+/// Creates what was asked for.
+pub async fn run(context: &Context, what: Create) -> Result<(), Failure> {
+    match what {
+        Create::Secret(options) => secret(context, options).await,
+    }
+}
+
+async fn secret(context: &Context, options: NewSecret) -> Result<(), Failure> {
+    let name = &options.name;
+    let action = format!("create secret {name:?}");
+    let secret = Secret {
+        metadata: ObjectMeta {
+            name: name.clone(),
+            ..ObjectMeta::default()
+        },
+        data: collect(&options, read)?,
+        ..Secret::default()
+    };
+    let client = &context.client;
+    let (mut verb, mut written) = (
+        "created",
+        client
+            .write::<Secret, _>(Method::POST, paths::SECRETS, &secret)
+            .await,
+    );
+    let is_taken = written.as_ref().is_err_and(|e| e.status() == Some(409));
+    if is_taken && options.replace {
+        let path = paths::fill(paths::SECRET, &[name]);
+        (verb, written) = (
+            "replaced",
+            client.write::<Secret, _>(Method::PUT, &path, &secret).await,
+        );
+    }
+    let Written { warnings, .. } = written.map_err(|error| {
+        let failure = Failure::of(&action, &error);
+        if failure.code() == failure::CONFLICT && !options.replace {
+            failure.with("--replace replaces it")
+        } else {
+            failure
+        }
+    })?;
+    for warning in &warnings {
+        eprintln!("Warning: secret/{name}: {warning}");
+    }
+    out(&format!("secret/{name} {verb}\n"))
+}
+
+/// The values by key; `read` gives what is in a file.
+fn collect(
+    options: &NewSecret,
+    read: impl Fn(&str) -> std::io::Result<Vec<u8>>,
+) -> Result<BTreeMap<String, Hidden>, Failure> {
+    let files: Vec<(String, &str)> = options
+        .from_file
+        .iter()
+        .map(|source| key_and_path(source))
+        .collect::<Result<_, _>>()?;
+    let paths = files.iter().map(|(_, path)| *path);
+    let all = paths.chain(options.from_env_file.iter().map(String::as_str));
+    if all.filter(|path| *path == STDIN).count() > 1 {
+        return Err(Failure::usage(
+            "standard input (-) can be read once: use files for the others",
+        ));
+    }
+    let mut data = BTreeMap::new();
+    for (key, path) in files {
+        add(&mut data, key, text(path, &read)?)?;
+    }
+    for path in &options.from_env_file {
+        for (key, value) in variables(path, &text(path, &read)?)? {
+            add(&mut data, key, value)?;
+        }
+    }
+    if data.is_empty() {
+        return Err(Failure::usage("there is no value in what was given"));
+    }
+    Ok(data)
+}
+
+fn add(data: &mut BTreeMap<String, Hidden>, key: String, value: String) -> Result<(), Failure> {
+    if data.contains_key(&key) {
+        return Err(Failure::usage(format!("key {key:?} is given twice")));
+    }
+    data.insert(key, Hidden::new(value));
+    Ok(())
+}
+
+/// `KEY=PATH`, or `PATH` with the file's name as key.
+fn key_and_path(source: &str) -> Result<(String, &str), Failure> {
+    let named = source.split_once('=');
+    let key = match named {
+        Some((key, _)) => Some(key),
+        None => Path::new(source).file_name().and_then(|name| name.to_str()),
+    };
+    let path = named.map_or(source, |(_, path)| path);
+    match key {
+        Some(key) if !key.is_empty() && !path.is_empty() && source != STDIN => {
+            Ok((key.to_owned(), path))
+        }
+        Some(_) | None => Err(Failure::usage(format!(
+            "--from-file {source:?}: expected KEY=PATH"
+        ))),
+    }
+}
+
+fn text(path: &str, read: impl Fn(&str) -> std::io::Result<Vec<u8>>) -> Result<String, Failure> {
+    let bytes = read(path).map_err(|error| Failure::other(format!("read {path}: {error}")))?;
+    // The error of the conversion would show the bytes.
+    String::from_utf8(bytes).map_err(|_| {
+        Failure::other(format!("read {path}: it is not text in UTF-8"))
+            .with("encode it, in base64 for example, and let the service decode it")
+    })
+}
+
+/// The lines `KEY=VALUE` of a file.
+fn variables(path: &str, text: &str) -> Result<Vec<(String, String)>, Failure> {
+    let lines = text.lines().enumerate();
+    let meant = lines.filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
+    let pair = |(index, line): (usize, &str)| {
+        let pair = line.split_once('=').filter(|(key, _)| !key.is_empty());
+        let pair = pair.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        pair.ok_or_else(|| {
+            // The line itself may be a value.
+            Failure::other(format!("read {path}: line {} is not KEY=VALUE", index + 1))
+        })
+    };
+    meant.map(pair).collect()
+}
+
+fn read(path: &str) -> std::io::Result<Vec<u8>> {
+    if path == STDIN {
+        let mut bytes = Vec::new();
+        std::io::stdin().read_to_end(&mut bytes)?;
+        return Ok(bytes);
+    }
+    std::fs::read(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is collected, or the message.
+    fn check(from_file: &[&str], from_env_file: &[&str]) -> Result<Vec<(String, String)>, String> {
+        let list = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
+        let options = NewSecret {
+            name: "db".to_owned(),
+            from_file: list(from_file),
+            from_env_file: list(from_env_file),
+            replace: false,
+        };
+        let files = |path: &str| match path {
+            "-" => Ok(b"from stdin\n".to_vec()),
+            "/run/password" => Ok(b"swordfish".to_vec()),
+            ".env" => Ok(b"# comment\nUSER=shop\r\n\nURL=a=b#c\nEMPTY=\n".to_vec()),
+            "bad.env" => Ok(b"USER=shop\nswordfish\n".to_vec()),
+            "binary" => Ok(vec![0xff, 0xfe]),
+            _ => Err(std::io::Error::from(std::io::ErrorKind::NotFound)),
+        };
+        let found = collect(&options, files).map_err(|failure| format!("{failure:?}"))?;
+        let pair = |(key, value): (String, Hidden)| (key, value.reveal().to_owned());
+        Ok(found.into_iter().map(pair).collect())
+    }
+
+    #[test]
+    fn values_come_from_files_and_standard_input_as_they_are() {
+        let pairs = |pairs: &[(&str, &str)]| {
+            let owned = pairs
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+            Ok(owned.collect::<Vec<_>>())
+        };
+        assert_eq!(
+            check(&["token=-", "/run/password"], &[".env"]),
+            pairs(&[
+                ("EMPTY", ""),
+                ("URL", "a=b#c"),
+                ("USER", "shop"),
+                ("password", "swordfish"),
+                ("token", "from stdin\n"),
+            ])
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_taken_is_named_without_its_value() {
+        for (from_file, from_env_file, message) in [
+            (&["-"][..], &[][..], "expected KEY=PATH"),
+            (&["=x"], &[], "expected KEY=PATH"),
+            (&["a="], &[], "expected KEY=PATH"),
+            (&["a=-", "b=-"], &[], "can be read once"),
+            (&["a=/run/password", "a=.env"], &[], "is given twice"),
+            (&["a=ghost"], &[], "read ghost: "),
+            (&["a=binary"], &[], "not text in UTF-8"),
+            (&[], &["bad.env"], "line 2 is not KEY=VALUE"),
+        ] {
+            let said = check(from_file, from_env_file).expect_err("refused");
+            assert!(said.contains(message), "{message} is missing: {said}");
+            assert!(!said.contains("swordfish"), "{said}");
+        }
+    }
+}

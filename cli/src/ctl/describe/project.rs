@@ -1,0 +1,146 @@
+//! A project: what is wanted, and what is.
+
+use cara_api::project::{ProjectSpec, ServiceStatus, Toleration, Volume};
+use cara_api::{Generation, Project, Timestamp};
+
+use super::super::table::or;
+use super::{Page, pairs, service, words};
+
+/// The project in full.
+pub(super) fn describe(project: &Project, now: Timestamp) -> String {
+    let mut page = Page(String::new());
+    page.head("Project", &project.metadata, now);
+    page.line("\nSpec:\n  Services:");
+    for wanted in &project.spec.services {
+        service::describe(&mut page, wanted);
+    }
+    volumes(&mut page, &project.spec.volumes);
+    ingress(&mut page, project);
+    placement(&mut page, &project.spec);
+    status(&mut page, project, now);
+    if !project.status.services.is_empty() {
+        page.line("\nServices:");
+        let rows: Vec<Vec<String>> = project.status.services.iter().map(service_row).collect();
+        let header = [
+            "NAME",
+            "STATE",
+            "READY",
+            "RESTARTS",
+            "EXIT CODE",
+            "ENDPOINTS",
+            "REASON",
+            "MESSAGE",
+        ];
+        page.table(&header, &rows);
+    }
+    page.conditions(&project.status.conditions);
+    page.0
+}
+
+fn volumes(page: &mut Page, volumes: &[Volume]) {
+    if !volumes.is_empty() {
+        page.line("\n  Volumes:");
+    }
+    for volume in volumes {
+        page.line(&format!(
+            "    - Name:   {}\n      Type:   {}",
+            volume.name, volume.kind
+        ));
+        if !volume.path.is_empty() {
+            page.line(&format!("      Path:   {}", volume.path));
+        }
+    }
+}
+
+fn ingress(page: &mut Page, project: &Project) {
+    if !project.spec.ingress.is_empty() {
+        page.line("\n  Ingress:");
+    }
+    for ingress in &project.spec.ingress {
+        let mut known = project.status.ingress.iter();
+        let url = known
+            .find(|s| s.name == ingress.name)
+            .map_or("", |s| s.url.as_str());
+        page.line(&format!(
+            "    - Name:    {}\n      URL:     {}",
+            ingress.name,
+            or(url, "<none>")
+        ));
+        page.line(&format!(
+            "      Target:  {}:{}",
+            ingress.target.service, ingress.target.port
+        ));
+        page.line(&format!(
+            "      Scope:   {}",
+            or(&ingress.access.scope, "<none>")
+        ));
+    }
+}
+
+fn placement(page: &mut Page, spec: &ProjectSpec) {
+    page.line("");
+    if !spec.node_selector.is_empty() {
+        page.field("  Node Selector", pairs(&spec.node_selector));
+    }
+    if !spec.tolerations.is_empty() {
+        let all: Vec<String> = spec.tolerations.iter().map(toleration).collect();
+        page.field("  Tolerations", all.join(", "));
+    }
+    if let Some(spread) = &spec.spread {
+        let over = or(&spread.topology, "nodes");
+        page.field(
+            "  Spread",
+            format!("projects of one {} over {over}", spread.label),
+        );
+    }
+    let expire = spec.expire_at.as_ref().map(ToString::to_string);
+    page.field("  Expire At", expire.as_deref().unwrap_or("<none>"));
+}
+
+fn toleration(toleration: &Toleration) -> String {
+    let key = or(&toleration.key, "*");
+    let effect = or(&toleration.effect, "*");
+    match toleration.value.as_str() {
+        "" => format!("{key}:{effect}"),
+        value => format!("{key}={value}:{effect}"),
+    }
+}
+
+fn status(page: &mut Page, project: &Project, now: Timestamp) {
+    let status = &project.status;
+    let generation = |generation: Generation| match generation {
+        none if none.is_zero() => "<none>".to_owned(),
+        known => known.0.to_string(),
+    };
+    page.line("\nStatus:");
+    page.field("  Phase", status.phase);
+    page.field("  Node", or(&status.node_ref, "<none>"));
+    page.field(
+        "  Generation",
+        format!(
+            "{} (running {}, stable {})",
+            project.metadata.generation.0,
+            generation(status.observed_generation),
+            generation(status.stable_generation)
+        ),
+    );
+    for sentence in words::of_project(project, now) {
+        page.field("  Note", sentence);
+    }
+}
+
+fn service_row(service: &ServiceStatus) -> Vec<String> {
+    let endpoints = service.endpoints.iter().map(|e| e.address.to_string());
+    let endpoints: Vec<String> = endpoints.collect();
+    let exit_code = service.exit_code.map(|code| code.to_string());
+    vec![
+        service.name.clone(),
+        service.state.to_string(),
+        if service.ready { "yes" } else { "no" }.to_owned(),
+        service.restarts.to_string(),
+        exit_code.unwrap_or_else(|| "-".to_owned()),
+        or(&endpoints.join(","), "-").to_owned(),
+        or(&service.reason, "-").to_owned(),
+        service.message.clone(),
+    ]
+}

@@ -1,0 +1,181 @@
+//! `rollback` and `revisions`: earlier generations of a project.
+
+use cara_api::project::{ProjectRevision, ProjectSpec, Rollback as Wish};
+use cara_api::{Generation, Project, Timestamp, paths};
+use serde::{Deserialize, Serialize};
+
+use super::args::{Output, Revisions, Rollback};
+use super::failure::Failure;
+use super::table::{age, json, or, table, yaml};
+use super::{Context, out, wait};
+
+/// Returns a project to an earlier generation, and waits until that runs.
+pub async fn run(context: &Context, options: Rollback) -> Result<(), Failure> {
+    let name = &options.project;
+    let action = format!("rollback project {name:?}");
+    let failed = |error| Failure::of(&action, &error);
+    let wish = Wish {
+        generation: options.to,
+    };
+    let path = paths::fill(paths::PROJECT_ROLLBACK, &[name]);
+    let asked = context.client.post(&path, &wish).await;
+    asked.map_err(|error| {
+        failed(error).with(format!(
+            "caractrl revisions {name} lists its generations that are kept"
+        ))
+    })?;
+    // The server shows what it wrote to whoever asks after its answer.
+    let path = paths::fill(paths::PROJECT, &[name]);
+    let project: Project = context.client.get(&path).await.map_err(failed)?;
+    let text = match context.output {
+        Output::Json => json(&project)?,
+        Output::Yaml => yaml(&project)?,
+        Output::Name => format!("project/{name}\n"),
+        Output::Table | Output::Wide => {
+            let to = options.to.map(|to| format!(" to generation {to}"));
+            format!(
+                "project/{name} rolled back{}, as generation {}\n",
+                to.unwrap_or_default(),
+                project.metadata.generation.0
+            )
+        }
+    };
+    out(&text)?;
+    if options.no_wait {
+        return Ok(());
+    }
+    wait::until_running(context, &project, options.timeout).await
+}
+
+/// Earlier generations, as the server lists them.
+#[derive(Debug, Deserialize, Serialize)]
+struct History {
+    items: Vec<ProjectRevision>,
+}
+
+/// Lists the generations of a project that are kept, the newest last.
+pub async fn revisions(context: &Context, options: Revisions) -> Result<(), Failure> {
+    let name = &options.project;
+    let failed = |error| Failure::of(&format!("revisions of project {name:?}"), &error);
+    let path = |pattern| paths::fill(pattern, &[name]);
+    let client = &context.client;
+    let project: Project = client.get(&path(paths::PROJECT)).await.map_err(failed)?;
+    let history: History = client
+        .get(&path(paths::PROJECT_REVISIONS))
+        .await
+        .map_err(failed)?;
+    let text = match context.output {
+        Output::Json => json(&history)?,
+        Output::Yaml => yaml(&history)?,
+        Output::Name => names(&project, &history.items),
+        Output::Table | Output::Wide => columns(&project, &history.items, Timestamp::now()),
+    };
+    out(&text)
+}
+
+fn names(project: &Project, earlier: &[ProjectRevision]) -> String {
+    let earlier = earlier.iter().map(|revision| revision.generation);
+    let all = earlier.chain(std::iter::once(project.metadata.generation));
+    let name = &project.metadata.name;
+    all.map(|generation| format!("project/{name}/{}\n", generation.0))
+        .collect()
+}
+
+fn columns(project: &Project, earlier: &[ProjectRevision], now: Timestamp) -> String {
+    let current = project.metadata.generation;
+    let mut earlier: Vec<&ProjectRevision> = earlier.iter().collect();
+    earlier.sort_by_key(|revision| revision.generation);
+    let mut rows: Vec<Vec<String>> = earlier
+        .iter()
+        .filter(|revision| revision.generation != current)
+        .map(|revision| {
+            let replaced = format!("{} ago", age(Some(revision.replaced_at), now));
+            row(project, revision.generation, replaced, &revision.spec)
+        })
+        .collect();
+    rows.push(row(project, current, "-".to_owned(), &project.spec));
+    table(&["GENERATION", "REPLACED", "SERVICES", "MARKS"], &rows)
+}
+
+fn row(
+    project: &Project,
+    generation: Generation,
+    replaced: String,
+    spec: &ProjectSpec,
+) -> Vec<String> {
+    let services: Vec<String> = spec
+        .services
+        .iter()
+        .map(|s| format!("{}={}", s.name, s.image))
+        .collect();
+    let marks: Vec<&str> = [
+        (project.metadata.generation, "current"),
+        (project.status.stable_generation, "stable"),
+        (project.status.rejected_generation, "rejected"),
+    ]
+    .into_iter()
+    .filter_map(|(marked, mark)| (marked == generation).then_some(mark))
+    .collect();
+    vec![
+        generation.0.to_string(),
+        replaced,
+        services.join(","),
+        or(&marks.join(","), "-").to_owned(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cara_api::project::{ProjectStatus, Service};
+    use std::sync::Arc;
+
+    fn spec(image: &str) -> ProjectSpec {
+        let service = |name: &str, image: &str| Service {
+            name: name.to_owned(),
+            image: image.to_owned(),
+            ..Service::default()
+        };
+        ProjectSpec {
+            services: vec![service("web", image), service("db", "postgres:15")],
+            ..ProjectSpec::default()
+        }
+    }
+
+    #[test]
+    fn generations_are_listed_with_images_and_marks() {
+        let at = |second| Timestamp::from_second(second).expect("in range");
+        let earlier = |generation, second| ProjectRevision {
+            project: "shop".to_owned(),
+            generation: Generation(generation),
+            spec: Arc::new(spec(&format!("shop:{generation}"))),
+            replaced_at: at(second),
+        };
+        let mut project = Project {
+            spec: spec("shop:10"),
+            status: ProjectStatus {
+                stable_generation: Generation(9),
+                rejected_generation: Generation(10),
+                ..ProjectStatus::default()
+            },
+            ..Project::default()
+        };
+        project.metadata.name = "shop".to_owned();
+        project.metadata.generation = Generation(10);
+        let history = [earlier(9, 7_000), earlier(8, 100)];
+        assert_eq!(
+            columns(&project, &history, at(7_200)),
+            "GENERATION   REPLACED   SERVICES                     MARKS\n\
+             8            1h ago     web=shop:8,db=postgres:15    -\n\
+             9            3m ago     web=shop:9,db=postgres:15    stable\n\
+             10           -          web=shop:10,db=postgres:15   current,rejected\n"
+        );
+        project.status.stable_generation = Generation(10);
+        project.status.rejected_generation = Generation(0);
+        assert_eq!(
+            columns(&project, &[], at(7_200)),
+            "GENERATION   REPLACED   SERVICES                     MARKS\n\
+             10           -          web=shop:10,db=postgres:15   current,stable\n"
+        );
+    }
+}

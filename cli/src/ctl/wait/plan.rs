@@ -1,0 +1,188 @@
+//! Decides when waiting for a project is over, and what is said of one that did not come up.
+//! Pure.
+
+use std::time::Duration;
+
+use cara_api::condition::{self, PHASE, PLACED, PROGRESS, ROLLED_BACK};
+use cara_api::project::{IngressStatus, ProjectPhase, ServiceState, ServiceStatus};
+use cara_api::{Generation, Project};
+
+/// A project that failed may still heal by itself; after this long it counts as failed.
+pub const HEAL_GRACE: Duration = Duration::from_secs(10);
+/// Reasons that do not heal while one waits.
+const HOPELESS: [&str; 3] = ["ImagePullFailed", "NameCollision", "CreateFailed"];
+
+/// How a project stands to the generation that is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// On its way.
+    Waiting,
+    /// Every service is up, or did its work.
+    Done,
+    /// It failed, but may heal; the time that it has for that runs.
+    Failing,
+    /// It failed and is not waited for any longer.
+    Failed,
+    /// The generation was given up; an earlier one runs.
+    RolledBack,
+}
+
+/// Judges a project that failed since `failing_for`, if it did.
+pub fn verdict(project: &Project, wanted: Generation, failing_for: Option<Duration>) -> Verdict {
+    let status = &project.status;
+    if status.observed_generation < wanted {
+        return if status.rejected_generation >= wanted {
+            Verdict::RolledBack
+        } else {
+            Verdict::Waiting
+        };
+    }
+    match status.phase {
+        // A rollout that failed may have been observed before it was given up.
+        _ if status.rejected_generation == wanted => Verdict::RolledBack,
+        ProjectPhase::Running => Verdict::Done,
+        ProjectPhase::Failed => {
+            let reason =
+                condition::find(&status.conditions, PHASE).map_or("", |c| c.reason.as_str());
+            let is_over = failing_for.is_some_and(|time| time >= HEAL_GRACE);
+            // A rollout that fails is given up for the stable generation.
+            let is_rollout = !status.stable_generation.is_zero();
+            if is_over || HOPELESS.contains(&reason) && !is_rollout {
+                Verdict::Failed
+            } else {
+                Verdict::Failing
+            }
+        }
+        ProjectPhase::Pending | ProjectPhase::Scheduled if all_completed(project) => Verdict::Done,
+        ProjectPhase::Pending
+        | ProjectPhase::Scheduled
+        | ProjectPhase::Terminating
+        | ProjectPhase::Terminated => Verdict::Waiting,
+    }
+}
+
+/// Every service of the document did its work and ended.
+fn all_completed(project: &Project) -> bool {
+    let mut services = project.spec.services.iter();
+    services.all(|wanted| {
+        let seen = project
+            .status
+            .services
+            .iter()
+            .find(|s| s.name == wanted.name);
+        seen.is_some_and(|s| s.state == ServiceState::Completed)
+    })
+}
+
+/// The URLs that should answer: those whose service did not end because it is done.
+pub fn urls(project: &Project) -> Vec<&str> {
+    let is_done = |status: &IngressStatus| {
+        let rule = project.spec.ingress.iter().find(|i| i.name == status.name);
+        let of = |s: &&ServiceStatus| rule.is_some_and(|rule| rule.target.service == s.name);
+        let service = project.status.services.iter().find(of);
+        service.is_some_and(|s| s.state == ServiceState::Completed)
+    };
+    let open = project.status.ingress.iter().filter(|i| !is_done(i));
+    open.map(|i| i.url.as_str()).collect()
+}
+
+/// What is said of a failure: one sentence, and lines below it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// The sentence.
+    pub headline: String,
+    /// The lines, the last ones of logs among them.
+    pub lines: Vec<String>,
+    /// Services that ended and of which no line is known yet.
+    pub silent: Vec<String>,
+}
+
+/// Why a project failed.
+pub fn failed(project: &Project) -> Account {
+    let name = &project.metadata.name;
+    account(project, PHASE, &format!("project/{name} failed"))
+}
+
+/// Why the generation that was waited for was given up, and what runs instead.
+pub fn rolled_back(project: &Project) -> Account {
+    let (name, status) = (&project.metadata.name, &project.status);
+    let what = format!(
+        "project/{name}: generation {} was rolled back",
+        status.rejected_generation.0
+    );
+    let mut account = account(project, ROLLED_BACK, &what);
+    // The containers that failed are gone; those that run have nothing to say about it.
+    account.silent.clear();
+    let stable = status.stable_generation;
+    if !stable.is_zero() {
+        account
+            .lines
+            .push(format!("generation {} keeps running", stable.0));
+    }
+    account
+}
+
+fn account(project: &Project, kind: &str, what: &str) -> Account {
+    let found = condition::find(&project.status.conditions, kind);
+    let (reason, message) =
+        found.map_or(("Failed", ""), |c| (c.reason.as_str(), c.message.as_str()));
+    let (first, rest) = message.split_once('\n').unwrap_or((message, ""));
+    let headline = match first {
+        "" => format!("{what}: {reason}"),
+        first => format!("{what}: {reason}: {first}"),
+    };
+    let mut lines: Vec<String> = rest.lines().map(str::to_owned).collect();
+    let mut silent = Vec::new();
+    for service in &project.status.services {
+        let told = service.message.split_once('\n').map(|(_, tail)| tail);
+        match told {
+            Some(tail) if !service.ready && !message.contains(tail) => {
+                lines.push(format!("last lines of {}:", service.name));
+                lines.extend(tail.lines().map(|line| format!("  {line}")));
+            }
+            Some(_) => {}
+            None if service.state == ServiceState::Exited && rest.is_empty() => {
+                silent.push(service.name.clone());
+            }
+            None => {}
+        }
+    }
+    Account {
+        headline,
+        lines,
+        silent,
+    }
+}
+
+/// The progress of a project in a line.
+pub fn project_line(project: &Project) -> String {
+    let status = &project.status;
+    let message =
+        |kind| condition::find(&status.conditions, kind).map_or("", |c| c.message.as_str());
+    let node = match status.node_ref.as_str() {
+        "" => String::new(),
+        node => format!(" on {node}"),
+    };
+    let head = format!(
+        "{}{node} {}{}",
+        status.phase,
+        message(PROGRESS),
+        message(PLACED)
+    );
+    head.trim_end().to_owned()
+}
+
+/// The progress of a service in a line.
+pub fn service_line(service: &ServiceStatus) -> String {
+    let ready = if service.ready { ", ready" } else { "" };
+    let restarts = match service.restarts {
+        0 => String::new(),
+        1 => ", restarted once".to_owned(),
+        n => format!(", restarted {n} times"),
+    };
+    let head = format!("{}{ready}{restarts} {}", service.state, service.message);
+    head.trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,5 @@
+//! What operators do with the command line.
+
+mod history;
+mod nodes;
+mod secrets;

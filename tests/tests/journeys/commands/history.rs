@@ -1,0 +1,122 @@
+//! What operators look up and return to on the command line: generations and events.
+
+use std::path::Path;
+
+use cara_tests::{Server, eventually, unique};
+use serde_json::{Value, json};
+
+/// A service that answers with its version.
+fn app(version: &str) -> Value {
+    json!({"name": "web", "image": "cara-test/app:1", "env": [{"name": "VERSION", "value": version}]})
+}
+
+/// A service that runs a shell script.
+fn shell(script: &str) -> Value {
+    json!({"name": "web", "image": "cara-test/shell:1", "env": [{"name": "RUN", "value": script}]})
+}
+
+/// A spec that is reached under the host `name`.
+fn reached(name: &str, service: &Value) -> Value {
+    json!({"services": [service], "ingress": [{"name": "web", "host": name, "target": {"service": "web", "port": 8080}}]})
+}
+
+/// Writes a manifest of a project, and gives its path. JSON is YAML too.
+fn manifest(directory: &Path, name: &str, spec: &Value) -> String {
+    let document = json!({"kind": "Project", "metadata": {"name": name}, "spec": spec});
+    let file = directory.join("project.yaml");
+    std::fs::write(&file, document.to_string()).expect("written");
+    file.display().to_string()
+}
+
+#[tokio::test]
+#[ignore = "needs the part of the server"]
+async fn a_project_returns_to_an_earlier_generation() {
+    let server = Server::with_agent(&unique("node"), &[]).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let (name, host) = (unique("back"), |name: &str| format!("{name}.dev.localhost"));
+    for version in ["1", "2"] {
+        let path = manifest(directory.path(), &name, &reached(&name, &app(version)));
+        let (code, _, err) = server.ctl(&["apply", "-f", &path, "--wait"]).await;
+        assert_eq!(code, 0, "{err}");
+    }
+    let (code, out, err) = server.ctl(&["rollback", &name]).await;
+    assert_eq!(
+        (code, out),
+        (0, format!("project/{name} rolled back, as generation 3\n")),
+        "{err}"
+    );
+    assert!(err.contains("answered 200 after"), "{err}");
+    assert_eq!(server.page(&host(&name), "/").await.1, "version 1\n");
+    let (_, table, _) = server.ctl(&["revisions", &name]).await;
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    assert_eq!(rows[0], ["GENERATION", "REPLACED", "SERVICES", "MARKS"]);
+    assert_eq!(rows.len(), 4, "{table}");
+    assert_eq!(rows[3], ["3", "-", "web=cara-test/app:1", "current,stable"]);
+    let (code, _, err) = server.ctl(&["rollback", &name, "--to", "99"]).await;
+    assert_ne!(code, 0);
+    assert!(err.contains(&format!("caractrl revisions {name}")), "{err}");
+    // A rollout that fails is rolled back by itself, and told to be.
+    let broken = shell("echo the reason is here; exit 3");
+    let path = manifest(directory.path(), &name, &reached(&name, &broken));
+    let (code, _, err) = server.ctl(&["apply", "-f", &path, "--wait"]).await;
+    assert_eq!(code, 5, "{err}");
+    for part in [
+        "generation 4 was rolled back",
+        "the reason is here",
+        "generation 3 keeps running",
+    ] {
+        assert!(err.contains(part), "{part} is missing: {err}");
+    }
+    assert_eq!(server.page(&host(&name), "/").await.1, "version 1\n");
+    let (_, description, _) = server.ctl(&["describe", "project", &name]).await;
+    assert!(
+        description.contains("generation 3 runs instead"),
+        "{description}"
+    );
+    server.delete(&name).await;
+}
+
+#[tokio::test]
+#[ignore = "needs the part of the server"]
+async fn what_happened_can_be_looked_up() {
+    let server = Server::with_agent(&unique("node"), &[]).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let name = unique("seen");
+    let mut job = shell("echo done");
+    job["restartPolicy"] = json!("OnFailure");
+    let path = manifest(directory.path(), &name, &json!({"services": [job]}));
+    let (code, _, err) = server.ctl(&["apply", "-f", &path, "--wait"]).await;
+    assert_eq!(code, 0, "a service that did its work counts as done: {err}");
+    let table = eventually("the events are written down", async || {
+        let (_, table, _) = server.ctl(&["events", "project", &name]).await;
+        table.contains("Scheduled").then_some(table)
+    })
+    .await;
+    let header: Vec<&str> = table
+        .lines()
+        .next()
+        .expect("a line")
+        .split_whitespace()
+        .collect();
+    assert_eq!(
+        header,
+        ["LAST", "COUNT", "TYPE", "REASON", "OBJECT", "MESSAGE"]
+    );
+    let object = format!("project/{name}");
+    assert!(
+        table.lines().skip(1).all(|line| line.contains(&object)),
+        "{table}"
+    );
+    let (_, text, _) = server.ctl(&["events", "-o", "json"]).await;
+    let list: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(list["kind"], "EventList");
+    let (_, description, _) = server.ctl(&["describe", "project", &name]).await;
+    let (_, events) = description
+        .split_once("\nEvents:\n")
+        .expect("events at the end");
+    assert!(events.contains("Scheduled"), "{description}");
+    server.delete(&name).await;
+}

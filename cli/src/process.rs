@@ -14,14 +14,18 @@ pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
 
 /// Reads the settings of this process from its file, environment and flags.
 pub fn read_settings(settings: &'static [Setting], flags: &ArgMatches) -> Reader {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place that reads the environment"
-    )]
-    let variable = |name: &str| std::env::var(name).ok();
     Reader::new(Layers::read(settings, flags, variable, |path| {
         std::fs::read_to_string(path)
     }))
+}
+
+/// Reads a variable of the environment.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads the environment"
+)]
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 /// Cancels `token` at SIGTERM or SIGINT.

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use cara_api::hostname::{Domain, Hostname};
-use cara_controlplane::ControlPlane;
 use cara_controlplane::plan::Patience;
+use cara_controlplane::vault::{self, KeySource, MasterKey};
+use cara_controlplane::{ControlPlane, audit};
 use cara_gateway::{AccessLog, Gateway, Workers};
 use cara_store::SqliteStore;
 use clap::ArgMatches;
@@ -17,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 use crate::agent::{log_options, node_config, node_name};
 use crate::process;
@@ -123,9 +125,24 @@ pub static SETTINGS: &[Setting] = &[
         default: "stdout",
         help: "Where the gateway writes its access log: stdout, off, or a file",
     },
+    Setting {
+        key: "audit-log",
+        value: "TARGET",
+        default: "",
+        help: "Where accepted changes are recorded: a file, or off; audit.jsonl in the data directory if not given",
+    },
+    Setting {
+        key: "secret-key-file",
+        value: "FILE",
+        default: "",
+        help: "File with the key that secrets are encrypted with, made at the first start; secret.key in the data directory if not given. The variable CARA_SECRET_KEY, 32 bytes in base64, takes its place",
+    },
     common::LOG_FORMAT,
     common::LOG_LEVEL,
 ];
+
+/// Holds the key for secrets itself. Not a setting: flags and files show what they hold.
+const SECRET_KEY: &str = "CARA_SECRET_KEY";
 
 /// Pause after which idle streams carry a bookmark or keepalive.
 const KEEPALIVE: Duration = Duration::from_secs(5);
@@ -141,6 +158,8 @@ pub struct Options {
     patience: Patience,
     gateway: cara_gateway::Config,
     access_log: String,
+    audit_log: Option<PathBuf>,
+    secret_key: KeySource,
     log: (LogFormat, String),
     agent: Option<cara_agent::Config>,
 }
@@ -175,6 +194,16 @@ impl Options {
                 drain_timeout: reader.duration("drain-timeout"),
             },
             access_log: reader.text("access-log").unwrap_or_default(),
+            audit_log: match reader.text("audit-log").as_deref() {
+                None => Some(data_dir.join(audit::FILE_NAME)),
+                Some("off") => None,
+                Some(path) => Some(PathBuf::from(path)),
+            },
+            secret_key: KeySource::File(
+                reader
+                    .text("secret-key-file")
+                    .map_or_else(|| data_dir.join(vault::FILE_NAME), PathBuf::from),
+            ),
             log: log_options(&mut reader),
             agent,
             data_dir,
@@ -203,7 +232,11 @@ fn domain(reader: &mut Reader) -> Domain {
 /// # Errors
 /// The data directory is in use, an address is taken, or a part failed for good.
 pub fn main(flags: &ArgMatches) -> anyhow::Result<()> {
-    let options = Options::read(process::read_settings(SETTINGS, flags))?;
+    let mut options = Options::read(process::read_settings(SETTINGS, flags))?;
+    if let Some(text) = process::variable(SECRET_KEY).map(Zeroizing::new) {
+        let key = MasterKey::parse(&text).context(SECRET_KEY)?;
+        options.secret_key = KeySource::Given(key);
+    }
     telemetry::install(options.log.0, &options.log.1)?;
     let registry = Registry::new();
     let store = SqliteStore::open(
@@ -241,8 +274,10 @@ async fn run(
         plain_node_timeout: options.plain_node_timeout,
         patience: options.patience,
         keepalive: KEEPALIVE,
+        audit_log: options.audit_log,
+        secret_key: options.secret_key,
     };
-    let control = ControlPlane::new(config, Arc::new(store), &registry)?;
+    let control = ControlPlane::open(config, Arc::new(store), &registry).await?;
     let log = access_log(&options.access_log)?;
     let gateway = Gateway::new(options.gateway, log, threads, &registry);
     let edge = threads.first().context("the gateway has a thread")?;

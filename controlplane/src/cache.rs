@@ -22,15 +22,20 @@ pub(crate) struct Cache {
     // Written by the follower alone; readers hold it for one lookup or one pure decision.
     state: RwLock<State>,
     head: watch::Sender<Revision>,
+    /// The newest revision that changed more than the history of events: what reads objects is
+    /// not woken by what is only told about them.
+    news: watch::Sender<Revision>,
     is_live: AtomicBool,
 }
 
 impl Cache {
     pub(crate) fn new() -> Self {
         let (head, _) = watch::channel(Revision(0));
+        let (news, _) = watch::channel(Revision(0));
         Self {
             state: RwLock::new(State::default()),
             head,
+            news,
             is_live: AtomicBool::new(false),
         }
     }
@@ -40,9 +45,9 @@ impl Cache {
         look(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Tells of every new revision, the current one first.
+    /// Tells of every new revision that changed an object, the current one first.
     pub(crate) fn heads(&self) -> watch::Receiver<Revision> {
-        let mut heads = self.head.subscribe();
+        let mut heads = self.news.subscribe();
         heads.mark_changed();
         heads
     }
@@ -62,19 +67,23 @@ impl Cache {
             .is_ok_and(|r| r.is_ok())
     }
 
-    fn update(&self, revision: Revision, change: impl FnOnce(&mut State)) {
+    /// Takes in the changes of a revision; `has_news` says whether any object is among them.
+    fn update(&self, revision: Revision, has_news: bool, change: impl FnOnce(&mut State)) {
         {
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
             change(&mut state);
             state.set_revision(revision);
         }
         self.head.send_replace(revision);
+        if has_news {
+            self.news.send_replace(revision);
+        }
     }
 
     fn set_live(&self, is_live: bool) {
         if self.is_live.swap(is_live, Ordering::AcqRel) != is_live {
             // Whoever waited for this looks again.
-            self.head.send_modify(|_| {});
+            self.news.send_modify(|_| {});
         }
     }
 }

@@ -1,10 +1,12 @@
 //! Settings of the control plane, parsed and checked.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use cara_api::hostname::Domain;
 
 use crate::plan::Patience;
+use crate::vault::KeySource;
 
 /// Settings of the control plane.
 #[derive(Debug, Clone)]
@@ -22,4 +24,8 @@ pub struct Config {
     pub patience: Patience,
     /// Pause after which an idle stream carries a bookmark or keepalive.
     pub keepalive: Duration,
+    /// Where accepted writes are recorded, if they are.
+    pub audit_log: Option<PathBuf>,
+    /// Where the key that opens secrets comes from.
+    pub secret_key: KeySource,
 }

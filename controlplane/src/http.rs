@@ -4,6 +4,9 @@
 //! shape of errors is decided here and nowhere else.
 
 mod agents;
+mod caller;
+mod deliver;
+mod events;
 mod extract;
 mod failure;
 mod logs;
@@ -12,6 +15,7 @@ mod nodes;
 pub mod openapi;
 mod projects;
 mod revisions;
+mod secrets;
 mod status;
 mod view;
 mod watch;
@@ -60,6 +64,14 @@ pub(crate) fn router(shared: Arc<Shared>, token: CancellationToken) -> Router {
         .route(paths::PROJECT_REVISIONS, get(revisions::list))
         .route(paths::PROJECT_ROLLBACK, post(revisions::rollback))
         .route(paths::PROJECT_LOGS, get(logs::logs))
+        .route(paths::SECRETS, get(secrets::list).post(secrets::create))
+        .route(
+            paths::SECRET,
+            get(secrets::read)
+                .put(secrets::replace)
+                .delete(secrets::delete),
+        )
+        .route(paths::EVENTS, get(events::list))
         .route(paths::NODES, get(nodes::list).post(nodes::create))
         .route(
             paths::NODE,
@@ -89,8 +101,9 @@ fn plain(status: StatusCode, text: &'static str) -> Response {
 }
 
 /// Gives each request an id and a span, and counts it.
-async fn observe(State(app): State<App>, request: Request, next: Next) -> Response {
+async fn observe(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let id = uuid::Uuid::now_v7();
+    request.extensions_mut().insert(caller::RequestId(id));
     let method = request.method().clone();
     let route = request
         .extensions()

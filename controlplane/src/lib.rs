@@ -10,6 +10,7 @@
 //! and writes back on condition that nothing changed meanwhile; several control planes may run
 //! over one store. It refuses to know about containers and proxying.
 
+pub mod audit;
 mod cache;
 mod config;
 mod http;
@@ -18,6 +19,7 @@ mod metrics;
 pub mod plan;
 mod reconcile;
 mod repo;
+pub mod vault;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,9 +35,11 @@ use tokio_util::task::TaskTracker;
 pub use config::Config;
 pub use http::openapi;
 
+use audit::Audit;
 use cache::Cache;
 use liveness::Liveness;
 use metrics::Metrics;
+use vault::{MasterKey, StoredKey, UnlockError};
 
 /// How long API requests under way may take to end when the server stops.
 const STOP_GRACE: Duration = Duration::from_secs(3);
@@ -48,8 +52,36 @@ struct Shared {
     liveness: Liveness,
     metrics: Metrics,
     registry: Registry,
+    key: MasterKey,
+    audit: Audit,
     /// Speaks to agents, for streams that pass through the server.
     agents: cara_api::client::Client,
+}
+
+/// Why the control plane cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The HTTP client for agents cannot be set up.
+    #[error("cannot set up the client for agents")]
+    Client(#[from] cara_api::client::Error),
+    /// The store cannot be read.
+    #[error("cannot read the store")]
+    Store(#[from] cara_store::ReadError),
+    /// A secret cannot be read.
+    #[error("cannot read secret {0:?}")]
+    Secret(String),
+    /// The audit log cannot be opened.
+    #[error("cannot open the audit log {path}")]
+    Audit {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The secrets cannot be opened.
+    #[error("cannot open the secrets")]
+    Secrets(#[from] UnlockError),
 }
 
 /// The control plane, ready to run.
@@ -62,12 +94,19 @@ impl ControlPlane {
     /// A control plane over `store`. `registry` is served at `/metrics`, whatever registers there.
     ///
     /// # Errors
-    /// The HTTP client for agents cannot be set up.
-    pub fn new(
+    /// See [`StartError`].
+    pub async fn open(
         config: Config,
         store: Arc<dyn Store>,
         registry: &Registry,
-    ) -> Result<Self, cara_api::client::Error> {
+    ) -> Result<Self, StartError> {
+        let stored = stored_keys(&*store).await?;
+        let key = vault::unlock(&config.secret_key, &stored)?;
+        let path = config.audit_log.as_deref();
+        let audit = Audit::open(path, registry).map_err(|source| StartError::Audit {
+            path: path.map(ToOwned::to_owned).unwrap_or_default(),
+            source,
+        })?;
         let shared = Shared {
             liveness: Liveness::new(&config, jiff::Timestamp::now()),
             metrics: Metrics::register(registry),
@@ -76,6 +115,8 @@ impl ControlPlane {
             registry: registry.clone(),
             config,
             store,
+            key,
+            audit,
         };
         let (gateway, _) = watch::channel(Arc::new(GatewayState::default()));
         Ok(Self {
@@ -100,14 +141,21 @@ impl ControlPlane {
         tasks.spawn(cache::follow(Arc::clone(shared), token.clone()));
         tasks.spawn(reconcile::projects::run(Arc::clone(shared), token.clone()));
         tasks.spawn(reconcile::nodes::run(Arc::clone(shared), token.clone()));
+        tasks.spawn(reconcile::events::run(Arc::clone(shared), token.clone()));
         tasks.spawn(reconcile::claims::run(Arc::clone(shared), token.clone()));
         tasks.spawn(reconcile::gateway::run(
             Arc::clone(shared),
             self.gateway,
             token.clone(),
         ));
+        // Told to end after the last request did.
+        let is_served = CancellationToken::new();
+        if let Some(writer) = shared.audit.take_writer() {
+            tasks.spawn(audit::run(writer, is_served.clone()));
+        }
         tasks.close();
-        let router = http::router(Arc::clone(shared), token.clone());
+        let router = http::router(Arc::clone(shared), token.clone())
+            .into_make_service_with_connect_info::<std::net::SocketAddr>();
         let stop = token.clone().cancelled_owned();
         let serve = axum::serve(listener, router).with_graceful_shutdown(stop);
         // A client that stops half-way in a request must not hold up the end.
@@ -123,7 +171,22 @@ impl ControlPlane {
             }
         };
         token.cancel();
+        is_served.cancel();
         tasks.wait().await;
         served
     }
+}
+
+/// Which key each stored secret is sealed with.
+async fn stored_keys(store: &dyn Store) -> Result<Vec<StoredKey>, StartError> {
+    let listing = store.list(repo::SECRETS.to_owned(), None).await?;
+    let read = |entry: &cara_store::Entry| {
+        let secret: repo::SealedSecret =
+            repo::decode(entry).map_err(|_| StartError::Secret(entry.key.to_string()))?;
+        Ok(StoredKey {
+            secret: secret.metadata.name,
+            key: secret.sealed.key_id,
+        })
+    };
+    listing.entries.iter().map(read).collect()
 }

@@ -5,6 +5,7 @@
 
 pub mod assign;
 pub mod claims;
+pub mod events;
 pub mod evict;
 pub mod fleet;
 pub mod node;

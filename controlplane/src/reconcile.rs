@@ -4,6 +4,7 @@
 //! pass reads what *is*. A write that lost a race is decided again from the newer state.
 
 pub(crate) mod claims;
+pub(crate) mod events;
 pub(crate) mod gateway;
 pub(crate) mod nodes;
 pub(crate) mod projects;

@@ -3,6 +3,9 @@
 //! Every batch that touches a project also carries the claims on its hostnames, so that project
 //! and claims never disagree.
 
+mod events;
+mod secrets;
+
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
@@ -11,6 +14,15 @@ use cara_api::project::ProjectRevision;
 use cara_api::{Generation, Node, NodeName, Project, ProjectName, Resource, ResourceVersion};
 use cara_store::{Batch, Entry, Key, Precondition, Revision};
 use serde::{Deserialize, Serialize};
+
+pub(crate) use events::{
+    EVENTS, EventRecord, decode_record, delete_record, event_key, events_of_kind, object_of,
+    write_record,
+};
+pub(crate) use secrets::{
+    SECRETS, SealedSecret, create_secret, delete_secret, owner as secret_owner, replace_secret,
+    secret_key,
+};
 
 /// Prefix of the keys of projects.
 pub(crate) const PROJECTS: &str = "projects/";

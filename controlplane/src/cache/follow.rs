@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cara_api::client::Backoff;
-use cara_store::{Listing, ReadError, Revision, Store};
+use cara_store::{Event, Listing, ReadError, Revision, Store};
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
 use crate::Shared;
+use crate::repo;
 
 /// Revisions before the newest that are read at the start, so that watchers can resume over a
 /// restart of the server.
-const LOOK_BACK: u64 = 2_000;
+const LOOK_BACK: u64 = 4_000;
 
 /// Feeds the cache until cancelled.
 pub(crate) async fn follow(shared: Arc<Shared>, token: CancellationToken) {
@@ -57,7 +58,7 @@ async fn list(shared: &Shared) -> Result<Revision, ReadError> {
         _ => newest,
     };
     let revision = listing.revision;
-    shared.cache.update(revision, |state| {
+    shared.cache.update(revision, true, |state| {
         state.load_listing(&listing.entries, revision)
     });
     Ok(revision)
@@ -86,7 +87,8 @@ async fn watch(
     while let Some(item) = changes.next().await {
         let item = item?;
         backoff.reset();
-        shared.cache.update(item.revision, |state| {
+        let has_news = item.events.iter().any(|event| !is_told_only(event));
+        shared.cache.update(item.revision, has_news, |state| {
             for event in &item.events {
                 state.take(item.revision, event);
             }
@@ -97,4 +99,13 @@ async fn watch(
     }
     let ended = std::io::Error::other("the store's watch ended");
     Err(ReadError::Unavailable(Arc::new(ended)))
+}
+
+/// True for what is told about objects, which is kept in the store alone.
+fn is_told_only(event: &Event) -> bool {
+    let key = match event {
+        Event::Put(entry) => &entry.key,
+        Event::Delete(key) => key,
+    };
+    key.as_str().starts_with(repo::EVENTS)
 }

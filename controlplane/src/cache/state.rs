@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use cara_api::hostname::{Domain, Hostname};
 use cara_api::project::ProjectRevision;
-use cara_api::{Generation, Node, NodeName, Project, ProjectName};
+use cara_api::{Generation, Node, NodeName, Project, ProjectName, SecretName};
 use cara_store::{Entry, Event, Key, Revision};
 
 use crate::plan::claims;
 use crate::plan::evict::Settled;
 use crate::plan::fleet::Fleet;
-use crate::repo;
+use crate::repo::{self, SealedSecret};
 
 /// Changes that are kept for watchers.
 const HISTORY: usize = 8_192;
@@ -21,6 +21,7 @@ const HISTORY: usize = 8_192;
 pub(crate) enum Object {
     Project(Arc<Project>),
     Node(Arc<Node>),
+    Secret(Arc<SealedSecret>),
 }
 
 /// One change of one object.
@@ -36,7 +37,7 @@ impl Change {
     pub(crate) fn project(&self) -> Option<&Arc<Project>> {
         match self.after.as_ref().or(self.before.as_ref()) {
             Some(Object::Project(project)) => Some(project),
-            Some(Object::Node(_)) | None => None,
+            Some(Object::Node(_) | Object::Secret(_)) | None => None,
         }
     }
 }
@@ -54,6 +55,7 @@ pub(crate) struct State {
     revision: Revision,
     projects: BTreeMap<ProjectName, Arc<Project>>,
     nodes: BTreeMap<NodeName, Arc<Node>>,
+    secrets: BTreeMap<SecretName, Arc<SealedSecret>>,
     claims: BTreeMap<Hostname, ProjectName>,
     by_node: BTreeMap<NodeName, BTreeSet<ProjectName>>,
     /// Projects that move to a node.
@@ -84,6 +86,10 @@ impl State {
         &self.nodes
     }
 
+    pub(crate) fn secrets(&self) -> &BTreeMap<SecretName, Arc<SealedSecret>> {
+        &self.secrets
+    }
+
     pub(crate) fn claims(&self) -> &BTreeMap<Hostname, ProjectName> {
         &self.claims
     }
@@ -94,6 +100,10 @@ impl State {
 
     pub(crate) fn node(&self, name: &str) -> Option<&Arc<Node>> {
         self.nodes.get(name)
+    }
+
+    pub(crate) fn secret(&self, name: &str) -> Option<&Arc<SealedSecret>> {
+        self.secrets.get(name)
     }
 
     /// The hostnames that a project asks for and really owns.
@@ -168,6 +178,11 @@ impl State {
         Ok(self.history.range(start..).cloned().collect())
     }
 
+    /// The revision that the history begins after.
+    pub(crate) fn floor(&self) -> Revision {
+        self.floor
+    }
+
     pub(super) fn set_revision(&mut self, revision: Revision) {
         self.revision = revision;
     }
@@ -177,6 +192,7 @@ impl State {
         let listed: BTreeSet<&str> = entries.iter().map(|e| e.key.as_str()).collect();
         let known = self.projects.keys().map(repo::project_key);
         let known = known.chain(self.nodes.keys().map(repo::node_key));
+        let known = known.chain(self.secrets.keys().map(repo::secret_key));
         let known = known.chain(self.claims.keys().map(repo::host_key));
         let revisions = self.revisions.iter();
         let known =
@@ -213,6 +229,13 @@ impl State {
             self.fleet.set_node(&name, node.clone());
             let before = replace(&mut self.nodes, name, node.clone());
             (before.map(Object::Node), node.map(Object::Node))
+        } else if let Some(name) = text.strip_prefix(repo::SECRETS) {
+            let name = SecretName::trusted(name);
+            let secret = entry
+                .and_then(|e| self.readable::<SealedSecret>(e))
+                .map(Arc::new);
+            let before = replace(&mut self.secrets, name, secret.clone());
+            (before.map(Object::Secret), secret.map(Object::Secret))
         } else if let Some(name) = text.strip_prefix(repo::REVISIONS) {
             self.take_revision(name, entry);
             return;

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::App;
+use super::deliver::{fill_secrets, name_secrets};
 use super::extract::{self, node_name};
 use super::failure::Failure;
 use super::view::now;
@@ -90,7 +91,8 @@ impl Follower {
                         continue;
                     }
                     let (projects, revision, exists) = self.app.shared.cache.read(|state| {
-                        let all = assigned(state, &self.node);
+                        let mut all = assigned(state, &self.node);
+                        name_secrets(&mut all, state);
                         (all, state.revision(), state.node(self.node.as_str()).is_some())
                     });
                     if !exists {
@@ -98,6 +100,8 @@ impl Follower {
                     }
                     if self.sent.as_ref() != Some(&projects) {
                         self.sent = Some(projects.clone());
+                        let mut projects = projects;
+                        fill_secrets(&mut projects, &self.app);
                         let revision = ResourceVersion(revision.0);
                         return Some(self.send(&Message::Assignments(Assignments { revision, projects })));
                     }

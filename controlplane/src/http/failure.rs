@@ -85,6 +85,14 @@ impl Failure {
         )
     }
 
+    /// 500: something that should not happen; the cause goes to the log.
+    pub(crate) fn internal(cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self {
+            cause: Some(Arc::new(cause)),
+            ..Self::new(500, "Internal server error")
+        }
+    }
+
     /// 502: somebody behind this server did not answer.
     pub(crate) fn bad_gateway(detail: impl Into<String>) -> Self {
         Self::new(502, detail)

@@ -21,6 +21,7 @@ use super::failure::Failure;
 use super::view::{View, begin, now, written};
 use super::watch::{self, Filter};
 use super::write::{TRIES, at};
+use crate::audit::{Caller, Verb};
 use crate::liveness::Peer;
 use crate::plan::{Action, node as plan};
 use crate::repo;
@@ -88,7 +89,11 @@ fn current(app: &App, name: &str) -> Result<Arc<Node>, Failure> {
 #[utoipa::path(post, path = "/api/v1/nodes", tag = "nodes", request_body = Node,
     responses((status = 201, body = Node), (status = 400, body = cara_api::Problem),
         (status = 409, body = cara_api::Problem)))]
-pub(super) async fn create(State(app): State<App>, body: Body) -> Result<Response, Failure> {
+pub(super) async fn create(
+    State(app): State<App>,
+    by: Caller,
+    body: Body,
+) -> Result<Response, Failure> {
     app.must_be_live()?;
     let decoded = document::<Node>(body, &schema::NODE).await?;
     let given = &decoded.value;
@@ -102,6 +107,7 @@ pub(super) async fn create(State(app): State<App>, body: Body) -> Result<Respons
         Ok(revision) => {
             tracing::info!(node = %node.metadata.name, %revision, "created");
             let created = at(node, revision);
+            app.audit(&by, Verb::Create, None, Some(&created));
             Ok(written(&app.shared, StatusCode::CREATED, &created, &warned))
         }
         Err(WriteError::Conflict { .. }) => Err(Failure::exists::<Node>(&node.metadata.name)),
@@ -117,6 +123,7 @@ pub(super) async fn create(State(app): State<App>, body: Body) -> Result<Respons
 pub(super) async fn replace(
     State(app): State<App>,
     Path(name): Path<String>,
+    by: Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
@@ -132,7 +139,7 @@ pub(super) async fn replace(
     faults.extend(validate::node(given));
     let (given, warned) = sound(decoded, faults)?;
     let expected = expected_version(&headers, given.metadata.resource_version)?;
-    let changed = change(&app, &name, |old| {
+    let changed = change_from(&app, &name, |old| {
         check_version(old, expected)?;
         let mut node = old.clone();
         node.spec = given.spec.clone();
@@ -140,7 +147,10 @@ pub(super) async fn replace(
         node.metadata.annotations = given.metadata.annotations.clone();
         Ok(node)
     });
-    let node = changed.await?;
+    let (old, node) = changed.await?;
+    if node != *old {
+        app.audit(&by, Verb::Replace, Some(&*old), Some(&node));
+    }
     Ok(written(&app.shared, StatusCode::OK, &node, &warned))
 }
 
@@ -150,8 +160,10 @@ pub(super) async fn replace(
 pub(super) async fn cordon(
     State(app): State<App>,
     Path(name): Path<String>,
+    by: Caller,
 ) -> Result<Response, Failure> {
-    operate(&app, &name, plan::cordon, Vec::new()).await
+    let node = operate(&app, &name, (&by, Verb::Cordon), plan::cordon).await?;
+    Ok(written(&app.shared, StatusCode::OK, &node, &[]))
 }
 
 /// Opens a node again, and ends its draining; moves that did not end yet are taken back.
@@ -160,8 +172,10 @@ pub(super) async fn cordon(
 pub(super) async fn uncordon(
     State(app): State<App>,
     Path(name): Path<String>,
+    by: Caller,
 ) -> Result<Response, Failure> {
-    operate(&app, &name, plan::uncordon, Vec::new()).await
+    let node = operate(&app, &name, (&by, Verb::Uncordon), plan::uncordon).await?;
+    Ok(written(&app.shared, StatusCode::OK, &node, &[]))
 }
 
 /// Closes a node and moves its projects elsewhere, one at a time. The condition `Drained` says
@@ -173,22 +187,28 @@ pub(super) async fn uncordon(
 pub(super) async fn drain(
     State(app): State<App>,
     Path(name): Path<String>,
+    by: Caller,
     body: Body,
 ) -> Result<Response, Failure> {
     let decoded = document_or_default::<Drain>(body, &schema::DRAIN).await?;
     let (wanted, warned) = sound(decoded, Vec::new())?;
-    operate(&app, &name, |node| plan::drain(node, &wanted), warned).await
+    let drain = |node: &Node| plan::drain(node, &wanted);
+    let node = operate(&app, &name, (&by, Verb::Drain), drain).await?;
+    Ok(written(&app.shared, StatusCode::OK, &node, &warned))
 }
 
 async fn operate(
     app: &App,
     name: &str,
+    (by, verb): (&Caller, Verb),
     edit: impl Fn(&Node) -> Node,
-    warned: Vec<String>,
-) -> Result<Response, Failure> {
+) -> Result<Node, Failure> {
     app.must_be_live()?;
-    let node = change(app, name, |old| Ok(edit(old))).await?;
-    Ok(written(&app.shared, StatusCode::OK, &node, &warned))
+    let (old, node) = change_from(app, name, |old| Ok(edit(old))).await?;
+    if node != *old {
+        app.audit(by, verb, Some(&*old), Some(&node));
+    }
+    Ok(node)
 }
 
 /// Changes a node on condition that it is as it was read; tries again after a lost race. Its
@@ -198,6 +218,15 @@ async fn change(
     name: &str,
     edit: impl Fn(&Node) -> Result<Node, Failure>,
 ) -> Result<Node, Failure> {
+    change_from(app, name, edit).await.map(|(_, node)| node)
+}
+
+/// The same, with the node as it was before.
+async fn change_from(
+    app: &App,
+    name: &str,
+    edit: impl Fn(&Node) -> Result<Node, Failure>,
+) -> Result<(Arc<Node>, Node), Failure> {
     for _ in 0..TRIES {
         let old = current(app, name)?;
         let mut node = edit(&old)?;
@@ -213,11 +242,11 @@ async fn change(
             node.status = status;
         }
         if node == *old {
-            return Ok(node);
+            return Ok((old, node));
         }
         node.metadata.updated_at = Some(time);
         match app.commit(repo::replace_node(&node)).await {
-            Ok(revision) => return Ok(at(node, revision)),
+            Ok(revision) => return Ok((old, at(node, revision))),
             Err(WriteError::Conflict { .. }) => app.catch_up().await?,
             Err(error) => return Err(error.into()),
         }
@@ -237,6 +266,7 @@ pub(super) async fn delete(
     State(app): State<App>,
     Path(name): Path<String>,
     Query(query): Query<Vec<(String, String)>>,
+    by: Caller,
     headers: HeaderMap,
 ) -> Result<StatusCode, Failure> {
     app.must_be_live()?;
@@ -278,6 +308,7 @@ pub(super) async fn delete(
     {
         Ok(_) => {
             app.shared.liveness.forget(&key);
+            app.audit(&by, Verb::Delete, Some(&*node), None);
             tracing::info!(node = %name, forced = is_forced, projects = bound, "deleted");
             Ok(StatusCode::NO_CONTENT)
         }

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use cara_api::project::StatusPatch;
-use cara_api::{Node, Problem, Project, node::Heartbeat};
+use cara_api::{Node, Problem, Project, Secret, node::Heartbeat};
 use utoipa::OpenApi;
 
 /// Names every handler, and the types of the documents that users send.
@@ -22,6 +22,12 @@ use utoipa::OpenApi;
         super::revisions::rollback,
         super::status::patch,
         super::logs::logs,
+        super::secrets::list,
+        super::secrets::create,
+        super::secrets::read,
+        super::secrets::replace,
+        super::secrets::delete,
+        super::events::list,
         super::nodes::list,
         super::nodes::create,
         super::nodes::read,
@@ -38,7 +44,7 @@ use utoipa::OpenApi;
         super::meta::version,
         super::meta::metrics,
     ),
-    components(schemas(Project, Node, Problem, Heartbeat, StatusPatch))
+    components(schemas(Project, Node, Secret, Problem, Heartbeat, StatusPatch))
 )]
 struct Document;
 

@@ -19,6 +19,7 @@ use super::failure::Failure;
 use super::view::{View, begin, now, written};
 use super::watch::{self, Filter};
 use super::write::{TRIES, at};
+use crate::audit::{Caller, Verb};
 use crate::plan::{claims, project};
 use crate::repo;
 
@@ -125,7 +126,11 @@ pub(super) fn current(app: &App, name: &str) -> Result<Arc<Project>, Failure> {
     responses((status = 201, body = Project, description = "Stored; status.phase is Pending"),
         (status = 400, body = cara_api::Problem), (status = 409, body = cara_api::Problem),
         (status = 413, body = cara_api::Problem)))]
-pub(super) async fn create(State(app): State<App>, body: Body) -> Result<Response, Failure> {
+pub(super) async fn create(
+    State(app): State<App>,
+    by: Caller,
+    body: Body,
+) -> Result<Response, Failure> {
     app.must_be_live()?;
     let decoded = document::<Project>(body, &schema::PROJECT).await?;
     let given = &decoded.value;
@@ -141,6 +146,7 @@ pub(super) async fn create(State(app): State<App>, body: Body) -> Result<Respons
         Ok(revision) => {
             tracing::info!(project = %project.metadata.name, %revision, "created");
             let created = at(project, revision);
+            app.audit(&by, Verb::Create, None, Some(&created));
             Ok(written(&app.shared, StatusCode::CREATED, &created, &warned))
         }
         Err(WriteError::Conflict { key }) => {
@@ -161,6 +167,7 @@ pub(super) async fn create(State(app): State<App>, body: Body) -> Result<Respons
 pub(super) async fn replace(
     State(app): State<App>,
     Path(name): Path<String>,
+    by: Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
@@ -184,6 +191,7 @@ pub(super) async fn replace(
             return Ok(written(&app.shared, StatusCode::OK, &*old, &warned));
         };
         if let Some(replaced) = change.write(&app).await? {
+            app.audit(&by, Verb::Replace, Some(&*old), Some(&replaced));
             return Ok(written(&app.shared, StatusCode::OK, &replaced, &warned));
         }
     }
@@ -283,6 +291,7 @@ pub(super) async fn delete(
     State(app): State<App>,
     Path(name): Path<String>,
     Query(query): Query<Vec<(String, String)>>,
+    by: Caller,
     headers: HeaderMap,
 ) -> Result<StatusCode, Failure> {
     app.must_be_live()?;
@@ -319,6 +328,7 @@ pub(super) async fn delete(
         };
         match app.commit(batch).await {
             Ok(_) => {
+                app.audit(&by, Verb::Delete, Some(&*old), None);
                 tracing::info!(project = %name, forced = is_forced, "deletion");
                 return Ok(status);
             }

@@ -17,6 +17,7 @@ use super::failure::Failure;
 use super::projects::{current, too_busy, with_spec};
 use super::view::written;
 use super::write::TRIES;
+use crate::audit::{Caller, Verb};
 use crate::plan::project::revision_before;
 
 /// Earlier generations, oldest first.
@@ -58,6 +59,7 @@ pub(super) async fn list(
 pub(super) async fn rollback(
     State(app): State<App>,
     Path(name): Path<String>,
+    by: Caller,
     body: Body,
 ) -> Result<Response, Failure> {
     app.must_be_live()?;
@@ -70,6 +72,7 @@ pub(super) async fn rollback(
             return Ok(written(&app.shared, StatusCode::OK, &*old, &warned));
         };
         if let Some(project) = change.write(&app).await? {
+            app.audit(&by, Verb::Rollback, Some(&*old), Some(&project));
             tracing::info!(project = %name, generation = project.metadata.generation.0, "rolled back by request");
             return Ok(written(&app.shared, StatusCode::OK, &project, &warned));
         }

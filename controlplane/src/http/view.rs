@@ -11,29 +11,35 @@ use cara_api::{
 };
 
 use crate::Shared;
+use crate::plan::events::Site;
 
 /// A kind that the API shows.
 pub(super) trait View: Resource {
+    /// What clients see.
+    type Shown: Resource;
+
     /// The object as clients see it.
-    fn view(&self, shared: &Shared) -> Self;
+    fn view(&self, shared: &Shared) -> Self::Shown;
 }
 
 impl View for Project {
+    type Shown = Self;
+
     fn view(&self, shared: &Shared) -> Self {
         let mut project = self.clone();
         API_VERSION.clone_into(&mut project.api_version);
         Self::KIND.clone_into(&mut project.kind);
+        let site = Site {
+            domain: &shared.config.domain,
+            http_port: shared.config.http_port,
+        };
         let statuses = self.spec.ingress.iter().filter_map(|ingress| {
             let hostname = shared
                 .config
                 .domain
                 .resolve(&ingress.host, &self.metadata.name)
                 .ok()?;
-            let port = match shared.config.http_port {
-                80 => String::new(),
-                port => format!(":{port}"),
-            };
-            let url = format!("http://{hostname}{port}/");
+            let url = site.url(&hostname);
             Some(IngressStatus {
                 name: ingress.name.clone(),
                 hostname: hostname.to_string(),
@@ -46,6 +52,8 @@ impl View for Project {
 }
 
 impl View for Node {
+    type Shown = Self;
+
     fn view(&self, shared: &Shared) -> Self {
         let mut node = self.clone();
         API_VERSION.clone_into(&mut node.api_version);

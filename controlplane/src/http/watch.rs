@@ -11,7 +11,9 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use cara_api::meta::ObjectMeta;
-use cara_api::{API_VERSION, Node, Problem, Project, ResourceVersion, WatchEvent, WatchKind};
+use cara_api::{
+    API_VERSION, Node, Problem, Project, Resource, ResourceVersion, WatchEvent, WatchKind,
+};
 use cara_store::Revision;
 use futures_util::stream;
 use serde::Serialize;
@@ -38,7 +40,7 @@ impl Watched for Project {
     fn of(object: &Object) -> Option<&Arc<Self>> {
         match object {
             Object::Project(project) => Some(project),
-            Object::Node(_) => None,
+            Object::Node(_) | Object::Secret(_) => None,
         }
     }
 
@@ -51,7 +53,7 @@ impl Watched for Node {
     fn of(object: &Object) -> Option<&Arc<Self>> {
         match object {
             Object::Node(node) => Some(node),
-            Object::Project(_) => None,
+            Object::Project(_) | Object::Secret(_) => None,
         }
     }
 
@@ -171,7 +173,13 @@ impl<F> Watcher<F> {
                     changed.ok()?;
                     self.collect::<T>();
                 }
-                () = tokio::time::sleep_until(self.bookmark_at) => self.lines.push_back(bookmark::<T>(self.seen)),
+                () = tokio::time::sleep_until(self.bookmark_at) => {
+                    // The version moves on with events too, which wake nobody.
+                    self.collect::<T>();
+                    if self.lines.is_empty() {
+                        self.lines.push_back(bookmark::<T>(self.seen));
+                    }
+                }
                 () = self.app.token.cancelled() => return None,
             }
         }
@@ -236,6 +244,11 @@ struct Mark {
 }
 
 fn bookmark<T: Watched>(revision: Revision) -> Bytes {
+    bookmark_of(T::KIND, revision)
+}
+
+/// The line that says that nothing else happened up to a revision.
+pub(super) fn bookmark_of(kind: &'static str, revision: Revision) -> Bytes {
     let metadata = ObjectMeta {
         resource_version: ResourceVersion(revision.0),
         ..ObjectMeta::default()
@@ -244,13 +257,14 @@ fn bookmark<T: Watched>(revision: Revision) -> Bytes {
         WatchKind::Bookmark,
         &Mark {
             api_version: API_VERSION,
-            kind: T::KIND,
+            kind,
             metadata,
         },
     )
 }
 
-fn line<O: Serialize>(kind: WatchKind, object: &O) -> Bytes {
+/// A line of a change stream.
+pub(super) fn line<O: Serialize>(kind: WatchKind, object: &O) -> Bytes {
     let mut text = serde_json::to_vec(&WatchEvent { kind, object }).unwrap_or_default();
     text.push(b'\n');
     text.into()

@@ -1,10 +1,11 @@
-//! How handlers write: commit, then wait until the cache shows it.
+//! How handlers reach the store: commit, then wait until the cache shows it; and read what is
+//! not in the cache.
 
 use std::time::Duration;
 
 use cara_api::hostname::Hostname;
 use cara_api::{Resource, ResourceVersion};
-use cara_store::{Batch, Key, Revision, WriteError};
+use cara_store::{Batch, Key, Listing, Revision, Watch, WriteError};
 
 use super::App;
 use super::failure::Failure;
@@ -34,6 +35,17 @@ impl App {
     pub(super) async fn store_answers(&self) -> Result<Revision, Failure> {
         let head = self.shared.store.head().await;
         head.map_err(|_| Failure::unavailable("the store is unavailable"))
+    }
+
+    /// What is stored under a prefix and not cached.
+    pub(super) async fn list_stored(&self, prefix: String) -> Result<Listing, Failure> {
+        let listing = self.shared.store.list(prefix, None).await;
+        listing.map_err(|_| Failure::unavailable("the store is unavailable"))
+    }
+
+    /// Every later change of what is stored under a prefix.
+    pub(super) fn watch_stored(&self, prefix: String, after: Revision) -> Watch {
+        self.shared.store.watch(prefix, after)
     }
 
     /// 503 until everything was read from the store once.

@@ -98,6 +98,8 @@ impl Agenda {
                 self.wake_at.remove(&project.name());
                 self.note_freed(project, None, state);
             }
+            // Agents get the values with their assignments; nothing is decided by them.
+            (_, Some(Object::Secret(_))) | (Some(Object::Secret(_)), None) => {}
             // A node came, went or changed: whoever waits for a place or is bound to it cares.
             (before, after) => {
                 for node in [before, after].into_iter().flatten() {

@@ -1,16 +1,19 @@
 //! The journeys: what users do, end to end, with real processes and the real Docker Engine.
 
 mod api;
+mod audit;
 mod browse;
 mod cli;
 mod commands;
 mod deploy;
 mod engine;
+mod events;
 mod faults;
 mod nodes;
 mod operate;
 mod proxy;
 mod rollout;
+mod secrets;
 mod services;
 mod volumes;
 mod watch;

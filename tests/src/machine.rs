@@ -3,18 +3,30 @@
 //! Joined to this machine by a veth pair; nothing of it leaves the machine, and everything is
 //! removed when it is dropped.
 
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::{Docker, Process, eventually};
+use crate::process::signal;
+use crate::{Docker, Engine, Process, within};
+
+/// Numbers of machines that are handed out to whoever asks first; tests that name a number
+/// themselves stay below.
+const SHARED_NUMBERS: std::ops::Range<u8> = 100..200;
+/// How long an engine may take to answer after it was started.
+const ENGINE_START: Duration = Duration::from_secs(60);
 
 /// A machine with its own network and engine.
 pub struct Machine {
     name: String,
+    number: u8,
     directory: TempDir,
     engine: Option<Process>,
+    /// Held while the machine exists, so that no other process takes the same number.
+    _claim: Option<File>,
     /// This side of the cable, where the server can be reached.
     pub host_ip: String,
     /// That side of the cable, where the machine can be reached.
@@ -23,27 +35,113 @@ pub struct Machine {
 
 impl Machine {
     /// Makes a machine and starts its engine. `number` tells machines apart that exist at the
-    /// same time, 1 to 200.
+    /// same time, 1 to 99.
     pub async fn start(number: u8) -> Self {
+        Self::make(number, None, None).await
+    }
+
+    /// Makes a machine with a number that no other process uses.
+    pub async fn start_any() -> Self {
+        let (number, claim) = claim_number();
+        Self::make(number, Some(claim), None).await
+    }
+
+    /// Makes a machine whose engine keeps everything on a disk of so many MiB.
+    pub async fn start_with_disk(disk_mib: u32) -> Self {
+        let (number, claim) = claim_number();
+        Self::make(number, Some(claim), Some(disk_mib)).await
+    }
+
+    async fn make(number: u8, claim: Option<File>, disk_mib: Option<u32>) -> Self {
         let name = format!("cara-test-{number}");
         let directory = tempfile::tempdir().expect("a directory");
         let (host_ip, ip) = (format!("10.231.{number}.1"), format!("10.231.{number}.2"));
         let mut machine = Self {
             name,
+            number,
             directory,
             engine: None,
+            _claim: claim,
             host_ip,
             ip,
         };
         machine.remove_network();
+        if let Some(mib) = disk_mib {
+            std::fs::create_dir_all(machine.data_root()).expect("a directory");
+            let (size, root) = (format!("size={mib}m"), machine.data_root());
+            let root = root.display().to_string();
+            run(&["mount", "-t", "tmpfs", "-o", &size, "tmpfs", &root]);
+        }
         machine.make_network();
-        machine.engine = Some(machine.start_engine(number));
-        let docker = machine.docker();
-        eventually("the second engine answers", async || {
-            docker.attempt(&["info"]).0.then_some(())
+        machine.start_engine_again().await;
+        machine
+    }
+
+    /// Where the engine keeps images, containers and volumes.
+    pub fn data_root(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// Starts the engine, which does not run, and waits until it answers.
+    ///
+    /// # Panics
+    /// When it does not answer in time.
+    pub async fn start_engine_again(&mut self) {
+        // Names a process that is gone, whose number another one may have by now.
+        let _ = std::fs::remove_file(self.directory.path().join("dockerd.pid"));
+        self.engine = Some(self.start_engine());
+        let engine = self.engine();
+        within(ENGINE_START, "the machine's engine answers", async || {
+            engine.answers().await.then_some(())
         })
         .await;
-        machine
+    }
+
+    /// Ends the engine as if it had crashed.
+    pub fn kill_engine(&mut self) {
+        if let Some(engine) = &mut self.engine {
+            engine.kill();
+        }
+    }
+
+    /// Stops the engine's process where it is, or lets it go on.
+    pub fn freeze_engine(&self, is_frozen: bool) {
+        if let Some(engine) = &self.engine {
+            engine.freeze(is_frozen);
+        }
+    }
+
+    /// Last lines of what the engine logged.
+    pub fn engine_log(&self, lines: usize) -> String {
+        self.engine
+            .as_ref()
+            .map_or_else(String::new, |engine| engine.tail(lines))
+    }
+
+    /// Pulls the cable: nothing passes in either direction, and nobody is told.
+    pub fn cut(&self) {
+        let link = self.link("m");
+        let rules = format!(
+            "table netdev cable {{
+                chain inward {{ type filter hook ingress device {link} priority 0; policy drop; }}
+                chain outward {{ type filter hook egress device {link} priority 0; policy drop; }}
+            }}"
+        );
+        let output = self.command("nft").arg(rules).output().expect("nft runs");
+        assert!(
+            output.status.success(),
+            "cannot cut: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    /// Plugs the cable in again.
+    pub fn mend(&self) {
+        // Fails only when it is in already.
+        let _ = self
+            .command("nft")
+            .arg("delete table netdev cable")
+            .output();
     }
 
     fn make_network(&self) {
@@ -90,7 +188,8 @@ impl Machine {
         format!("{}{side}", self.name.replace("cara-test-", "cara"))
     }
 
-    fn start_engine(&self, number: u8) -> Process {
+    fn start_engine(&self) -> Process {
+        let number = self.number;
         let path = |name: &str| self.directory.path().join(name).display().to_string();
         let mut command = self.command("dockerd");
         command.args([
@@ -129,6 +228,11 @@ impl Machine {
         )
     }
 
+    /// The machine's engine, asked without a command line.
+    pub fn engine(&self) -> Engine {
+        Engine::at(&self.directory.path().join("docker.sock"))
+    }
+
     /// The machine's engine.
     pub fn docker(&self) -> Docker {
         Docker::at(&self.docker_host())
@@ -159,6 +263,12 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
+        self.freeze_engine(false);
+        if self.engine.as_mut().is_some_and(Process::has_ended) {
+            // Its containers are still there; only an engine can end them.
+            self.engine = Some(self.start_engine());
+            wait(200, || self.docker().attempt(&["version"]).0);
+        }
         let docker = self.docker();
         let (_, ids) = docker.attempt(&["ps", "-aq"]);
         let ids: Vec<&str> = ids.lines().collect();
@@ -166,20 +276,40 @@ impl Drop for Machine {
             docker.attempt(&[&["rm", "-f"], &ids[..]].concat());
         }
         if let Some(mut engine) = self.engine.take() {
-            let pid = engine.pid().to_string();
             // A clean end lets the engine take down its bridges and mounts.
-            let _ = Command::new("kill").args(["-TERM", &pid]).status();
-            for _ in 0..200 {
-                if engine.has_ended() {
-                    break;
-                }
-                let _ = Command::new("sleep").arg("0.05").status();
-            }
+            signal(engine.pid(), "TERM");
+            wait(200, || engine.has_ended());
             engine.kill();
         }
         unmount_below(self.directory.path());
         self.remove_network();
     }
+}
+
+/// Waits until `is_done`, looking every 50 ms, at most so often.
+fn wait(looks: u32, mut is_done: impl FnMut() -> bool) {
+    for _ in 0..looks {
+        if is_done() {
+            return;
+        }
+        let _ = Command::new("sleep").arg("0.05").status();
+    }
+}
+
+/// Takes a number that no machine of any process has.
+fn claim_number() -> (u8, File) {
+    let directory = std::env::temp_dir().join("cara-test-machines");
+    std::fs::create_dir_all(&directory).expect("a directory");
+    let claim = |number: u8| {
+        let file = File::create(directory.join(number.to_string())).ok()?;
+        // Ends with this process, however that ends.
+        file.try_lock().ok()?;
+        Some((number, file))
+    };
+    SHARED_NUMBERS
+        .into_iter()
+        .find_map(claim)
+        .expect("fewer than 100 machines exist at a time")
 }
 
 /// Unmounts what an engine that was killed left mounted.

@@ -107,12 +107,10 @@ impl Server {
         let directory = self.directory().to_owned();
         let mut args = self.args.clone();
         for (flag, address) in [("--api-listen", self.api), ("--http-listen", self.http)] {
-            if let Some(place) = args
-                .iter()
-                .position(|a| a == flag)
-                .and_then(|at| args.get_mut(at + 1))
-            {
-                *place = address.to_string();
+            // A later flag overrides an earlier one.
+            let places: Vec<usize> = (1..args.len()).filter(|at| args[at - 1] == flag).collect();
+            for place in places {
+                args[place] = address.to_string();
             }
         }
         // The old log must not be taken for the new one.

@@ -135,14 +135,16 @@ async fn settled(world: &World, model: &Model) -> Result<Vec<Wish>, Vec<String>>
         wrong.extend(faults);
         wishes.push(wish);
     }
-    if wrong.is_empty() { Ok(wishes) } else { Err(wrong) }
+    if wrong.is_empty() {
+        Ok(wishes)
+    } else {
+        Err(wrong)
+    }
 }
 
 async fn view(world: &World) -> Result<View, String> {
-    let (projects, nodes) = tokio::join!(
-        list(world),
-        world.call("GET", paths::NODES, &Value::Null)
-    );
+    let (projects, nodes) =
+        tokio::join!(list(world), world.call("GET", paths::NODES, &Value::Null));
     let projects = projects.ok_or("the server does not list projects")?;
     let (_, nodes) = nodes.ok_or("the server does not list nodes")?;
     for node in &world.nodes {

@@ -47,7 +47,10 @@ impl Model {
     pub fn hosts(&self) -> Vec<(String, String)> {
         let hosts = |entry: &Entry| {
             let name = entry.name.clone();
-            entry.hosts().into_iter().map(move |host| (name.clone(), host))
+            entry
+                .hosts()
+                .into_iter()
+                .map(move |host| (name.clone(), host))
         };
         self.entries.iter().flat_map(hosts).collect()
     }
@@ -127,7 +130,8 @@ impl Entry {
         let delay = ("DELAY_MS", "300".to_owned());
         let app = |name: &str, pairs: &[(&str, String)]| json!({"name": name, "image": "cara-test/app:1", "env": env(pairs)});
         let run = ("RUN", "trap 'exit 0' TERM; sleep 100000 & wait".to_owned());
-        let worker = || json!({"name": "worker", "image": "cara-test/shell:1", "env": env(&[run.clone()])});
+        let worker =
+            || json!({"name": "worker", "image": "cara-test/shell:1", "env": env(&[run.clone()])});
         let ingress = |host: &str, service: &str| json!({"name": service, "host": host, "target": {"service": service, "port": 8080}});
         let web = || app("web", &[tag.clone()]);
         let to_web = || ingress(&self.name, "web");

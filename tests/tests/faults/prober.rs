@@ -100,7 +100,10 @@ async fn look(
     floor: Arc<Floor>,
     seen: Arc<Mutex<Seen>>,
 ) {
-    let host = request.headers()["host"].to_str().unwrap_or_default().to_owned();
+    let host = request.headers()["host"]
+        .to_str()
+        .unwrap_or_default()
+        .to_owned();
     loop {
         let oldest = floor.version.load(Ordering::Relaxed);
         let request = request.try_clone().expect("it has no body");
@@ -130,7 +133,9 @@ async fn look(
 /// What is wrong with a page, if anything is.
 fn fault_of(text: &str, project: &str, oldest: u32) -> Option<String> {
     let page = text.trim_end();
-    let parts = page.strip_prefix("version ").and_then(|p| p.split_once('/'));
+    let parts = page
+        .strip_prefix("version ")
+        .and_then(|p| p.split_once('/'));
     let Some((name, version)) = parts else {
         return Some(format!("{page:?}, which is no page of a project"));
     };

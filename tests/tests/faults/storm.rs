@@ -46,7 +46,10 @@ struct Log {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_fault_loses_doubles_or_mixes_up_a_project() {
     let _turn = crate::TURN.lock().await;
-    let (seed, count) = (setting("CARA_FAULT_SEED", SEED), setting("CARA_FAULTS", COUNT));
+    let (seed, count) = (
+        setting("CARA_FAULT_SEED", SEED),
+        setting("CARA_FAULTS", COUNT),
+    );
     println!("seed {seed}, {count} faults; again by: make faults SEED={seed} COUNT={count}");
     let steps = plan(seed, count);
     let world = World::start().await;
@@ -59,7 +62,8 @@ async fn no_fault_loses_doubles_or_mixes_up_a_project() {
             .await
             .expect("the projects are created");
     }
-    log.settle(&world, &mut model, &prober, "the beginning").await;
+    log.settle(&world, &mut model, &prober, "the beginning")
+        .await;
     for (number, step) in steps.iter().enumerate() {
         let name = format!("step {number}");
         println!("{:>6.1} s {name}: {step}", started.elapsed().as_secs_f64());
@@ -149,11 +153,18 @@ impl Log {
     fn summary(&self, steps: &[Step], prober: &Prober, took: Duration) {
         let mut kinds: BTreeMap<String, u32> = BTreeMap::new();
         for fault in steps.iter().flat_map(|step| &step.faults) {
-            *kinds.entry(format!("{:?} {}", fault.harm, fault.target)).or_default() += 1;
+            *kinds
+                .entry(format!("{:?} {}", fault.harm, fault.target))
+                .or_default() += 1;
         }
         let mut times = self.times.clone();
         times.sort();
-        let at = |part: usize| times.get(times.len() * part / 100).copied().unwrap_or_default();
+        let at = |part: usize| {
+            times
+                .get(times.len() * part / 100)
+                .copied()
+                .unwrap_or_default()
+        };
         println!("faults: {kinds:?}");
         println!("pages by status: {:?}", prober.statuses());
         println!(

@@ -29,7 +29,10 @@ pub fn server_flags() -> Vec<String> {
     let mut flags = vec!["--node-timeout".to_owned(), timeout];
     flags.extend(["--connect-timeout", "500ms"].map(String::from));
     if CAN_RESCHEDULE {
-        flags.extend(["--reschedule-grace".to_owned(), format!("{}s", GRACE.as_secs())]);
+        flags.extend([
+            "--reschedule-grace".to_owned(),
+            format!("{}s", GRACE.as_secs()),
+        ]);
         flags.extend(["--force-terminate-after", "4s"].map(String::from));
     }
     flags

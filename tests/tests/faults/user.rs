@@ -74,7 +74,10 @@ pub async fn apply(
         }
         tokio::time::sleep(PAUSE).await;
     }
-    Err(format!("{} was not taken within {PATIENCE:?}: {last}", entry.name))
+    Err(format!(
+        "{} was not taken within {PATIENCE:?}: {last}",
+        entry.name
+    ))
 }
 
 fn lost(entry: &Entry) -> String {
@@ -116,5 +119,8 @@ pub async fn delete(world: &World, entry: &mut Entry, ends_at: Instant) -> Resul
         may_be_gone = true;
         tokio::time::sleep(PAUSE).await;
     }
-    Err(format!("{} was not deleted within {PATIENCE:?}: {last}", entry.name))
+    Err(format!(
+        "{} was not deleted within {PATIENCE:?}: {last}",
+        entry.name
+    ))
 }

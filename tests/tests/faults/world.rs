@@ -193,7 +193,10 @@ impl World {
         let answer = request.send().await.ok()?;
         let status = answer.status().as_u16();
         let text = answer.text().await.ok()?;
-        Some((status, serde_json::from_str(&text).unwrap_or(Value::String(text))))
+        Some((
+            status,
+            serde_json::from_str(&text).unwrap_or(Value::String(text)),
+        ))
     }
 
     /// A request through the gateway; status and text, or none when no answer came.
@@ -236,7 +239,11 @@ impl World {
     /// Messages of panics in the logs of server and agents, also of those that were killed since.
     pub async fn panics(&self) -> Vec<String> {
         let mut folders = vec![self.server.lock().await.directory().to_owned()];
-        folders.extend(self.nodes.iter().map(|node| node.directory.path().to_owned()));
+        folders.extend(
+            self.nodes
+                .iter()
+                .map(|node| node.directory.path().to_owned()),
+        );
         let files = folders
             .iter()
             .flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten().flatten())
@@ -244,7 +251,12 @@ impl World {
         let texts = files.filter_map(|entry| std::fs::read_to_string(entry.path()).ok());
         let is_panic = |line: &&str| line.contains("panicked");
         texts
-            .flat_map(|text| text.lines().filter(is_panic).map(String::from).collect::<Vec<_>>())
+            .flat_map(|text| {
+                text.lines()
+                    .filter(is_panic)
+                    .map(String::from)
+                    .collect::<Vec<_>>()
+            })
             .collect()
     }
 }

@@ -87,14 +87,14 @@ impl Machine {
     /// # Panics
     /// When it does not answer in time.
     pub async fn start_engine_again(&mut self) {
-        // Names a process that is gone, whose number another one may have by now.
-        let _ = std::fs::remove_file(self.directory.path().join("dockerd.pid"));
-        self.engine = Some(self.start_engine());
+        let mut process = self.start_engine();
         let engine = self.engine();
         within(ENGINE_START, "the machine's engine answers", async || {
+            assert!(!process.has_ended(), "it ended: {}", process.tail(10));
             engine.answers().await.then_some(())
         })
         .await;
+        self.engine = Some(process);
     }
 
     /// Ends the engine as if it had crashed.
@@ -188,7 +188,24 @@ impl Machine {
         format!("{}{side}", self.name.replace("cara-test-", "cara"))
     }
 
+    /// Removes what an engine that was killed left behind and a new one would stumble over: files
+    /// with the numbers of processes that are gone, or go at this moment.
+    fn forget_engine(&self) {
+        let helper = self.directory.path().join("exec/containerd/containerd.pid");
+        let pid = std::fs::read_to_string(&helper).unwrap_or_default();
+        let is_alive = || {
+            let line = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+            line.is_ok_and(|line| line.contains("(containerd)") && !line.contains(") Z "))
+        };
+        // The kernel ends it together with its parent.
+        wait(100, || !is_alive());
+        for file in [helper, self.directory.path().join("dockerd.pid")] {
+            let _ = std::fs::remove_file(file);
+        }
+    }
+
     fn start_engine(&self) -> Process {
+        self.forget_engine();
         let number = self.number;
         let path = |name: &str| self.directory.path().join(name).display().to_string();
         let mut command = self.command("dockerd");
@@ -222,15 +239,17 @@ impl Machine {
 
     /// Address of the machine's engine.
     pub fn docker_host(&self) -> String {
-        format!(
-            "unix://{}",
-            self.directory.path().join("docker.sock").display()
-        )
+        format!("unix://{}", self.socket().display())
+    }
+
+    /// The engine's socket.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("docker.sock")
     }
 
     /// The machine's engine, asked without a command line.
     pub fn engine(&self) -> Engine {
-        Engine::at(&self.directory.path().join("docker.sock"))
+        Engine::at(&self.socket())
     }
 
     /// The machine's engine.

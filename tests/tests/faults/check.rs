@@ -82,7 +82,17 @@ fn version(project: &Value) -> u32 {
     texts.max().unwrap_or(0)
 }
 
-/// Waits until the world is as it should be; what each project is then, and how long it took.
+/// How the world became as it should be.
+pub struct Settled {
+    /// What each project is.
+    pub wishes: Vec<Wish>,
+    /// How long it took.
+    pub time: Duration,
+    /// What it was that took so long.
+    pub last_wrong: Vec<String>,
+}
+
+/// Waits until the world is as it should be.
 ///
 /// # Errors
 /// What was not as it should be when the time was over.
@@ -90,20 +100,25 @@ pub async fn converge(
     world: &World,
     model: &mut Model,
     limit: Duration,
-) -> Result<(Vec<Wish>, Duration), Vec<String>> {
+) -> Result<Settled, Vec<String>> {
     let started = Instant::now();
+    let mut last_wrong = Vec::new();
     loop {
-        let wrong = match settled(world, model).await {
+        last_wrong = match settled(world, model).await {
             Ok(wishes) => {
                 for (entry, wish) in model.entries.iter_mut().zip(&wishes) {
                     entry.acknowledge(*wish);
                 }
-                return Ok((wishes, started.elapsed()));
+                return Ok(Settled {
+                    wishes,
+                    time: started.elapsed(),
+                    last_wrong,
+                });
             }
             Err(wrong) => wrong,
         };
         if started.elapsed() >= limit {
-            return Err(wrong);
+            return Err(last_wrong);
         }
         tokio::time::sleep(PAUSE).await;
     }

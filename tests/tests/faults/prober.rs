@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 const PAUSE: Duration = Duration::from_millis(50);
 /// A page that takes longer counts as none.
 const LIMIT: Duration = Duration::from_secs(2);
-/// What must not be seen is kept up to this many times.
+/// So many different things that must not be seen are kept.
 const KEPT_MAX: usize = 50;
 
 /// The oldest version of a project whose page may still be seen.
@@ -30,7 +30,8 @@ struct Floor {
 struct Seen {
     /// How often each status was seen; 0 when there was no answer.
     statuses: BTreeMap<u16, u64>,
-    wrong: Vec<String>,
+    /// What must not be seen, and how often it was.
+    wrong: BTreeMap<String, u64>,
 }
 
 /// The prober; ends when dropped.
@@ -84,7 +85,10 @@ impl Prober {
     /// What must not be seen and was, since the last call.
     pub fn take_wrong(&self) -> Vec<String> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut seen.wrong)
+        let wrong = std::mem::take(&mut seen.wrong).into_iter();
+        wrong
+            .map(|(what, count)| format!("{what} ({count} times)"))
+            .collect()
     }
 
     /// How often each status was seen.
@@ -123,7 +127,8 @@ async fn look(
                 .filter(|_| status == 200)
                 .and_then(|text| fault_of(&text, &floor.project, oldest));
             if let Some(wrong) = wrong.filter(|_| seen.wrong.len() < KEPT_MAX) {
-                seen.wrong.push(format!("{host} answered {wrong}"));
+                let what = format!("{host} answered {wrong}");
+                *seen.wrong.entry(what).or_default() += 1;
             }
         }
         tokio::time::sleep(PAUSE).await;

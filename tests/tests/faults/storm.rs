@@ -20,6 +20,8 @@ const SEED: u64 = 1;
 const COUNT: usize = 200;
 /// A run that broke so many promises is ended.
 const VIOLATIONS_MAX: usize = 10;
+/// What took longer than this is told.
+const LONG: Duration = Duration::from_secs(3);
 /// A step that did not converge in time gets this many times the time more: whether it is slow
 /// or stuck is worth knowing.
 const SECOND_CHANCE: u32 = 3;
@@ -125,7 +127,7 @@ impl Log {
             result = converge(world, model, DEADLINE * SECOND_CHANCE).await;
         }
         self.note(name, prober.take_wrong());
-        let (wishes, time) = match result {
+        let settled = match result {
             Ok(settled) => settled,
             Err(wrong) => panic!(
                 "{name}: never: {}\nbefore that:\n{}\n{}",
@@ -134,9 +136,13 @@ impl Log {
                 world.logs(60).await
             ),
         };
-        println!("         settled after {:.1} s", time.as_secs_f64());
-        self.times.push(time);
-        for (entry, wish) in model.entries.iter().zip(wishes) {
+        let seconds = settled.time.as_secs_f64();
+        println!("         settled after {seconds:.1} s");
+        if settled.time > LONG {
+            println!("         waited for {}", settled.last_wrong.join("; "));
+        }
+        self.times.push(settled.time);
+        for (entry, wish) in model.entries.iter().zip(settled.wishes) {
             if let Wish::Present(version) = wish {
                 prober.raise_floor(&entry.name, version);
             }

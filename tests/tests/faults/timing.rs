@@ -11,7 +11,7 @@ pub const CAN_SET_HEARTBEAT: bool = false;
 pub const HAS_DISK_PRESSURE: bool = false;
 
 /// How long a silent node counts as ready.
-pub const NODE_TIMEOUT: Duration = Duration::from_secs(if CAN_SET_HEARTBEAT { 2 } else { 7 });
+pub const NODE_TIMEOUT: Duration = Duration::from_secs(if CAN_SET_HEARTBEAT { 2 } else { 10 });
 /// How long a node may be away before its projects are placed again.
 pub const GRACE: Duration = Duration::from_secs(2);
 

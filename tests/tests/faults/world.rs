@@ -1,6 +1,7 @@
 //! What is broken: a server, and two machines each with an engine and an agent.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ pub struct Node {
 pub struct AgentSetup {
     /// Instead of the machine's own engine.
     pub docker_host: Option<String>,
+    /// Instead of a directory of its own.
+    pub data_dir: Option<PathBuf>,
     /// Further environment variables.
     pub env: Vec<(String, String)>,
     /// URL of the server.
@@ -70,7 +73,7 @@ fn launch(machine: &Machine, name: &str, setup: &AgentSetup, directory: &TempDir
     command
         .args(["--server", &setup.server, "--node-name", name])
         .args(["--advertise-ip", &machine.ip, "--data-dir"])
-        .arg(directory.path())
+        .arg(setup.data_dir.as_deref().unwrap_or(directory.path()))
         .args(["--docker-host", setup.docker_host.as_ref().unwrap_or(&own)])
         .args(timing::agent_flags())
         .envs(setup.env.iter().map(|(key, value)| (key, value)));

@@ -41,8 +41,8 @@ pub fn server_flags() -> Vec<String> {
 /// Further flags of an agent.
 pub fn agent_flags() -> &'static [&'static str] {
     if CAN_SET_HEARTBEAT {
-        &["--heartbeat", "500ms"]
+        &["--heartbeat", "500ms", "--drain-period", "500ms"]
     } else {
-        &[]
+        &["--drain-period", "500ms"]
     }
 }

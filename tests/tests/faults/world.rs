@@ -75,9 +75,16 @@ fn launch(machine: &Machine, name: &str, setup: &AgentSetup, directory: &TempDir
         .args(["--advertise-ip", &machine.ip, "--data-dir"])
         .arg(setup.data_dir.as_deref().unwrap_or(directory.path()))
         .args(["--docker-host", setup.docker_host.as_ref().unwrap_or(&own)])
+        .arg("--files-dir")
+        .arg(files_of(name))
         .args(timing::agent_flags())
         .envs(setup.env.iter().map(|(key, value)| (key, value)));
     Process::start(command, directory.path(), "agent")
+}
+
+/// Where an agent keeps the files of its containers: in memory, and no other agent's.
+fn files_of(name: &str) -> PathBuf {
+    PathBuf::from("/dev/shm").join(format!("cara-test-{name}"))
 }
 
 impl Drop for Node {
@@ -87,6 +94,7 @@ impl Drop for Node {
         }
         // A process that is frozen is no less dead after SIGKILL.
         self.agent.get_mut().kill();
+        let _ = std::fs::remove_dir_all(files_of(&self.name));
     }
 }
 

@@ -130,10 +130,9 @@ impl Entry {
         let delay = ("DELAY_MS", "300".to_owned());
         let app = |name: &str, pairs: &[(&str, String)]| json!({"name": name, "image": "cara-test/app:1", "env": env(pairs)});
         let run = ("RUN", "trap 'exit 0' TERM; sleep 100000 & wait".to_owned());
-        let worker =
-            || json!({"name": "worker", "image": "cara-test/shell:1", "env": env(&[run.clone()])});
+        let worker = || json!({"name": "worker", "image": "cara-test/shell:1", "env": env(std::slice::from_ref(&run))});
         let ingress = |host: &str, service: &str| json!({"name": service, "host": host, "target": {"service": service, "port": 8080}});
-        let web = || app("web", &[tag.clone()]);
+        let web = || app("web", std::slice::from_ref(&tag));
         let to_web = || ingress(&self.name, "web");
         match self.shape {
             1 => json!({"services": [web(), worker()], "ingress": [to_web()]}),
@@ -145,7 +144,7 @@ impl Entry {
             }
             3 => {
                 let second = format!("{}-second", self.name);
-                json!({"services": [web(), app("second", &[tag.clone()])],
+                json!({"services": [web(), app("second", std::slice::from_ref(&tag))],
                     "ingress": [to_web(), ingress(&second, "second")]})
             }
             4 => json!({"services": [app("web", &[tag.clone(), delay])], "ingress": [to_web()]}),

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 /// Whether projects of a lost node are placed again: `--reschedule-grace` and
 /// `--force-terminate-after` of the server.
-pub const CAN_RESCHEDULE: bool = false;
+pub const CAN_RESCHEDULE: bool = true;
 /// Whether the agent's pause between heartbeats can be set.
-pub const CAN_SET_HEARTBEAT: bool = false;
+pub const CAN_SET_HEARTBEAT: bool = true;
 /// Whether a full disk shows as the condition `DiskPressure` of the node.
-pub const HAS_DISK_PRESSURE: bool = false;
+pub const HAS_DISK_PRESSURE: bool = true;
 
 /// How long a silent node counts as ready.
 pub const NODE_TIMEOUT: Duration = Duration::from_secs(if CAN_SET_HEARTBEAT { 2 } else { 10 });
@@ -41,7 +41,7 @@ pub fn server_flags() -> Vec<String> {
 /// Further flags of an agent.
 pub fn agent_flags() -> &'static [&'static str] {
     if CAN_SET_HEARTBEAT {
-        &["--heartbeat", "500ms", "--drain-period", "500ms"]
+        &["--heartbeat-interval", "500ms", "--drain-period", "500ms"]
     } else {
         &["--drain-period", "500ms"]
     }

@@ -16,6 +16,8 @@ use crate::{Docker, Engine, Process, within};
 /// Numbers of machines that are handed out to whoever asks first; tests that name a number
 /// themselves stay below.
 const SHARED_NUMBERS: std::ops::Range<u8> = 100..200;
+/// How long the test of another process may have a machine.
+const OTHERS: Duration = Duration::from_secs(300);
 /// How long an engine may take to answer after it was started.
 const ENGINE_START: Duration = Duration::from_secs(60);
 
@@ -26,7 +28,7 @@ pub struct Machine {
     directory: TempDir,
     engine: Option<Process>,
     /// Held while the machine exists, so that no other process takes the same number.
-    _claim: Option<File>,
+    _claim: File,
     /// This side of the cable, where the server can be reached.
     pub host_ip: String,
     /// That side of the cable, where the machine can be reached.
@@ -35,26 +37,25 @@ pub struct Machine {
 
 impl Machine {
     /// Makes a machine and starts its engine. `number` tells machines apart that exist at the
-    /// same time, 1 to 99.
+    /// same time, 1 to 99; waits while another process has a machine of the number.
     pub async fn start(number: u8) -> Self {
-        Self::make(number, None, None).await
+        let claim = within(OTHERS, "the number is free", async || claim(number)).await;
+        Self::make(number, claim, None).await
     }
 
-    /// Makes a machine with a number that no other process uses.
-    pub async fn start_any() -> Self {
-        let (number, claim) = claim_number();
-        Self::make(number, Some(claim), None).await
-    }
-
-    /// Makes a machine whose engine keeps everything on a disk of so many MiB.
+    /// Makes a machine with a number that no other process uses, whose engine keeps everything on
+    /// a disk of so many MiB, in memory.
     pub async fn start_with_disk(disk_mib: u32) -> Self {
         let (number, claim) = claim_number();
-        Self::make(number, Some(claim), Some(disk_mib)).await
+        Self::make(number, claim, Some(disk_mib)).await
     }
 
-    async fn make(number: u8, claim: Option<File>, disk_mib: Option<u32>) -> Self {
+    async fn make(number: u8, claim: File, disk_mib: Option<u32>) -> Self {
         let name = format!("cara-test-{number}");
-        let directory = tempfile::tempdir().expect("a directory");
+        let prefix = format!("{name}-");
+        clear_away(&name, &prefix);
+        let directory = tempfile::Builder::new().prefix(&prefix).tempdir();
+        let directory = directory.expect("a directory");
         let (host_ip, ip) = (format!("10.231.{number}.1"), format!("10.231.{number}.2"));
         let mut machine = Self {
             name,
@@ -300,6 +301,7 @@ impl Drop for Machine {
             wait(200, || engine.has_ended());
             engine.kill();
         }
+        end_processes(&self.name);
         unmount_below(self.directory.path());
         self.remove_network();
     }
@@ -317,18 +319,62 @@ fn wait(looks: u32, mut is_done: impl FnMut() -> bool) {
 
 /// Takes a number that no machine of any process has.
 fn claim_number() -> (u8, File) {
-    let directory = std::env::temp_dir().join("cara-test-machines");
-    std::fs::create_dir_all(&directory).expect("a directory");
-    let claim = |number: u8| {
-        let file = File::create(directory.join(number.to_string())).ok()?;
-        // Ends with this process, however that ends.
-        file.try_lock().ok()?;
-        Some((number, file))
-    };
     SHARED_NUMBERS
         .into_iter()
-        .find_map(claim)
+        .find_map(|number| Some((number, claim(number)?)))
         .expect("fewer than 100 machines exist at a time")
+}
+
+/// Takes a number, unless a machine of any process has it. The claim ends with this process,
+/// however that ends.
+fn claim(number: u8) -> Option<File> {
+    let directory = std::env::temp_dir().join("cara-test-machines");
+    std::fs::create_dir_all(&directory).expect("a directory");
+    let file = File::create(directory.join(number.to_string())).ok()?;
+    file.try_lock().ok()?;
+    Some(file)
+}
+
+/// Removes what is left of an earlier machine of the name whose test was killed.
+fn clear_away(name: &str, prefix: &str) {
+    end_processes(name);
+    for entry in std::fs::read_dir(std::env::temp_dir())
+        .into_iter()
+        .flatten()
+    {
+        let Ok(entry) = entry else { continue };
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            unmount_below(&entry.path());
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Ends every process of a machine, and all that they started: an engine that was killed may
+/// have lost sight of some.
+fn end_processes(name: &str) {
+    let listed = Command::new("ip").args(["netns", "pids", name]).output();
+    let text = listed.map(|output| output.stdout).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let mut pids: Vec<u32> = text.lines().filter_map(|line| line.parse().ok()).collect();
+    // The first process of a container is in a network of its own, below one of these.
+    let mut next = 0;
+    while let Some(pid) = pids.get(next) {
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
+        let threads = threads.into_iter().flatten().flatten();
+        let children: String = threads
+            .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok())
+            .collect();
+        let new = children
+            .split_whitespace()
+            .filter_map(|pid| pid.parse().ok());
+        let new: Vec<u32> = new.filter(|pid| !pids.contains(pid)).collect();
+        pids.extend(new);
+        next += 1;
+    }
+    for pid in pids {
+        signal(pid, "KILL");
+    }
 }
 
 /// Unmounts what an engine that was killed left mounted.

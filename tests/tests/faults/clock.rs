@@ -12,7 +12,7 @@ use cara_tests::{Server, unique, within};
 use serde_json::{Value, json};
 
 use crate::timing::{self, NODE_TIMEOUT};
-use crate::world::{AgentSetup, Node, machine_with_images};
+use crate::world::{AgentSetup, LARGE_DISK_MIB, Node, machine_with_images};
 
 /// How far the clock jumps, in seconds.
 const JUMP_S: i64 = 600;
@@ -84,7 +84,7 @@ struct Setting {
 
 impl Setting {
     async fn start() -> Self {
-        let machine = machine_with_images().await;
+        let machine = machine_with_images(LARGE_DISK_MIB).await;
         let clock = Clock::new();
         let mut args = vec!["--api-listen".to_owned(), format!("{}:0", machine.host_ip)];
         args.extend(timing::server_flags());

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use cara_api::paths;
 use cara_api::project::ProjectPhase;
 use cara_tests::server::Setup;
-use cara_tests::{Machine, Server, unique, within};
+use cara_tests::{Server, unique, within};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::timing::{self, DEADLINE, HAS_DISK_PRESSURE};
-use crate::world::{AgentSetup, IMAGES, Node, must};
+use crate::world::{AgentSetup, Node, machine_with_images, must};
 
 /// Enough for the images and a few containers.
 const ENGINE_DISK_MIB: u32 = 128;
@@ -87,8 +87,7 @@ struct Setting {
 
 impl Setting {
     async fn start(setup: Setup) -> Self {
-        let machine = Machine::start_with_disk(ENGINE_DISK_MIB).await;
-        IMAGES.iter().for_each(|image| machine.copy_image(image));
+        let machine = machine_with_images(ENGINE_DISK_MIB).await;
         let disk = machine.data_root();
         let mut args = vec!["--api-listen".to_owned(), format!("{}:0", machine.host_ip)];
         args.extend(timing::server_flags());
@@ -96,8 +95,6 @@ impl Setting {
         let server = Server::start_as(setup, &args).await;
         let agent = AgentSetup {
             server: format!("http://{}", server.api),
-            // Whichever of the two is measured, it is the small disk.
-            data_dir: Some(disk.join("agent")),
             ..AgentSetup::default()
         };
         let node = Node::start(machine, agent);

@@ -9,7 +9,7 @@ use cara_tests::{EngineProxy, Server, unique, within};
 use serde_json::json;
 
 use crate::timing;
-use crate::world::{AgentSetup, Node, machine_with_images};
+use crate::world::{AgentSetup, LARGE_DISK_MIB, Node, machine_with_images};
 
 /// How long an engine that is slow takes to tell about one container.
 const SLOW: Duration = Duration::from_secs(20);
@@ -28,7 +28,8 @@ struct Setting {
 
 impl Setting {
     async fn start() -> Self {
-        let (first, second) = (machine_with_images().await, machine_with_images().await);
+        let first = machine_with_images(LARGE_DISK_MIB).await;
+        let second = machine_with_images(LARGE_DISK_MIB).await;
         let mut args = vec!["--api-listen".to_owned(), format!("{}:0", first.host_ip)];
         args.extend(timing::server_flags());
         let args: Vec<&str> = args.iter().map(String::as_str).collect();

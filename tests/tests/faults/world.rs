@@ -16,6 +16,8 @@ use crate::timing;
 
 /// Images that the projects use.
 pub const IMAGES: [&str; 2] = ["cara-test/app:1", "cara-test/shell:1"];
+/// A disk that is never full, however full that of the host is.
+pub const LARGE_DISK_MIB: u32 = 2048;
 /// Longest wait for an answer of the server; longer than a freeze, so that an answer that comes
 /// at all is seen.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -36,8 +38,6 @@ pub struct Node {
 pub struct AgentSetup {
     /// Instead of the machine's own engine.
     pub docker_host: Option<String>,
-    /// Instead of a directory of its own.
-    pub data_dir: Option<PathBuf>,
     /// Further environment variables.
     pub env: Vec<(String, String)>,
     /// URL of the server.
@@ -73,7 +73,8 @@ fn launch(machine: &Machine, name: &str, setup: &AgentSetup, directory: &TempDir
     command
         .args(["--server", &setup.server, "--node-name", name])
         .args(["--advertise-ip", &machine.ip, "--data-dir"])
-        .arg(setup.data_dir.as_deref().unwrap_or(directory.path()))
+        // Whichever of the two is measured, it is the machine's disk.
+        .arg(machine.data_root().join("agent"))
         .args(["--docker-host", setup.docker_host.as_ref().unwrap_or(&own)])
         .arg("--files-dir")
         .arg(files_of(name))
@@ -98,9 +99,9 @@ impl Drop for Node {
     }
 }
 
-/// A machine that has the images.
-pub async fn machine_with_images() -> Machine {
-    let machine = Machine::start_any().await;
+/// A machine that has the images, and a disk of so many MiB.
+pub async fn machine_with_images(disk_mib: u32) -> Machine {
+    let machine = Machine::start_with_disk(disk_mib).await;
     IMAGES.iter().for_each(|image| machine.copy_image(image));
     machine
 }
@@ -117,7 +118,8 @@ pub struct World {
 impl World {
     /// Starts everything and waits until both nodes are ready.
     pub async fn start() -> Self {
-        let (a, b) = (machine_with_images().await, machine_with_images().await);
+        let a = machine_with_images(LARGE_DISK_MIB).await;
+        let b = machine_with_images(LARGE_DISK_MIB).await;
         let mut args = vec!["--api-listen".to_owned(), format!("{}:0", a.host_ip)];
         args.extend(timing::server_flags());
         let args: Vec<&str> = args.iter().map(String::as_str).collect();

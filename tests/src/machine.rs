@@ -98,6 +98,12 @@ impl Machine {
                 // watches over it on a real machine starts it again, and so does this.
                 assert!(tries_left > 0, "it ended: {}", process.tail(60));
                 tries_left -= 1;
+                if process.log().contains("reservePools") {
+                    // Killed while it made a network, this engine cannot read its own notes of
+                    // networks (a fault of libnetwork); all that helps is to take them away.
+                    println!("the engine of {} lost its networks", self.name);
+                    let _ = std::fs::remove_dir_all(self.data_root().join("network/files"));
+                }
                 process = self.start_engine();
             }
             engine.answers().await.then_some(())

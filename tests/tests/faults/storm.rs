@@ -22,9 +22,6 @@ const COUNT: usize = 200;
 const VIOLATIONS_MAX: usize = 10;
 /// What took longer than this is told.
 const LONG: Duration = Duration::from_secs(3);
-/// A step that did not converge in time gets this many times the time more: whether it is slow
-/// or stuck is worth knowing.
-const SECOND_CHANCE: u32 = 3;
 
 fn setting<T: std::str::FromStr>(name: &str, default: T) -> T {
     #[expect(
@@ -92,6 +89,18 @@ async fn no_fault_loses_doubles_or_mixes_up_a_project() {
     );
 }
 
+/// Makes every project anew that should be there, so that the run can show what else there is.
+async fn repair(world: &World, model: &mut Model) -> Result<(), String> {
+    let ends_at = Instant::now() + 2 * DEADLINE;
+    for entry in &mut model.entries {
+        if let Some(Wish::Present(version)) = entry.certain() {
+            delete(world, entry, ends_at).await?;
+            apply(world, entry, version, ends_at).await?;
+        }
+    }
+    Ok(())
+}
+
 impl Log {
     /// Lets happen what a step says, all at the same time, and looks at what must always hold.
     async fn run(
@@ -116,7 +125,8 @@ impl Log {
         self.note(name, prober.take_wrong());
     }
 
-    /// Waits until everything is as it should be.
+    /// Waits until everything is as it should be. What is not in time gets the same time again,
+    /// since whether it is slow or stuck is worth knowing; what is stuck is made anew.
     ///
     /// # Panics
     /// When it never is.
@@ -126,7 +136,16 @@ impl Log {
             let late = format!("not within {DEADLINE:?}: {}", wrong.join("; "));
             self.note(name, [late]);
             println!("{}", world.logs(60).await);
-            result = converge(world, model, DEADLINE * SECOND_CHANCE).await;
+            result = converge(world, model, DEADLINE).await;
+            println!(
+                "         is it slow or stuck: {}",
+                if result.is_ok() { "slow" } else { "stuck" }
+            );
+        }
+        if result.is_err() {
+            let repaired = repair(world, model).await;
+            self.note(name, repaired.err());
+            result = converge(world, model, DEADLINE).await;
         }
         self.note(name, prober.take_wrong());
         let settled = match result {

@@ -1,7 +1,7 @@
 # Every job of the project. `make` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help simulation demo test check fmt lint deny bench setup schemas
+.PHONY: help demo test faults simulation check fmt lint deny bench setup schemas
 
 TOOLS := $(CURDIR)/target/tools
 
@@ -17,6 +17,11 @@ test: ## Set up what is missing and run all tests
 	@deploy/dev/setup.sh test
 	cargo build --locked --workspace --bins
 	@deploy/dev/with-docker.sh sh -c 'deploy/dev/images.sh test && cargo test --locked --workspace'
+
+faults: ## Break everything while projects come and go (SEED=1 COUNT=200: the same again)
+	@deploy/dev/setup.sh test
+	cargo build --locked --workspace --bins
+	@CARA_FAULT_SEED=$(SEED) CARA_FAULTS=$(COUNT) deploy/dev/with-docker.sh sh -c 'deploy/dev/images.sh test && cargo test --locked --workspace --test faults -- --nocapture $(if $(SEED)$(COUNT),storm)'
 
 check: fmt lint deny test ## Everything that CI runs
 

@@ -17,9 +17,6 @@ use crate::process;
 use crate::settings::{Reader, Setting, SettingsError, common};
 use crate::telemetry::{self, LogFormat};
 
-/// Pause between heartbeats; three fit into the server's default node timeout.
-pub(crate) const HEARTBEAT: Duration = Duration::from_secs(5);
-
 /// Settings of `cara-agent`.
 pub static SETTINGS: &[Setting] = &[
     Setting {
@@ -48,6 +45,7 @@ pub static SETTINGS: &[Setting] = &[
     common::DEFAULT_PIDS_LIMIT,
     common::DRAIN_PERIOD,
     common::PROGRESS_DEADLINE,
+    common::HEARTBEAT_INTERVAL,
     Setting {
         key: "listen",
         value: "ADDRESS",
@@ -122,7 +120,7 @@ pub fn node_config(reader: &mut Reader, node: NodeName) -> Config {
             drain: reader.duration("drain-period"),
             progress: reader.duration("progress-deadline"),
         },
-        heartbeat: HEARTBEAT,
+        heartbeat: reader.duration("heartbeat-interval"),
         node,
     }
 }

@@ -71,6 +71,7 @@ pub static SETTINGS: &[Setting] = &[
     common::DEFAULT_PIDS_LIMIT,
     common::DRAIN_PERIOD,
     common::PROGRESS_DEADLINE,
+    common::HEARTBEAT_INTERVAL,
     Setting {
         key: "node-timeout",
         value: "DURATION",

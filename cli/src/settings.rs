@@ -100,6 +100,13 @@ pub mod common {
         default: "2m",
         help: "How long a service may take to be ready before it counts as failed, and a rollout as one to return from",
     };
+    /// Pause between heartbeats.
+    pub const HEARTBEAT_INTERVAL: Setting = Setting {
+        key: "heartbeat-interval",
+        value: "DURATION",
+        default: "5s",
+        help: "Pause between signs of life of the agent; three should fit into the server's node timeout",
+    };
     /// Form of the log.
     pub const LOG_FORMAT: Setting = Setting {
         key: "log-format",

@@ -4,6 +4,8 @@
 //! Everything that a test starts is ended when it ends; logs are kept when it failed.
 
 pub mod docker;
+pub mod engine;
+pub mod engine_proxy;
 pub mod machine;
 pub mod process;
 pub mod server;
@@ -12,6 +14,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 pub use docker::Docker;
+pub use engine::Engine;
+pub use engine_proxy::EngineProxy;
 pub use machine::Machine;
 pub use process::Process;
 pub use server::{Agent, Server};

@@ -3,18 +3,34 @@
 //! Joined to this machine by a veth pair; nothing of it leaves the machine, and everything is
 //! removed when it is dropped.
 
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::{Docker, Process, eventually};
+use crate::process::signal;
+use crate::{Docker, Engine, Process, within};
+
+/// Numbers of machines that are handed out to whoever asks first; tests that name a number
+/// themselves stay below.
+const SHARED_NUMBERS: std::ops::Range<u8> = 100..200;
+/// How often an engine that ends at its start is started again.
+const ENGINE_TRIES: u32 = 5;
+/// How long the test of another process may have a machine.
+const OTHERS: Duration = Duration::from_secs(300);
+/// How long an engine may take to answer after it was started.
+const ENGINE_START: Duration = Duration::from_secs(60);
 
 /// A machine with its own network and engine.
 pub struct Machine {
     name: String,
+    number: u8,
     directory: TempDir,
     engine: Option<Process>,
+    /// Held while the machine exists, so that no other process takes the same number.
+    _claim: File,
     /// This side of the cable, where the server can be reached.
     pub host_ip: String,
     /// That side of the cable, where the machine can be reached.
@@ -23,27 +39,124 @@ pub struct Machine {
 
 impl Machine {
     /// Makes a machine and starts its engine. `number` tells machines apart that exist at the
-    /// same time, 1 to 200.
+    /// same time, 1 to 99; waits while another process has a machine of the number.
     pub async fn start(number: u8) -> Self {
+        let claim = within(OTHERS, "the number is free", async || claim(number)).await;
+        Self::make(number, claim, None).await
+    }
+
+    /// Makes a machine with a number that no other process uses, whose engine keeps everything on
+    /// a disk of so many MiB, in memory.
+    pub async fn start_with_disk(disk_mib: u32) -> Self {
+        let (number, claim) = claim_number();
+        Self::make(number, claim, Some(disk_mib)).await
+    }
+
+    async fn make(number: u8, claim: File, disk_mib: Option<u32>) -> Self {
         let name = format!("cara-test-{number}");
-        let directory = tempfile::tempdir().expect("a directory");
+        let prefix = format!("{name}-");
+        clear_away(&name, &prefix);
+        let directory = tempfile::Builder::new().prefix(&prefix).tempdir();
+        let directory = directory.expect("a directory");
         let (host_ip, ip) = (format!("10.231.{number}.1"), format!("10.231.{number}.2"));
         let mut machine = Self {
             name,
+            number,
             directory,
             engine: None,
+            _claim: claim,
             host_ip,
             ip,
         };
         machine.remove_network();
+        if let Some(mib) = disk_mib {
+            std::fs::create_dir_all(machine.data_root()).expect("a directory");
+            let (size, root) = (format!("size={mib}m"), machine.data_root());
+            let root = root.display().to_string();
+            run(&["mount", "-t", "tmpfs", "-o", &size, "tmpfs", &root]);
+        }
         machine.make_network();
-        machine.engine = Some(machine.start_engine(number));
-        let docker = machine.docker();
-        eventually("the second engine answers", async || {
-            docker.attempt(&["info"]).0.then_some(())
+        machine.start_engine_again().await;
+        machine
+    }
+
+    /// Where the engine keeps images, containers and volumes.
+    pub fn data_root(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// Starts the engine, which does not run, and waits until it answers.
+    ///
+    /// # Panics
+    /// When it does not answer in time.
+    pub async fn start_engine_again(&mut self) {
+        let mut process = self.start_engine();
+        let (engine, mut tries_left) = (self.engine(), ENGINE_TRIES);
+        within(ENGINE_START, "the machine's engine answers", async || {
+            if process.has_ended() {
+                // An engine may stumble over what it left behind when it was killed. Whatever
+                // watches over it on a real machine starts it again, and so does this.
+                assert!(tries_left > 0, "it ended: {}", process.tail(60));
+                tries_left -= 1;
+                if process.log().contains("reservePools") {
+                    // Killed while it made a network, this engine cannot read its own notes of
+                    // networks (a fault of libnetwork); all that helps is to take them away.
+                    println!("the engine of {} lost its networks", self.name);
+                    let _ = std::fs::remove_dir_all(self.data_root().join("network/files"));
+                }
+                process = self.start_engine();
+            }
+            engine.answers().await.then_some(())
         })
         .await;
-        machine
+        self.engine = Some(process);
+    }
+
+    /// Ends the engine as if it had crashed.
+    pub fn kill_engine(&mut self) {
+        if let Some(engine) = &mut self.engine {
+            engine.kill();
+        }
+    }
+
+    /// Stops the engine's process where it is, or lets it go on.
+    pub fn freeze_engine(&self, is_frozen: bool) {
+        if let Some(engine) = &self.engine {
+            engine.freeze(is_frozen);
+        }
+    }
+
+    /// Last lines of what the engine logged.
+    pub fn engine_log(&self, lines: usize) -> String {
+        self.engine
+            .as_ref()
+            .map_or_else(String::new, |engine| engine.tail(lines))
+    }
+
+    /// Pulls the cable: nothing passes in either direction, and nobody is told.
+    pub fn cut(&self) {
+        let link = self.link("m");
+        let rules = format!(
+            "table netdev cable {{
+                chain inward {{ type filter hook ingress device {link} priority 0; policy drop; }}
+                chain outward {{ type filter hook egress device {link} priority 0; policy drop; }}
+            }}"
+        );
+        let output = self.command("nft").arg(rules).output().expect("nft runs");
+        assert!(
+            output.status.success(),
+            "cannot cut: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    /// Plugs the cable in again.
+    pub fn mend(&self) {
+        // Fails only when it is in already.
+        let _ = self
+            .command("nft")
+            .arg("delete table netdev cable")
+            .output();
     }
 
     fn make_network(&self) {
@@ -90,7 +203,25 @@ impl Machine {
         format!("{}{side}", self.name.replace("cara-test-", "cara"))
     }
 
-    fn start_engine(&self, number: u8) -> Process {
+    /// Removes what an engine that was killed left behind and a new one would stumble over: files
+    /// with the numbers of processes that are gone, or go at this moment.
+    fn forget_engine(&self) {
+        let helper = self.directory.path().join("exec/containerd/containerd.pid");
+        let pid = std::fs::read_to_string(&helper).unwrap_or_default();
+        let is_alive = || {
+            let line = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+            line.is_ok_and(|line| line.contains("(containerd)") && !line.contains(") Z "))
+        };
+        // The kernel ends it together with its parent.
+        wait(100, || !is_alive());
+        for file in [helper, self.directory.path().join("dockerd.pid")] {
+            let _ = std::fs::remove_file(file);
+        }
+    }
+
+    fn start_engine(&self) -> Process {
+        self.forget_engine();
+        let number = self.number;
         let path = |name: &str| self.directory.path().join(name).display().to_string();
         let mut command = self.command("dockerd");
         command.args([
@@ -123,10 +254,17 @@ impl Machine {
 
     /// Address of the machine's engine.
     pub fn docker_host(&self) -> String {
-        format!(
-            "unix://{}",
-            self.directory.path().join("docker.sock").display()
-        )
+        format!("unix://{}", self.socket().display())
+    }
+
+    /// The engine's socket.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("docker.sock")
+    }
+
+    /// The machine's engine, asked without a command line.
+    pub fn engine(&self) -> Engine {
+        Engine::at(&self.socket())
     }
 
     /// The machine's engine.
@@ -159,6 +297,12 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
+        self.freeze_engine(false);
+        if self.engine.as_mut().is_some_and(Process::has_ended) {
+            // Its containers are still there; only an engine can end them.
+            self.engine = Some(self.start_engine());
+            wait(200, || self.docker().attempt(&["version"]).0);
+        }
         let docker = self.docker();
         let (_, ids) = docker.attempt(&["ps", "-aq"]);
         let ids: Vec<&str> = ids.lines().collect();
@@ -166,19 +310,84 @@ impl Drop for Machine {
             docker.attempt(&[&["rm", "-f"], &ids[..]].concat());
         }
         if let Some(mut engine) = self.engine.take() {
-            let pid = engine.pid().to_string();
             // A clean end lets the engine take down its bridges and mounts.
-            let _ = Command::new("kill").args(["-TERM", &pid]).status();
-            for _ in 0..200 {
-                if engine.has_ended() {
-                    break;
-                }
-                let _ = Command::new("sleep").arg("0.05").status();
-            }
+            signal(engine.pid(), "TERM");
+            wait(200, || engine.has_ended());
             engine.kill();
         }
+        end_processes(&self.name);
         unmount_below(self.directory.path());
         self.remove_network();
+    }
+}
+
+/// Waits until `is_done`, looking every 50 ms, at most so often.
+fn wait(looks: u32, mut is_done: impl FnMut() -> bool) {
+    for _ in 0..looks {
+        if is_done() {
+            return;
+        }
+        let _ = Command::new("sleep").arg("0.05").status();
+    }
+}
+
+/// Takes a number that no machine of any process has.
+fn claim_number() -> (u8, File) {
+    SHARED_NUMBERS
+        .into_iter()
+        .find_map(|number| Some((number, claim(number)?)))
+        .expect("fewer than 100 machines exist at a time")
+}
+
+/// Takes a number, unless a machine of any process has it. The claim ends with this process,
+/// however that ends.
+fn claim(number: u8) -> Option<File> {
+    let directory = std::env::temp_dir().join("cara-test-machines");
+    std::fs::create_dir_all(&directory).expect("a directory");
+    let file = File::create(directory.join(number.to_string())).ok()?;
+    file.try_lock().ok()?;
+    Some(file)
+}
+
+/// Removes what is left of an earlier machine of the name whose test was killed.
+fn clear_away(name: &str, prefix: &str) {
+    end_processes(name);
+    for entry in std::fs::read_dir(std::env::temp_dir())
+        .into_iter()
+        .flatten()
+    {
+        let Ok(entry) = entry else { continue };
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            unmount_below(&entry.path());
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Ends every process of a machine, and all that they started: an engine that was killed may
+/// have lost sight of some.
+fn end_processes(name: &str) {
+    let listed = Command::new("ip").args(["netns", "pids", name]).output();
+    let text = listed.map(|output| output.stdout).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let mut pids: Vec<u32> = text.lines().filter_map(|line| line.parse().ok()).collect();
+    // The first process of a container is in a network of its own, below one of these.
+    let mut next = 0;
+    while let Some(pid) = pids.get(next) {
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
+        let threads = threads.into_iter().flatten().flatten();
+        let children: String = threads
+            .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok())
+            .collect();
+        let new = children
+            .split_whitespace()
+            .filter_map(|pid| pid.parse().ok());
+        let new: Vec<u32> = new.filter(|pid| !pids.contains(pid)).collect();
+        pids.extend(new);
+        next += 1;
+    }
+    for pid in pids {
+        signal(pid, "KILL");
     }
 }
 

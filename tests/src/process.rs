@@ -47,6 +47,18 @@ impl Process {
         std::fs::read_to_string(&self.stderr).unwrap_or_default()
     }
 
+    /// The last lines that it wrote to stderr.
+    pub fn tail(&self, lines: usize) -> String {
+        let log = self.log();
+        let from = log.lines().count().saturating_sub(lines);
+        log.lines().skip(from).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Stops the process where it is, or lets it go on.
+    pub fn freeze(&self, is_frozen: bool) {
+        signal(self.pid(), if is_frozen { "STOP" } else { "CONT" });
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -69,11 +81,10 @@ impl Process {
     /// # Panics
     /// When it does not end in time.
     pub async fn terminate(&mut self, limit: Duration) -> ExitStatus {
-        let pid = self.pid().to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status();
         assert!(
-            sent.is_ok_and(|status| status.success()),
-            "cannot signal process {pid}"
+            signal(self.pid(), "TERM"),
+            "cannot signal process {}",
+            self.pid()
         );
         crate::within(limit, "the process ends after SIGTERM", async || {
             self.child.try_wait().ok().flatten()
@@ -86,6 +97,14 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Sends a signal such as `TERM`; whether there was a process to get it.
+pub fn signal(pid: u32, name: &str) -> bool {
+    let sent = Command::new("kill")
+        .args(["-s", name, &pid.to_string()])
+        .output();
+    sent.is_ok_and(|output| output.status.success())
 }
 
 /// A program of the workspace, beside the test executable.

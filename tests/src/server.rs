@@ -1,7 +1,7 @@
 //! Server and agent processes.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
@@ -14,10 +14,20 @@ use tempfile::TempDir;
 use crate::process::program;
 use crate::{Docker, Process, eventually};
 
+/// Where and how a server is started, if not as usual.
+#[derive(Debug, Clone, Default)]
+pub struct Setup {
+    /// The data directory; one of its own otherwise.
+    pub data_dir: Option<PathBuf>,
+    /// Further environment variables.
+    pub env: Vec<(String, String)>,
+}
+
 /// A running `cara-server` with its data directory.
 pub struct Server {
     process: Process,
     directory: Option<TempDir>,
+    setup: Setup,
     args: Vec<String>,
     /// Address of the API.
     pub api: SocketAddr,
@@ -28,6 +38,11 @@ pub struct Server {
 impl Server {
     /// Starts a server on free ports with further arguments, and waits until it is ready.
     pub async fn start(args: &[&str]) -> Self {
+        Self::start_as(Setup::default(), args).await
+    }
+
+    /// The same, with a setup.
+    pub async fn start_as(setup: Setup, args: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let all = [
             "--api-listen",
@@ -36,11 +51,12 @@ impl Server {
             "127.0.0.1:0",
         ];
         let args: Vec<String> = all.iter().chain(args).map(ToString::to_string).collect();
-        let process = launch(directory.path(), &args);
+        let process = launch(directory.path(), &setup, &args);
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut server = Self {
             process,
             directory: Some(directory),
+            setup,
             args,
             api: any,
             http: any,
@@ -91,12 +107,10 @@ impl Server {
         let directory = self.directory().to_owned();
         let mut args = self.args.clone();
         for (flag, address) in [("--api-listen", self.api), ("--http-listen", self.http)] {
-            if let Some(place) = args
-                .iter()
-                .position(|a| a == flag)
-                .and_then(|at| args.get_mut(at + 1))
-            {
-                *place = address.to_string();
+            // A later flag overrides an earlier one.
+            let places: Vec<usize> = (1..args.len()).filter(|at| args[at - 1] == flag).collect();
+            for place in places {
+                args[place] = address.to_string();
             }
         }
         // The old log must not be taken for the new one.
@@ -106,7 +120,7 @@ impl Server {
             directory.join(format!("server.err.{}", self.process.pid())),
         )
         .expect("the log moves");
-        self.process = launch(&directory, &args);
+        self.process = launch(&directory, &self.setup, &args);
         self.wait_until_ready().await;
     }
 
@@ -115,12 +129,22 @@ impl Server {
         self.process.kill();
     }
 
+    /// Stops the server where it is, or lets it go on.
+    pub fn freeze(&self, is_frozen: bool) {
+        self.process.freeze(is_frozen);
+    }
+
+    /// True when the server has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.process.has_ended()
+    }
+
     /// Asks the server to end and waits for it.
     pub async fn terminate(&mut self, limit: Duration) -> ExitStatus {
         self.process.terminate(limit).await
     }
 
-    /// The data directory, in which the logs are too.
+    /// The directory with the logs, and with the data unless the setup says otherwise.
     ///
     /// # Panics
     /// Never while the server exists.
@@ -303,11 +327,12 @@ fn agent_defaults(mut command: Command) -> Command {
     command
 }
 
-fn launch(directory: &Path, args: &[String]) -> Process {
+fn launch(directory: &Path, setup: &Setup, args: &[String]) -> Process {
     let mut command = Command::new(program("cara-server"));
     command
+        .envs(setup.env.iter().map(|(key, value)| (key, value)))
         .arg("--data-dir")
-        .arg(directory)
+        .arg(setup.data_dir.as_deref().unwrap_or(directory))
         .args(["--log-format", "json"])
         .args(args);
     Process::start(agent_defaults(command), directory, "server")

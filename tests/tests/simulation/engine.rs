@@ -37,7 +37,7 @@ impl Thing {
 /// What one node's engine holds. Everything survives the agent.
 #[derive(Debug, Default)]
 pub struct Engine {
-    pub node: u8,
+    node: u8,
     pub containers: BTreeMap<String, Thing>,
     networks: BTreeSet<String>,
     volumes: BTreeMap<String, (String, VolumeLife)>,
@@ -46,6 +46,14 @@ pub struct Engine {
 }
 
 impl Engine {
+    /// The engine of a node, with nothing in it.
+    pub fn of_node(node: u8) -> Self {
+        Self {
+            node,
+            ..Self::default()
+        }
+    }
+
     /// Names of projects that left anything but Persistent volumes.
     pub fn projects(&self) -> BTreeSet<String> {
         let containers = self.containers.values().map(|c| c.project.clone());
@@ -55,11 +63,6 @@ impl Engine {
             .chain(self.networks.iter().cloned())
             .chain(volumes.map(|(project, _)| project.clone()))
             .collect()
-    }
-
-    /// Whether nothing at all is left of a project.
-    pub fn is_free_of(&self, project: &str) -> bool {
-        !self.projects().contains(project) && self.volumes.values().all(|(p, _)| p != project)
     }
 
     pub fn observe(&self, wanted: &Wanted, now_ms: u64) -> Observed {

@@ -9,7 +9,7 @@ use cara_agent::plan::{
     self, Action, ContainerState, Defaults, Memory, NodeRules, Subject, Timing, View, Wanted,
 };
 use cara_api::ProjectName;
-use cara_api::agent::{Assignment, Goal, Report};
+use cara_api::agent::{Assignment, Report};
 use fastrand::Rng;
 
 use crate::engine::Engine;
@@ -68,10 +68,7 @@ fn rules() -> NodeRules {
 impl Node {
     pub fn new(number: u8) -> Self {
         Self {
-            engine: Engine {
-                node: number,
-                ..Engine::default()
-            },
+            engine: Engine::of_node(number),
             is_connected: true,
             is_up: true,
             tasks: BTreeMap::new(),
@@ -270,11 +267,5 @@ impl Task {
         }
         let observed = observed.without_leaving(&self.memory);
         plan::report(&wanted, &observed, &self.memory, now)
-    }
-
-    /// Whether the agent wants the project to run.
-    #[expect(dead_code, reason = "for a closer look when a seed fails")]
-    fn runs(&self) -> bool {
-        self.wanted.goal == Goal::Run
     }
 }

@@ -52,6 +52,11 @@ fn progress(wanted: &Wanted, memory: &Memory, views: &[View<'_>]) -> String {
         .pulls()
         .map(|(image, progress)| format!("pulling {image}: {progress}"));
     let mut all: Vec<String> = pulls.collect();
+    if wanted.goal == Goal::Run {
+        let failures = memory.failures();
+        let stuck = failures.filter(|(subject, _)| matches!(subject, Subject::Extra(_)));
+        all.extend(stuck.map(|(_, failure)| failure.message.clone()));
+    }
     if wanted.is_rollout && wanted.goal == Goal::Run {
         let services = views.iter().map(|v| v.service);
         let tries = services.filter_map(|s| fault(s, memory));
@@ -201,8 +206,14 @@ fn run_outcome(
         return failed("NameCollision", message);
     }
     let is_for_good = |attempts: u32| !wanted.is_rollout || attempts >= PATIENCE;
-    let mut failures = memory.failures().map(|(_, failure)| failure);
-    if let Some(failure) = failures.find(|failure| is_for_good(failure.attempts)) {
+    // What cannot be removed yet is no reason to call failed what serves.
+    let is_needed = |subject: &Subject| match subject {
+        Subject::Network | Subject::Service(_) => true,
+        Subject::Volume(name) => wanted.volumes.contains_key(name),
+        Subject::Extra(_) => false,
+    };
+    let mut failures = memory.failures().filter(|(subject, _)| is_needed(subject));
+    if let Some((_, failure)) = failures.find(|(_, failure)| is_for_good(failure.attempts)) {
         return failed(&failure.reason, failure.message.clone());
     }
     let is_fine = |view: &&View<'_>| view.is_ready(memory) || view.is_completed();

@@ -19,6 +19,7 @@ pub struct Thing {
     state: State,
     started_at: String,
     ip: IpAddr,
+    volumes: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,7 +167,7 @@ impl Engine {
                 self.networks.remove(project);
             }
             Action::RemoveVolume(name) => {
-                if self.containers.values().any(|c| c.project == project) {
+                if self.containers.values().any(|c| c.volumes.contains(name)) {
                     return Err("the volume is in use".to_owned());
                 }
                 self.volumes.remove(name);
@@ -205,6 +206,11 @@ impl Engine {
             state: State::Created,
             started_at: String::new(),
             ip: IpAddr::from([10, self.node, high, low]),
+            volumes: service
+                .definition
+                .volumes()
+                .map(ToOwned::to_owned)
+                .collect(),
         };
         self.containers.insert(name.to_owned(), thing);
         Ok(())

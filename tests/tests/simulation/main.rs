@@ -20,13 +20,14 @@ use node::{Node, Trouble};
 const NODES: [&str; 3] = ["n0", "n1", "n2"];
 const PROJECTS: [&str; 4] = ["a", "b", "c", "d"];
 const TICK_MS: u64 = 250;
+const CALM_TICK_MS: u64 = 1_000;
 /// How long things go wrong.
 const STORM_TICKS: u64 = 400;
 /// After this much quiet everything must be as it should: the longest pause between tries is a
 /// minute, a service has two to become ready, and a failed rollout is then taken back.
-const CALM_TICKS: u64 = 2_400;
+const CALM_TICKS: u64 = 600;
 /// Nothing at all may be written in the last part of the calm.
-const STILL_TICKS: u64 = 400;
+const STILL_TICKS: u64 = 100;
 
 const STORM: Trouble = Trouble {
     failure: 0.1,
@@ -101,8 +102,8 @@ impl World {
         }
     }
 
-    fn tick(&mut self, trouble: Trouble) {
-        self.now_ms += TICK_MS;
+    fn tick(&mut self, trouble: Trouble, length_ms: u64) {
+        self.now_ms += length_ms;
         let now_ms = self.now_ms;
         for index in 0..self.nodes.len() {
             let name = node_name(index);
@@ -262,7 +263,13 @@ impl World {
             }
             for service in ["web", "side"] {
                 let count = here.iter().filter(|c| c.service == service).count();
-                assert_eq!(count, 1, "{name}: containers of {service}");
+                // One that fails may have an older one beside it, which serves.
+                let most = usize::from(status.phase != ProjectPhase::Running) + 1;
+                assert!(
+                    (1..=most).contains(&count),
+                    "{name}: containers of {service}: {here:#?}
+{status:#?}"
+                );
             }
             if status.phase == ProjectPhase::Running {
                 assert!(
@@ -297,11 +304,11 @@ fn run(seed: u64) {
     let mut world = World::new(seed);
     for _ in 0..STORM_TICKS {
         world.disturb();
-        world.tick(STORM);
+        world.tick(STORM, TICK_MS);
     }
     world.mend();
     for _ in 0..CALM_TICKS - STILL_TICKS {
-        world.tick(CALM);
+        world.tick(CALM, CALM_TICK_MS);
     }
     let version = world.control.version();
     let is_still = |world: &World| {
@@ -310,7 +317,7 @@ fn run(seed: u64) {
         projects.all(|p| p.status.phase == ProjectPhase::Running)
     };
     for _ in 0..STILL_TICKS {
-        world.tick(CALM);
+        world.tick(CALM, CALM_TICK_MS);
     }
     world.check_end();
     if is_still(&world) {

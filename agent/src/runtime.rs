@@ -8,6 +8,7 @@ mod images;
 mod inside;
 pub(crate) mod names;
 mod observe;
+mod ports;
 mod pull;
 
 pub(crate) use engine::{Engine, Machine};

@@ -26,7 +26,7 @@ use crate::work::Work;
 /// Everything is compared with the engine again this often.
 const SWEEP_EVERY: Duration = Duration::from_secs(300);
 /// Pause before the engine's events are subscribed to again.
-const EVENTS_RETRY: Duration = Duration::from_secs(1);
+const EVENTS_RETRY: Duration = Duration::from_millis(500);
 /// Events that may wait to be passed on; more wait in the engine's stream.
 const EVENTS_QUEUE: usize = 256;
 /// Pause before a sweep that failed is tried again.
@@ -70,6 +70,8 @@ pub(crate) struct Supervisor {
     /// Until when new projects wait for leftovers, and whether these are all known.
     fence: Option<(Instant, bool)>,
     may_begin: watch::Sender<bool>,
+    /// Counts how often the engine went away and came back.
+    returns: watch::Sender<u64>,
 }
 
 impl Supervisor {
@@ -83,6 +85,7 @@ impl Supervisor {
             sweeping: None,
             fence: None,
             may_begin,
+            returns: watch::channel(0).0,
         }
     }
 
@@ -111,7 +114,10 @@ impl Supervisor {
                         self.start_sweep();
                     }
                 }
-                Some(project) = happened.recv() => self.notify(&project),
+                Some(news) = happened.recv() => match news {
+                    News::Changed(project) => self.notify(&project),
+                    News::Returned => self.engine_returned(),
+                },
                 Some(ended) = self.running.join_next_with_id() => self.reap(ended, &token),
                 found = swept(&mut self.sweeping) => {
                     self.sweeping = None;
@@ -211,6 +217,7 @@ impl Supervisor {
             wanted: receiver,
             news: Arc::clone(&news),
             may_begin: self.may_begin.subscribe(),
+            returns: self.returns.subscribe(),
         };
         let handle = self.running.spawn(work.run(token.child_token()));
         self.names.insert(handle.id(), name.clone());
@@ -219,6 +226,14 @@ impl Supervisor {
 
     fn notify(&self, project: &str) {
         if let Some(task) = self.tasks.get(project) {
+            task.news.notify_one();
+        }
+    }
+
+    /// Lets everybody look again: whatever happened while the engine was away was not told.
+    fn engine_returned(&mut self) {
+        self.returns.send_modify(|count| *count += 1);
+        for task in self.tasks.values() {
             task.news.notify_one();
         }
     }
@@ -286,16 +301,31 @@ async fn until(at: Option<Instant>) {
     }
 }
 
-/// Passes on which projects' containers changed; never ends.
-async fn watch_engine(engine: Arc<Engine>, events: mpsc::Sender<String>) {
+/// What is heard of the engine.
+enum News {
+    /// Something happened to the containers of a project.
+    Changed(String),
+    /// The engine was away and is back.
+    Returned,
+}
+
+/// Passes on what happens on the engine; never ends.
+async fn watch_engine(engine: Arc<Engine>, events: mpsc::Sender<News>) {
+    let mut is_first = true;
     loop {
-        let stream = engine.events();
-        tokio::pin!(stream);
-        while let Some(project) = stream.next().await {
-            // The supervisor is gone when this fails, and with it this future.
-            let _ = events.send(project).await;
+        // An engine that answers is there; its events may not come for a long time.
+        if engine.answers().await {
+            let stream = engine.events();
+            tokio::pin!(stream);
+            if !std::mem::take(&mut is_first) {
+                // The supervisor is gone when this fails, and with it this future.
+                let _ = events.send(News::Returned).await;
+            }
+            while let Some(project) = stream.next().await {
+                let _ = events.send(News::Changed(project)).await;
+            }
+            tracing::debug!("the engine's events ended; subscribing again");
         }
-        tracing::debug!("the engine's events ended; subscribing again");
         tokio::time::sleep(EVENTS_RETRY).await;
     }
 }

@@ -31,6 +31,8 @@ use probing::Prober;
 const RESYNC: Duration = Duration::from_secs(60);
 /// Longest time between two probes of the ports that the gateway must reach.
 const PROBE_EVERY: Duration = Duration::from_secs(10);
+/// How long an engine may take to end its containers before it goes away itself.
+const STOPPING: Duration = Duration::from_secs(15);
 /// Pause after the engine did not answer.
 const ENGINE_RETRY: Duration = Duration::from_secs(1);
 
@@ -43,6 +45,8 @@ pub(crate) struct Work {
     pub(crate) wanted: watch::Receiver<Wanted>,
     /// Something happened to the project's containers.
     pub(crate) news: Arc<Notify>,
+    /// Counts how often the engine went away and came back.
+    pub(crate) returns: watch::Receiver<u64>,
     /// False while leftovers of other projects are being removed: nothing new starts before.
     pub(crate) may_begin: watch::Receiver<bool>,
 }
@@ -61,6 +65,10 @@ struct Rounds {
     jobs: Jobs,
     checks: Checks,
     has_stale_files: bool,
+    /// Returns of the engine that were taken into account; none before the first look.
+    seen_returns: Option<u64>,
+    /// When the engine last answered.
+    looked_at: Instant,
 }
 
 impl Work {
@@ -108,6 +116,7 @@ impl Work {
             };
             previous = Some(Arc::clone(&wanted));
             rounds.jobs.settle();
+            let returns = *self.returns.borrow();
             let observed = match self.engine.observe(&wanted).await {
                 Ok(observed) => observed,
                 Err(error) => {
@@ -118,6 +127,7 @@ impl Work {
             };
             let observed = observed.without_leaving(&lock(&rounds.memory));
             rounds.checks.follow(&wanted, &observed);
+            excuse_exits(&wanted, &observed, &mut rounds, returns);
             self.read_logs(&wanted, &observed, &rounds).await;
             let step = self.decide(&wanted, &observed, &rounds);
             if !step.actions.is_empty() {
@@ -161,6 +171,8 @@ impl Work {
             checks,
             memory,
             has_stale_files: true,
+            seen_returns: None,
+            looked_at: Instant::now(),
         }
     }
 
@@ -264,6 +276,30 @@ impl Work {
         let memory = lock(&rounds.memory);
         if let Some(report) = plan::report(wanted, observed, &memory, Instant::now()) {
             self.outbox.put(report);
+        }
+    }
+}
+
+/// Does not count exits that are the engine's doing: those found at the first look after it was
+/// away, or after the agent itself came up.
+fn excuse_exits(wanted: &Wanted, observed: &Observed, rounds: &mut Rounds, returns: u64) {
+    let now = Instant::now();
+    let looked_at = std::mem::replace(&mut rounds.looked_at, now);
+    let seen = rounds.seen_returns.replace(returns);
+    if seen == Some(returns) {
+        return;
+    }
+    let mut memory = lock(&rounds.memory);
+    if let Some(since) = looked_at.checked_sub(STOPPING).filter(|_| seen.is_some()) {
+        memory.excuse_exits_since(since);
+    }
+    for service in &wanted.services {
+        let view = View::of(service, observed);
+        let containers = view.new.iter().chain(&view.old);
+        for (_, container) in containers.copied() {
+            if view.may_excuse(container, seen.is_some()) {
+                memory.excuse_exit(&service.name, container);
+            }
         }
     }
 }

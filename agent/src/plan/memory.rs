@@ -48,6 +48,7 @@ pub struct Exit {
     pub code: i64,
     /// Start that ended, to count each exit once.
     start: Start,
+    noted_at: Instant,
     /// The last lines that it logged; empty when it logged nothing or was not asked yet.
     pub log: String,
 }
@@ -65,6 +66,8 @@ pub struct Memory {
     pub health: Health,
     /// Ports that accept connections.
     pub open: Probes,
+    engine_away: BTreeMap<Subject, Instant>,
+    excused: BTreeSet<Start>,
     waiting_since: BTreeMap<String, Instant>,
     switched_at: BTreeMap<String, Instant>,
     /// The control plane has the latest report.
@@ -88,8 +91,20 @@ impl Memory {
         self.failures.insert(subject, failure);
     }
 
+    /// Notes that an action could not be tried, since the engine did not answer. It is tried
+    /// again soon, and says nothing about the project.
+    pub fn not_tried(&mut self, subject: Subject, now: Instant) {
+        self.engine_away.insert(subject, now + FIRST_PAUSE);
+    }
+
+    /// Until when an action waits because the engine did not answer.
+    pub fn waits_for_engine(&self, subject: &Subject) -> Option<Instant> {
+        self.engine_away.get(subject).copied()
+    }
+
     /// Notes that an action succeeded.
     pub fn succeeded(&mut self, subject: &Subject) {
+        self.engine_away.remove(subject);
         self.failures.remove(subject);
     }
 
@@ -125,7 +140,7 @@ impl Memory {
         };
         let start = container.start();
         let old = self.exits.get(service);
-        if old.is_some_and(|exit| exit.start == start) {
+        if old.is_some_and(|exit| exit.start == start) || self.excused.contains(&start) {
             return false;
         }
         let before = old
@@ -149,10 +164,45 @@ impl Memory {
             failure,
             code: *code,
             start,
+            noted_at: now,
             log: String::new(),
         };
         self.exits.insert(service.to_owned(), exit);
         true
+    }
+
+    /// Excuses an exit that is not known yet: the container did not end by itself, its engine or
+    /// machine did. It is started again at once and does not count.
+    pub fn excuse_exit(&mut self, service: &str, container: &Container) {
+        let start = container.start();
+        let is_known = self.exits.get(service).is_some_and(|e| e.start == start);
+        if matches!(container.state, ContainerState::Exited { .. }) && !is_known {
+            self.excused.insert(start);
+        }
+    }
+
+    /// Excuses exits that were noted since a moment: an engine that is told to stop ends its
+    /// containers first.
+    pub fn excuse_exits_since(&mut self, since: Instant) {
+        let excused = &mut self.excused;
+        self.exits.retain(|_, exit| {
+            let is_recent = exit.noted_at >= since;
+            if is_recent {
+                excused.insert(exit.start.clone());
+            }
+            !is_recent
+        });
+    }
+
+    /// Whether the end of a start was excused.
+    pub fn is_excused(&self, start: &Start) -> bool {
+        self.excused.contains(start)
+    }
+
+    /// Forgets what was noted of starts that are over.
+    pub fn keep_starts(&mut self, starts: &BTreeSet<Start>) {
+        self.health.keep(starts);
+        self.excused.retain(|start| starts.contains(start));
     }
 
     /// Adds the last lines that a container logged to its exit.

@@ -165,7 +165,7 @@ fn state(view: &View<'_>, goal: Goal, memory: &Memory) -> ServiceState {
     match (container.map(|c| &c.state), goal) {
         (None, _) => ServiceState::Waiting,
         (Some(_), Goal::Remove) => ServiceState::Stopping,
-        _ if view.is_completed() => ServiceState::Completed,
+        _ if view.is_completed(memory) => ServiceState::Completed,
         (Some(ContainerState::Running { .. }), Goal::Run) if view.new.is_none() => {
             ServiceState::Running
         }
@@ -216,7 +216,7 @@ fn run_outcome(
     if let Some((_, failure)) = failures.find(|(_, failure)| is_for_good(failure.attempts)) {
         return failed(&failure.reason, failure.message.clone());
     }
-    let is_fine = |view: &&View<'_>| view.is_ready(memory) || view.is_completed();
+    let is_fine = |view: &&View<'_>| view.is_ready(memory) || view.is_completed(memory);
     let down: Vec<&View<'_>> = views.iter().filter(|view| !is_fine(view)).collect();
     if down.is_empty() {
         return Outcome::Running;

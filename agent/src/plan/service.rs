@@ -124,9 +124,9 @@ impl<'a> View<'a> {
     }
 
     /// True when the container did its work: it ended with exit code 0 and shall not run again.
-    pub fn is_completed(&self) -> bool {
+    pub fn is_completed(&self, memory: &Memory) -> bool {
         let code = self.new.and_then(|(_, c)| match c.state {
-            ContainerState::Exited { code, .. } => Some(code),
+            ContainerState::Exited { code, .. } if !memory.is_excused(&c.start()) => Some(code),
             _ => None,
         });
         match self.service.restart {
@@ -144,12 +144,13 @@ impl<'a> View<'a> {
                 .any(|(_, c)| c.is_running())
         };
         match until {
-            DependencyCondition::Started => is_running() || self.is_completed(),
+            DependencyCondition::Started => is_running() || self.is_completed(memory),
             DependencyCondition::Ready => {
                 let serving = self.serving(memory);
-                serving.is_some_and(|c| self.is_container_ready(c, memory)) || self.is_completed()
+                serving.is_some_and(|c| self.is_container_ready(c, memory))
+                    || self.is_completed(memory)
             }
-            DependencyCondition::Completed => self.is_completed(),
+            DependencyCondition::Completed => self.is_completed(memory),
         }
     }
 
@@ -161,9 +162,22 @@ impl<'a> View<'a> {
         }
     }
 
+    /// Whether an exit that was found may be the engine's doing: after the engine was away every
+    /// one, at the first look of an agent only one that its policy would not have left alone.
+    pub fn may_excuse(&self, container: &Container, was_away: bool) -> bool {
+        let ContainerState::Exited { code, .. } = container.state else {
+            return false;
+        };
+        match self.service.restart {
+            RestartPolicy::Always => true,
+            RestartPolicy::OnFailure => was_away || code != 0,
+            RestartPolicy::Never => false,
+        }
+    }
+
     /// Takes the service's state into the memory, for what depends on how long it lasts.
     pub fn note(&self, memory: &mut Memory, now: Instant) {
-        let is_fine = self.is_ready(memory) || self.is_completed();
+        let is_fine = self.is_ready(memory) || self.is_completed(memory);
         memory.note_service(&self.service.name, is_fine, !self.old.is_empty(), now);
     }
 }

@@ -179,7 +179,8 @@ fn blocked_until(action: &Action, memory: &Memory, now: Instant) -> Option<Insta
         Action::Start { service, .. } => memory.exit(service).map(|e| e.failure.retry_at),
         _ => None,
     };
-    failed.max(exited).filter(|at| *at > now)
+    let away = memory.waits_for_engine(&action.subject());
+    failed.max(exited).max(away).filter(|at| *at > now)
 }
 
 fn run(
@@ -340,6 +341,9 @@ impl Context<'_> {
             ContainerState::Other => None,
             _ if self.observed.network != Presence::Ours => None,
             ContainerState::Created => self.may_start(view).then(start),
+            ContainerState::Exited { .. } if self.memory.is_excused(&container.start()) => {
+                Some(start())
+            }
             ContainerState::Exited { code, .. } => {
                 let is_over = match service.restart {
                     RestartPolicy::Always => false,
@@ -372,7 +376,7 @@ impl Context<'_> {
         if service.is_exclusive || !old.is_running() {
             return Some(extra(old_name, old));
         }
-        if !view.is_ready(self.memory) && !view.is_completed() {
+        if !view.is_ready(self.memory) && !view.is_completed(self.memory) {
             return None;
         }
         let since = self.memory.switched_at(&service.name).unwrap_or(self.now);

@@ -3,7 +3,7 @@
 //! Containers are hardened unless the service says otherwise: no new privileges, a small set of
 //! capabilities, limits of processes and memory, no namespace of the host, no engine socket.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use bollard::models::{
@@ -32,13 +32,15 @@ pub(super) struct Context {
     pub(super) labels: HashMap<String, String>,
     /// Files to mount: path on the host, path in the container.
     pub(super) files: Vec<(PathBuf, String)>,
+    /// Container port to host port.
+    pub(super) ports: BTreeMap<u16, u16>,
 }
 
 /// The body of the request that creates a container.
 pub(super) fn body(service: &WantedService, context: Context) -> ContainerCreateBody {
     let definition = &service.definition;
     let mut labels: HashMap<String, String> = definition.labels.clone().into_iter().collect();
-    labels.extend(context.labels);
+    labels.extend(context.labels.clone());
     labels.insert(names::SERVICE.into(), service.name.clone());
     labels.insert(names::FINGERPRINT.into(), service.fingerprint.clone());
     let mut env = definition.env.clone();
@@ -62,7 +64,7 @@ pub(super) fn body(service: &WantedService, context: Context) -> ContainerCreate
         labels: Some(labels),
         exposed_ports: Some(service.exposed.iter().map(port_key).collect()),
         stop_timeout: i64::try_from(definition.stop_grace_s).ok(),
-        host_config: Some(host_config(service, &network, &context.files)),
+        host_config: Some(host_config(service, &network, &context)),
         networking_config: Some(NetworkingConfig {
             endpoints_config: Some(HashMap::from([(network, endpoint)])),
         }),
@@ -70,19 +72,19 @@ pub(super) fn body(service: &WantedService, context: Context) -> ContainerCreate
     }
 }
 
-fn host_config(service: &WantedService, network: &str, files: &[(PathBuf, String)]) -> HostConfig {
+fn host_config(service: &WantedService, network: &str, context: &Context) -> HostConfig {
     let definition = &service.definition;
     let limits = definition.limits;
     let given = |amount: i64| (amount > 0).then_some(amount);
     let ports = definition.publish_on.map(|ip| {
-        let binding = PortBinding {
-            host_ip: Some(ip.to_string()),
-            host_port: None,
-        };
-        let ports = definition.published.iter();
-        ports
-            .map(|port| (format!("{port}/tcp"), Some(vec![binding.clone()])))
-            .collect()
+        let bindings = context.ports.iter().map(|(port, host)| {
+            let binding = PortBinding {
+                host_ip: Some(ip.to_string()),
+                host_port: Some(host.to_string()),
+            };
+            (format!("{port}/tcp"), Some(vec![binding]))
+        });
+        bindings.collect()
     });
     let capabilities = CAPABILITIES.iter().map(ToString::to_string);
     let mut security = Vec::new();
@@ -92,7 +94,7 @@ fn host_config(service: &WantedService, network: &str, files: &[(PathBuf, String
     let mounts = definition.mounts.iter().map(mount);
     HostConfig {
         network_mode: Some(network.to_owned()),
-        mounts: Some(mounts.chain(files.iter().map(file_mount)).collect()),
+        mounts: Some(mounts.chain(context.files.iter().map(file_mount)).collect()),
         port_bindings: ports,
         cap_drop: Some(vec!["ALL".to_owned()]),
         cap_add: Some(

@@ -1,6 +1,6 @@
 //! Doing: every change on the engine, each one idempotent.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,11 +17,14 @@ use super::definition;
 use super::error::{Error, found, is_status};
 use super::files::{Files, allowed_directory};
 use super::names;
+use super::ports::Ports;
 use crate::Config;
 use crate::plan::{VolumeLife, WantedService};
 
 /// Deadline of every call to the engine but for streams and stops.
 const CALL_TIMEOUT_S: u64 = 120;
+/// How long a sign of life of the engine may take.
+const PING_LIMIT: Duration = Duration::from_secs(5);
 /// What a stop may take beyond the container's own time.
 const STOP_MARGIN: Duration = Duration::from_secs(60);
 /// Changes of containers that a project's task must look at. Commands run in containers (as
@@ -36,6 +39,7 @@ pub(crate) struct Engine {
     pub(super) node: String,
     pub(super) files: Files,
     host_paths: Vec<PathBuf>,
+    ports: Ports,
 }
 
 /// The machine that the engine runs on.
@@ -71,7 +75,14 @@ impl Engine {
             node: config.node.as_str().to_owned(),
             files: Files::new(config.files_dir.clone()),
             host_paths: config.host_paths.clone(),
+            ports: Ports::default(),
         })
+    }
+
+    /// Whether the engine answers, within 5 s.
+    pub(crate) async fn answers(&self) -> bool {
+        let ping = tokio::time::timeout(PING_LIMIT, self.docker.ping()).await;
+        ping.is_ok_and(|answer| answer.is_ok())
     }
 
     /// What the engine says of its machine.
@@ -153,11 +164,34 @@ impl Engine {
             project: project.to_owned(),
             labels: self.labels(project),
             files: self.files.places(project, service),
+            ports: self.host_ports(service).await?,
         };
         let body = definition::body(service, context);
         let made = self.docker.create_container(Some(options), body).await;
         let made = made.map_err(|e| Error::new(attempt(), "CreateFailed", e))?;
         Ok(made.id)
+    }
+
+    /// Host ports for what a service publishes, by container port.
+    async fn host_ports(&self, service: &WantedService) -> Result<BTreeMap<u16, u16>, Error> {
+        let definition = &service.definition;
+        let Some(ip) = definition.publish_on else {
+            return Ok(BTreeMap::new());
+        };
+        let all = ListContainersOptionsBuilder::default().all(true).build();
+        let listed = self.docker.list_containers(Some(all)).await;
+        let listed = listed.map_err(|e| Error::new("list containers", "EngineUnavailable", e))?;
+        let published = listed.into_iter().filter_map(|c| c.ports).flatten();
+        let taken: BTreeSet<u16> = published.filter_map(|port| port.public_port).collect();
+        let ports = definition.published.iter().map(|port| {
+            let chosen = self.ports.choose(ip, &taken);
+            let chosen = chosen.ok_or_else(|| {
+                let attempt = format!("publish port {port} of {}", service.name);
+                Error::said(attempt, "PortConflict", format!("no port of {ip} is free"))
+            });
+            chosen.map(|host| (*port, host))
+        });
+        ports.collect()
     }
 
     async fn write_files(&self, project: &str, service: &WantedService) -> Result<(), Error> {
@@ -208,9 +242,22 @@ impl Engine {
         id: &str,
     ) -> Result<(), Error> {
         self.write_files(project, service).await?;
-        let service = &service.name;
         let started = self.docker.start_container(id, None).await;
-        started.map_err(|e| Error::new(format!("start container {service}"), "StartFailed", e))
+        let attempt = || format!("start container {}", service.name);
+        let started = started.map_err(|e| Error::new(attempt(), "StartFailed", e));
+        if started.as_ref().is_err_and(|error| !error.is_engine_away()) {
+            self.discard(id).await;
+        }
+        started
+    }
+
+    /// Removes a container that could not be started, so that it is made anew: the engine may
+    /// have lost track of it, or its port may be taken by now.
+    pub(crate) async fn discard(&self, id: &str) {
+        let options = RemoveContainerOptionsBuilder::default().force(true).build();
+        if let Err(error) = found(self.docker.remove_container(id, Some(options)).await) {
+            tracing::debug!(id, error = %error, "cannot remove a container that did not start");
+        }
     }
 
     /// Gives a container another name.
@@ -312,7 +359,12 @@ impl Engine {
             ("type", vec!["container"]),
             ("event", EVENTS.to_vec()),
         ]);
-        let options = EventsOptionsBuilder::default().filters(&filters).build();
+        // A little of the past, so that nothing falls between looking and listening.
+        let since = jiff::Timestamp::now().as_second() - 1;
+        let options = EventsOptionsBuilder::default()
+            .since(&since.to_string())
+            .filters(&filters)
+            .build();
         let events = self.docker.events(Some(options));
         events
             .take_while(|event| std::future::ready(event.is_ok()))

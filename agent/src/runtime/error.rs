@@ -47,6 +47,7 @@ impl Error {
     pub(crate) fn reason(&self) -> &'static str {
         let said = self.answer().to_ascii_lowercase();
         match self.reason {
+            _ if self.is_engine_away() => "EngineUnavailable",
             _ if said.contains("no space left on device") => "DiskFull",
             "StartFailed" | "CreateFailed"
                 if said.contains("port is already allocated")
@@ -64,6 +65,17 @@ impl Error {
             Source::Docker(Docker::DockerStreamError { error }) => error.clone(),
             Source::Docker(other) => other.to_string(),
             Source::Said(text) => text.clone(),
+        }
+    }
+
+    /// True when the engine did not answer at all, so that nothing is known about what was asked.
+    pub(crate) fn is_engine_away(&self) -> bool {
+        match &self.source {
+            Source::Docker(
+                Docker::DockerResponseServerError { .. } | Docker::DockerStreamError { .. },
+            )
+            | Source::Said(_) => false,
+            Source::Docker(_) => true,
         }
     }
 

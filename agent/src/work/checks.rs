@@ -77,7 +77,7 @@ impl Checks {
             .containers
             .values()
             .map(crate::plan::Container::start);
-        lock(&self.memory).health.keep(&known.collect());
+        lock(&self.memory).keep_starts(&known.collect());
         for container in observed
             .containers
             .values()

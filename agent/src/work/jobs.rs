@@ -273,6 +273,10 @@ impl Tools {
             Ok(()) => lock(&self.memory).succeeded(subject),
             Err(error) => {
                 tracing::warn!(%action, error = %error.message(), "action failed");
+                if error.is_engine_away() {
+                    lock(&self.memory).not_tried(subject.clone(), Instant::now());
+                    return;
+                }
                 let (reason, message) = (error.reason(), error.message());
                 lock(&self.memory).failed(subject.clone(), reason, message, Instant::now());
             }

@@ -235,7 +235,7 @@ async fn change_from(
         }
         let (time, key) = (now(), node.name());
         let action = app.shared.cache.read(|state| {
-            let seen = app.shared.liveness.last(&node);
+            let seen = app.shared.liveness.last(&node, time);
             plan::settle(&node, seen, state.settled_on(&key), time).action
         });
         if let Action::Write(status) = action {

@@ -23,7 +23,7 @@ const NODE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a write does to a project.
 enum Change {
-    Status(ProjectStatus),
+    Status(Box<ProjectStatus>),
     Forget,
 }
 
@@ -162,7 +162,7 @@ impl Control {
                     let mut after = project.clone();
                     after.status = status.clone();
                     fleet.change(Some(project), Some(&after));
-                    Change::Status(status)
+                    Change::Status(Box::new(status))
                 }
                 Action::Forget => Change::Forget,
             };
@@ -216,7 +216,7 @@ impl Control {
                 Change::Forget => self.forget(&write.project),
                 Change::Status(status) => {
                     let mut project = current.clone();
-                    project.status = status;
+                    project.status = *status;
                     self.put(project);
                 }
             }

@@ -154,11 +154,9 @@ impl World {
             4 => {
                 self.nodes[index].is_up = false;
             }
-            5..=7 => {
-                if !self.nodes[index].is_up {
-                    self.nodes[index].restart();
-                    self.nodes[index].is_up = true;
-                }
+            5..=7 if !self.nodes[index].is_up => {
+                self.nodes[index].restart();
+                self.nodes[index].is_up = true;
             }
             8 => self.nodes[index].engine.reboot(now_ms),
             9 => self.control.restart(now_ms),

@@ -32,6 +32,9 @@ use std::time::Duration;
 pub struct Observed {
     /// The project's network.
     pub network: Presence,
+    /// Ids of further networks of the same name: the engine makes another one when it is asked
+    /// twice, as after a try that was cut off. Nothing can be attached while there are any.
+    pub duplicate_networks: BTreeSet<String>,
     /// Volumes by engine name: those of the project, and those that would collide.
     pub volumes: BTreeMap<String, Presence>,
     /// Those of the project's volumes that only its deletion removes.

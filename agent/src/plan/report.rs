@@ -331,6 +331,7 @@ pub fn is_gone(observed: &Observed, is_deleted: bool) -> bool {
         *presence == Presence::Ours && (is_deleted || !observed.persistent.contains(name))
     };
     observed.network != Presence::Ours
+        && observed.duplicate_networks.is_empty()
         && !observed.volumes.iter().any(is_left)
         && observed.containers.values().all(|c| !c.is_ours)
 }

@@ -81,6 +81,8 @@ pub enum Action {
         /// Time between asking it to stop and killing it.
         grace: Duration,
     },
+    /// Remove a further network of the project's name, by id.
+    RemoveDuplicate(String),
     /// Remove the project's network.
     RemoveNetwork,
     /// Remove a volume, by engine name.
@@ -91,7 +93,9 @@ impl Action {
     /// What a failure of this action is about.
     pub fn subject(&self) -> Subject {
         match self {
-            Self::CreateNetwork | Self::RemoveNetwork => Subject::Network,
+            Self::CreateNetwork | Self::RemoveNetwork | Self::RemoveDuplicate(_) => {
+                Subject::Network
+            }
             Self::CreateVolume(name, _) | Self::RemoveVolume(name) => Subject::Volume(name.clone()),
             Self::Pull { service, .. }
             | Self::Make(service)
@@ -118,6 +122,7 @@ impl fmt::Display for Action {
             Self::Stop { service, .. } => write!(f, "stop {service}"),
             Self::Rename { service, .. } => write!(f, "rename {service}"),
             Self::Remove { name, .. } => write!(f, "remove container {name}"),
+            Self::RemoveDuplicate(id) => write!(f, "remove duplicate network {id}"),
             Self::RemoveNetwork => f.write_str("remove network"),
             Self::RemoveVolume(name) => write!(f, "remove volume {name}"),
         }
@@ -152,7 +157,13 @@ impl fmt::Display for Step {
 /// What to do next for a project.
 pub fn next(wanted: &Wanted, observed: &Observed, memory: &Memory, now: Instant) -> Step {
     let mut step = Step::default();
+    let duplicates = &observed.duplicate_networks;
     let actions = match wanted.goal {
+        _ if !duplicates.is_empty() => duplicates
+            .iter()
+            .cloned()
+            .map(Action::RemoveDuplicate)
+            .collect(),
         Goal::Run => run(wanted, observed, memory, now, &mut step),
         Goal::Remove => remove(observed, wanted.reported.is_some()),
     };
@@ -295,9 +306,12 @@ impl Context<'_> {
         match self.observed.network {
             _ if !service.definition.volumes().all(is_volume_there) => None,
             Presence::Ours => Some(Action::Run(name())),
-            // The network is made in the same step; starting waits for it.
-            Presence::Absent => Some(Action::Make(name())),
-            Presence::Foreign => None,
+            // The network is made in the same step; starting waits for it. One that is being made
+            // since an earlier step comes with the next look.
+            Presence::Absent if !self.memory.is_busy(&Subject::Network) => {
+                Some(Action::Make(name()))
+            }
+            Presence::Absent | Presence::Foreign => None,
         }
     }
 

@@ -326,9 +326,12 @@ fn what_is_under_way_is_not_started_again() {
     let wanted = wanted();
     let mut memory = Memory::default();
     memory.set_busy(&Subject::Network, true);
-    memory.set_busy(&Subject::Service("web".into()), true);
     let step = next(&wanted, &Observed::default(), &memory, Instant::now());
-    assert_eq!(step.to_string(), "create volume cara-shop-data");
+    assert_eq!(
+        step.to_string(),
+        "create volume cara-shop-data",
+        "nothing starts before its network is there"
+    );
 }
 
 #[test]
@@ -416,4 +419,20 @@ fn a_pull_under_way_is_not_started_again_and_a_failure_that_mended_itself_is_for
     assert_eq!(step.to_string(), "");
     memory.forget_failures_but(&step.subjects);
     assert_eq!(memory.failure(&Subject::Service("web".into())), None);
+}
+
+#[test]
+fn a_second_network_of_the_name_goes_before_anything_is_attached() {
+    let wanted = wanted();
+    let mut observed = Observed {
+        network: Presence::Ours,
+        duplicate_networks: BTreeSet::from(["n2".into()]),
+        ..Observed::default()
+    };
+    assert_eq!(step(&wanted, &observed), "remove duplicate network n2");
+    observed.duplicate_networks.clear();
+    assert_eq!(
+        step(&wanted, &observed),
+        "create volume cara-shop-data, run web"
+    );
 }

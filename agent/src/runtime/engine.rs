@@ -298,7 +298,12 @@ impl Engine {
 
     /// Removes a project's network; one that is gone is fine.
     pub(crate) async fn remove_network(&self, project: &str) -> Result<(), Error> {
-        let removed = found(self.docker.remove_network(&names::network(project)).await);
+        self.remove_network_by_id(&names::network(project)).await
+    }
+
+    /// Removes a network by id or unambiguous name; one that is gone is fine.
+    pub(crate) async fn remove_network_by_id(&self, id: &str) -> Result<(), Error> {
+        let removed = found(self.docker.remove_network(id).await);
         removed
             .map(drop)
             .map_err(|e| Error::new("remove network", "RemoveFailed", e))

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use bollard::errors::Error as DockerError;
 use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum};
-use bollard::query_parameters::{ListContainersOptionsBuilder, ListVolumesOptionsBuilder};
+use bollard::query_parameters::{
+    ListContainersOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
+};
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
 
@@ -29,8 +31,10 @@ impl Engine {
         )
         .map_err(unknown)?;
         let (volumes, persistent) = volumes;
+        let (network, duplicate_networks) = network;
         let mut observed = Observed {
             network,
+            duplicate_networks,
             volumes,
             persistent,
             containers,
@@ -40,17 +44,51 @@ impl Engine {
         Ok(observed)
     }
 
-    async fn network(&self, wanted: &Wanted) -> Result<Presence, DockerError> {
+    /// The project's network, and the ids of further ones of the same name that are ours. The one
+    /// that is kept is the first that has containers, else the first.
+    async fn network(&self, wanted: &Wanted) -> Result<(Presence, BTreeSet<String>), DockerError> {
         let project = wanted.project.as_str();
-        let network = found(
-            self.docker
-                .inspect_network(&names::network(project), None)
-                .await,
-        )?;
-        Ok(self.presence(
-            network.map(|n| n.labels.unwrap_or_default()).as_ref(),
-            project,
-        ))
+        let name = names::network(project);
+        let filters = HashMap::from([("name", vec![format!("^{name}$")])]);
+        let options = ListNetworksOptionsBuilder::default()
+            .filters(&filters)
+            .build();
+        let listed = self.docker.list_networks(Some(options)).await?;
+        let all = listed
+            .into_iter()
+            .filter(|n| n.name.as_deref() == Some(&name));
+        let (mut ours, mut is_foreign) = (Vec::new(), false);
+        for network in all {
+            let labels = network.labels.unwrap_or_default();
+            match self.presence(Some(&labels), project) {
+                Presence::Ours => ours.extend(network.id),
+                Presence::Foreign => is_foreign = true,
+                Presence::Absent => {}
+            }
+        }
+        if is_foreign {
+            return Ok((Presence::Foreign, BTreeSet::new()));
+        }
+        ours.sort();
+        let mut duplicates: BTreeSet<String> = ours.iter().cloned().collect();
+        if ours.len() > 1 {
+            for id in &ours {
+                let network = found(self.docker.inspect_network(id, None).await)?;
+                let containers = network.and_then(|n| n.containers).unwrap_or_default();
+                if !containers.is_empty() {
+                    duplicates.remove(id);
+                }
+            }
+        }
+        if let Some(first) = ours.first().filter(|_| duplicates.len() == ours.len()) {
+            duplicates.remove(first);
+        }
+        let presence = if ours.is_empty() {
+            Presence::Absent
+        } else {
+            Presence::Ours
+        };
+        Ok((presence, duplicates))
     }
 
     /// Volumes with whose they are, and the names of the Persistent ones.

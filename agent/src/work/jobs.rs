@@ -247,6 +247,7 @@ impl Tools {
                 None => Ok(()),
             },
             Action::Remove { id, grace, .. } => engine.remove(id, *grace).await,
+            Action::RemoveDuplicate(id) => engine.remove_network_by_id(id).await,
             Action::RemoveNetwork => engine.remove_network(project).await,
             Action::RemoveVolume(name) => engine.remove_volume(name).await,
         };

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use cara_api::paths;
 use cara_api::project::ProjectPhase;
 use cara_tests::server::Setup;
-use cara_tests::{Server, unique, within};
+use cara_tests::{Docker, Machine, Server, unique, within};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -25,6 +25,20 @@ const WATCHED: Duration = Duration::from_secs(15);
 const TRIES_MAX: usize = 6;
 /// So many large writes do not fit on the server's disk, whatever is free in its files.
 const LARGE_WRITES: usize = 400;
+
+/// An image that nothing runs of.
+const SPARE: &str = "cara-test/spare:1";
+
+/// Makes an image that the agent counts among those that it pulled, and the image of the
+/// projects as well.
+fn note_pulled(machine: &Machine, data_root: &Path) {
+    Docker::at(&machine.docker_host()).run(&["tag", "cara-test/shell:1", SPARE]);
+    let directory = data_root.join("agent");
+    std::fs::create_dir_all(&directory).expect("made");
+    let long_ago = "2026-01-01T00:00:00Z";
+    let record = json!({SPARE: long_ago, "cara-test/app:1": long_ago});
+    std::fs::write(directory.join("images.json"), record.to_string()).expect("written");
+}
 
 /// Takes all space of a disk until it is dropped.
 struct Filler {
@@ -89,6 +103,7 @@ impl Setting {
     async fn start(setup: Setup) -> Self {
         let machine = machine_with_images(ENGINE_DISK_MIB).await;
         let disk = machine.data_root();
+        note_pulled(&machine, &disk);
         let mut args = vec!["--api-listen".to_owned(), format!("{}:0", machine.host_ip)];
         args.extend(timing::server_flags());
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -100,6 +115,18 @@ impl Setting {
         let node = Node::start(machine, agent);
         server.node_ready(&node.name).await;
         Self { node, disk, server }
+    }
+
+    /// Images that are left, of those that the test knows.
+    async fn images(&self) -> Vec<String> {
+        let docker = Docker::at(&self.node.machine.lock().await.docker_host());
+        let names = [SPARE, "cara-test/app:1", "cara-test/shell:1"];
+        let is_there = |name: &&str| docker.attempt(&["image", "inspect", name]).0;
+        names
+            .into_iter()
+            .filter(is_there)
+            .map(str::to_owned)
+            .collect()
     }
 
     async fn container_ids(&self, project: &str) -> Vec<String> {
@@ -190,6 +217,15 @@ async fn a_full_disk_of_a_node_is_told_and_heals() {
     if HAS_DISK_PRESSURE {
         setting.pressure_becomes(true).await;
     }
+    within(
+        DEADLINE,
+        "the unused image that it pulled is gone",
+        async || {
+            let left = ["cara-test/app:1", "cara-test/shell:1"];
+            (setting.images().await == left).then_some(())
+        },
+    )
+    .await;
     server.create(&new, &spec(&new)).await;
     setting.newcomer_waits(&new).await;
     setting.page_is_right(&kept).await;

@@ -288,3 +288,29 @@ async fn a_request_that_stops_half_way_does_not_hold_up_the_end() {
     let status = server.terminate(Duration::from_secs(10)).await;
     assert_eq!(status.code(), Some(0), "{}", server.log());
 }
+
+#[tokio::test]
+async fn a_network_that_the_engine_made_twice_is_made_one_again() {
+    let node = unique("node");
+    let server = Server::with_agent(&node, &[]).await;
+    let (name, docker) = (unique("twice"), Docker::default());
+    // As after a request that was cut off and sent again: Docker makes both.
+    for _ in 0..2 {
+        docker.run(&[
+            "network",
+            "create",
+            &format!("--label=cara.project={name}"),
+            &format!("--label=cara.node={node}"),
+            &format!("cara-{name}"),
+        ]);
+    }
+    server.create(&name, &app(&name)).await;
+    server.running(&name).await;
+    let expected = [
+        format!("container {name}-web"),
+        format!("network cara-{name}"),
+    ];
+    assert_eq!(docker.of_project(&name), expected);
+    server.delete(&name).await;
+    assert_eq!(docker.of_project(&name), [""; 0]);
+}

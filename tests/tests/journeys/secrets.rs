@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use cara_api::agent::{Assignments, Message};
 use cara_api::client::Lines;
+use cara_api::project::ProjectPhase;
+use cara_api::{condition, paths};
 use cara_tests::process::program;
-use cara_tests::{Process, Server, eventually, unique};
+use cara_tests::{Docker, Process, Server, eventually, unique};
 use serde_json::{Value, json};
 
 const SECRETS: &str = "/api/v1/secrets";
@@ -304,4 +306,58 @@ async fn without_the_right_key_the_server_does_not_start_and_says_why() {
     server.start_again().await;
     let (status, _) = server.call("GET", "/api/v1/secrets/db", "").await;
     assert_eq!(status, 200);
+}
+
+/// Tells what it was given, and stays.
+const TELLS: &str = "cat /run/secrets/password; echo; echo $TOKEN; ls -l /run/secrets; trap 'exit 0' TERM; while :; do sleep 1; done";
+
+fn secret(name: &str, password: &str) -> Value {
+    json!({"metadata": {"name": name}, "data": {"password": password, "token": format!("token-of-{password}")}})
+}
+
+#[tokio::test]
+async fn a_service_gets_its_secrets_as_files_and_variables_and_is_replaced_when_they_change() {
+    let server = Server::with_agent(&unique("node"), &[]).await;
+    let (name, secret_name) = (unique("uses"), unique("db"));
+    let service = json!({"name": "web", "image": "cara-test/shell:1",
+        "env": [{"name": "RUN", "value": TELLS},
+                {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": secret_name, "key": "token"}}}],
+        "secrets": [{"secret": secret_name, "key": "password", "path": "/run/secrets/password"}]});
+    server.create(&name, &json!({"services": [service]})).await;
+    let failed = server.phase(&name, ProjectPhase::Failed).await;
+    let reason = condition::find(&failed.status.conditions, condition::PHASE).expect("a reason");
+    assert_eq!(reason.reason, "SecretMissing", "{}", reason.message);
+    let body = secret(&secret_name, "swordfish").to_string();
+    assert_eq!(server.call("POST", paths::SECRETS, &body).await.0, 201);
+    server.running(&name).await;
+    let (docker, container) = (Docker::default(), format!("{name}-web"));
+    let log = docker.run(&["logs", &container]);
+    assert!(log.starts_with("swordfish\ntoken-of-swordfish\n"), "{log}");
+    let inspected = docker.run(&["inspect", &container]);
+    assert!(
+        !inspected
+            .replace("token-of-swordfish", "")
+            .contains("swordfish"),
+        "only the variable shows"
+    );
+    let first = docker.inspect(&container, "{{.Id}}");
+    let path = paths::fill(paths::SECRET, &[&secret_name]);
+    let body = secret(&secret_name, "trout").to_string();
+    assert_eq!(server.call("PUT", &path, &body).await.0, 200);
+    eventually("the service is replaced", async || {
+        let (is_there, log) = docker.attempt(&["logs", &container]);
+        (is_there && log.starts_with("trout\ntoken-of-trout\n")).then_some(())
+    })
+    .await;
+    assert_ne!(docker.inspect(&container, "{{.Id}}"), first);
+    server.delete(&name).await;
+    assert_eq!(server.call("DELETE", &path, "").await.0, 204);
+    eventually("no file is left", async || {
+        let found = Command::new("find")
+            .args(["/dev/shm/caravanserai-tests", "-name", &name])
+            .output()
+            .ok()?;
+        found.stdout.is_empty().then_some(())
+    })
+    .await;
 }

@@ -91,6 +91,7 @@ impl Engine {
         let images = wanted.services.iter().map(|s| &s.definition.image);
         Observed {
             network: presence(self.networks.contains(project)),
+            duplicate_networks: BTreeSet::new(),
             persistent: persistent.map(|(name, _)| name.clone()).collect(),
             volumes,
             containers: containers
@@ -160,6 +161,8 @@ impl Engine {
                     self.containers.remove(&name);
                 }
             }
+            // The model makes no second network of a name.
+            Action::RemoveDuplicate(_) => {}
             Action::RemoveNetwork => {
                 if self.containers.values().any(|c| c.project == project) {
                     return Err("the network has active endpoints".to_owned());

@@ -9,7 +9,7 @@ use cara_api::Timestamp;
 use serde_json::{Map, Value};
 
 /// Fields that only this server sends. Clients of the older system do not look at them.
-pub const ADDITIONS: [&str; 9] = [
+pub const ADDITIONS: [&str; 13] = [
     "metadata.uid",
     "metadata.resourceVersion",
     "metadata.generation",
@@ -17,6 +17,10 @@ pub const ADDITIONS: [&str; 9] = [
     "status.observedGeneration",
     "status.bindingEpoch",
     "status.services",
+    "status.lastEpoch",
+    "status.stableGeneration",
+    "status.rejectedGeneration",
+    "status.moving",
     "errors",
     "instance",
 ];

@@ -82,7 +82,6 @@ async fn a_project_returns_to_an_earlier_generation() {
 }
 
 #[tokio::test]
-#[ignore = "needs the part of the server"]
 async fn a_service_that_did_its_work_counts_as_done() {
     let server = Server::with_agent(&unique("node"), &[]).await;
     let directory = tempfile::tempdir().expect("a directory");
@@ -97,7 +96,6 @@ async fn a_service_that_did_its_work_counts_as_done() {
 }
 
 #[tokio::test]
-#[ignore = "needs the part of the server"]
 async fn what_happened_can_be_looked_up() {
     let server = Server::with_agent(&unique("node"), &[]).await;
     let directory = tempfile::tempdir().expect("a directory");

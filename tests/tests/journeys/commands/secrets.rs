@@ -31,7 +31,6 @@ fn ctl_with_input(server: &Server, args: &[&str], input: &str) -> (i32, String) 
 }
 
 #[tokio::test]
-#[ignore = "needs the part of the server"]
 async fn a_secret_goes_in_and_never_comes_out() {
     let server = Server::start(&[]).await;
     let directory = tempfile::tempdir().expect("a directory");
@@ -77,7 +76,6 @@ async fn a_secret_goes_in_and_never_comes_out() {
 }
 
 #[tokio::test]
-#[ignore = "needs the part of the server"]
 async fn a_secret_of_the_same_file_is_there_before_its_project() {
     let server = Server::with_agent(&unique("node"), &[]).await;
     let directory = tempfile::tempdir().expect("a directory");

@@ -41,7 +41,7 @@ bench: ## Measure the gateway and the way from apply to the first answer
 	@deploy/dev/with-docker.sh bench/run.sh
 
 simulation: ## Run the planners under SEEDS=10000 random histories from seed FIRST=0 on
-	CARA_SIMULATION_FIRST=$(or $(FIRST),0) CARA_SIMULATION_SEEDS=$(or $(SEEDS),10000) cargo test --locked --release --workspace --test simulation -- --nocapture
+	CARA_SIMULATION_FIRST=$(or $(FIRST),0) CARA_SIMULATION_SEEDS=$(or $(SEEDS),10000) cargo test --locked --profile simulation --workspace --test simulation -- --nocapture
 
 schemas: ## Write deploy/schemas, docs/configuration.md and the tables of docs/compatibility.md again
 	UPDATE=1 cargo test --locked -p cara-tests --test fresh --test wire -- --skip replay --skip old_agent

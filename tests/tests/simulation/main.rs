@@ -7,6 +7,7 @@ mod control;
 mod engine;
 mod node;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use cara_api::project::{ProjectPhase, ProjectSpec};
@@ -336,12 +337,24 @@ fn whatever_happens_in_the_end_everything_is_as_it_should_be() {
         given("CARA_SIMULATION_FIRST", 0),
         given("CARA_SIMULATION_SEEDS", 300),
     );
-    for seed in first..first + count {
-        let result = std::panic::catch_unwind(|| run(seed));
-        if let Err(cause) = result {
-            eprintln!("seed {seed} failed; repeat it: make simulation FIRST={seed} SEEDS=1");
-            std::panic::resume_unwind(cause);
+    let next = AtomicU64::new(first);
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= first + count {
+                return;
+            }
+            if let Err(cause) = std::panic::catch_unwind(|| run(seed)) {
+                eprintln!("seed {seed} failed; repeat it: make simulation FIRST={seed} SEEDS=1");
+                std::panic::resume_unwind(cause);
+            }
         }
-    }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(work);
+        }
+    });
     println!("{count} seeds from {first} on");
 }

@@ -8,7 +8,8 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use cara_api::paths;
+use cara_api::problem::CONTENT_TYPE;
+use cara_api::{Problem, paths};
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +26,10 @@ pub(crate) fn router(engine: Arc<Engine>, token: CancellationToken) -> Router {
     Router::new()
         .route(paths::AGENT_HEALTHZ, get(|| async { "OK" }))
         .route(paths::AGENT_LOGS, get(logs))
+        .method_not_allowed_fallback(|| async {
+            plain(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
+        })
+        .fallback(|| async { plain(StatusCode::NOT_FOUND, "404 page not found\n") })
         .with_state(App { engine, token })
 }
 
@@ -49,8 +54,8 @@ async fn logs(
     };
     let follow = options.follow;
     match app.engine.logs(&project, &service, options).await {
-        Ok(Some((false, _))) if follow => plain(
-            StatusCode::CONFLICT,
+        Ok(Some((false, _))) if follow => problem(
+            409,
             format!("container {project}/{service}: container not running"),
         ),
         Ok(Some((_, lines))) => {
@@ -67,22 +72,27 @@ async fn logs(
             ];
             (headers, body).into_response()
         }
-        Ok(None) => plain(
-            StatusCode::NOT_FOUND,
+        Ok(None) => problem(
+            404,
             format!("container {project}/{service}: container not found"),
         ),
-        Err(error) => plain(StatusCode::BAD_GATEWAY, error.message()),
+        Err(error) => problem(502, error.message()),
     }
 }
 
-fn plain(status: StatusCode, text: String) -> Response {
-    (
-        status,
-        [(
-            header::X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        )],
-        text + "\n",
-    )
-        .into_response()
+/// Errors of routing are plain text, as clients of the older system know them.
+fn plain(status: StatusCode, text: &'static str) -> Response {
+    let nosniff = (
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    (status, [nosniff], text).into_response()
+}
+
+/// All other errors are problem documents.
+fn problem(status: u16, detail: String) -> Response {
+    let status_code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body = serde_json::to_vec(&Problem::new(status, detail)).unwrap_or_default();
+    let kind = (header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
+    (status_code, [kind], body).into_response()
 }

@@ -3,7 +3,7 @@
 //! Kept in `images.json` in the data directory. Losing it only means that nothing is removed.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cara_api::Timestamp;
 
@@ -16,7 +16,7 @@ const AT_ONCE: usize = 3;
 /// Images that this agent pulled, with the time of their last use.
 pub(crate) struct Images {
     path: PathBuf,
-    // Held for map operations and for writing the small file.
+    // Held for map operations and for writing the small file, outside the runtime's threads.
     pulled: Mutex<Pulled>,
 }
 
@@ -38,23 +38,35 @@ impl Images {
     }
 
     /// Notes that the agent pulled an image.
-    pub(crate) fn note_pulled(&self, image: &str) {
-        self.change(|pulled| {
-            pulled.insert(image.to_owned(), Timestamp::now());
-        });
+    pub(crate) async fn note_pulled(self: &Arc<Self>, image: &str) {
+        let image = image.to_owned();
+        self.in_background(move |pulled| {
+            pulled.insert(image, Timestamp::now());
+        })
+        .await;
     }
 
     /// Notes that a container is made from an image.
-    pub(crate) fn note_used(&self, image: &str) {
-        self.change(|pulled| {
-            if let Some(used_at) = pulled.get_mut(image) {
+    pub(crate) async fn note_used(self: &Arc<Self>, image: &str) {
+        let image = image.to_owned();
+        self.in_background(move |pulled| {
+            if let Some(used_at) = pulled.get_mut(&image) {
                 *used_at = Timestamp::now();
             }
-        });
+        })
+        .await;
+    }
+
+    async fn in_background(self: &Arc<Self>, change: impl FnOnce(&mut Pulled) + Send + 'static) {
+        let this = Arc::clone(self);
+        let written = tokio::task::spawn_blocking(move || this.change(change)).await;
+        if let Err(error) = written {
+            tracing::error!(error = %error, "noting an image panicked");
+        }
     }
 
     /// Removes a few images that nobody needs, longest unused first; how many went.
-    pub(crate) async fn prune(&self, engine: &Engine, wanted: &[String]) -> usize {
+    pub(crate) async fn prune(self: &Arc<Self>, engine: &Engine, wanted: &[String]) -> usize {
         let mut in_use = match engine.images_in_use().await {
             Ok(in_use) => in_use,
             Err(error) => {
@@ -73,9 +85,10 @@ impl Images {
                 Ok(is_removed) => {
                     tracing::info!(image, is_removed, "disk is short: removing an unused image");
                     removed += usize::from(is_removed);
-                    self.change(|pulled| {
+                    self.in_background(move |pulled| {
                         pulled.remove(&image);
-                    });
+                    })
+                    .await;
                 }
                 Err(error) => tracing::warn!(error = %error.message(), "cannot remove an image"),
             }

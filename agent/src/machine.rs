@@ -139,7 +139,10 @@ impl Node {
                 memory_mib.saturating_sub(RESERVED_MEMORY_MIB),
             );
             capacity = amounts(cpu_milli, memory_mib, gib(disk.total));
-            allocatable = amounts(cpu, memory, gib(disk.available));
+            // In steps, so that a file more or less changes nothing; how short the disk is, the
+            // condition tells.
+            let step = (gib(disk.total) / 20).max(1);
+            allocatable = amounts(cpu, memory, gib(disk.available) / step * step);
         }
         Heartbeat {
             state: String::new(),

@@ -7,6 +7,10 @@ use cara_api::ProjectName;
 use cara_api::agent::Report;
 use tokio::sync::Notify;
 
+/// Reports that go into one request: with the last lines of logs in them a hundred stay well below
+/// what the control plane takes in one body.
+const AT_ONCE: usize = 100;
+
 /// The latest report of each project, and which ones the control plane does not have yet.
 #[derive(Default)]
 pub(crate) struct Outbox {
@@ -59,10 +63,15 @@ impl Outbox {
             && !state.sending.contains(project)
     }
 
-    /// Notes that what was taken arrived.
+    /// Notes that what was taken arrived. More may be waiting.
     pub(crate) fn delivered(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.sending.clear();
+        let is_more = !state.unsent.is_empty();
+        drop(state);
+        if is_more {
+            self.news.notify_one();
+        }
     }
 
     /// Waits until there may be something to send.
@@ -78,7 +87,8 @@ impl Outbox {
     /// Takes what the control plane does not have yet.
     pub(crate) fn take(&self) -> Vec<Report> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let names = std::mem::take(&mut state.unsent);
+        let names: BTreeSet<ProjectName> = state.unsent.iter().take(AT_ONCE).cloned().collect();
+        state.unsent.retain(|name| !names.contains(name));
         state.sending.clone_from(&names);
         names
             .iter()

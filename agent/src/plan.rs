@@ -16,7 +16,7 @@ mod wanted;
 pub use definition::{Defaults, Definition, Limits, MountFrom, MountSource};
 pub use files::WantedFile;
 pub use health::{CheckKind, Health};
-pub use memory::{Exit, Failure, Memory, Subject};
+pub use memory::{Exit, Failure, Memory, Progress, Subject};
 pub use probes::{Doubts, Probe, Probes};
 pub use report::{is_gone, report};
 pub use service::View;
@@ -86,6 +86,8 @@ pub struct Container {
     pub state: ContainerState,
     /// Its address on the project's network.
     pub ip: Option<IpAddr>,
+    /// Ports that gateways were to reach when it was made.
+    pub exposed: BTreeSet<u16>,
     /// Container port to the host address that it is published on.
     pub published: BTreeMap<u16, SocketAddr>,
     /// When it was last started, as the engine writes it; changes with every start.
@@ -126,6 +128,7 @@ impl Container {
             fingerprint: String::new(),
             state: ContainerState::Created,
             ip: None,
+            exposed: BTreeSet::new(),
             published: BTreeMap::new(),
             started_at: "t".into(),
             stop_grace: Duration::from_secs(10),

@@ -23,8 +23,9 @@ use crate::plan::{Wanted, orphans};
 use crate::runtime::{Engine, Error};
 use crate::work::Work;
 
-/// Everything is compared with the engine again this often.
-const SWEEP_EVERY: Duration = Duration::from_secs(300);
+/// Leftovers are looked for this often: what an engine was told by a request that was cut off it may
+/// do late.
+const SWEEP_EVERY: Duration = Duration::from_secs(15);
 /// Pause before the engine's events are subscribed to again.
 const EVENTS_RETRY: Duration = Duration::from_millis(500);
 /// Events that may wait to be passed on; more wait in the engine's stream.
@@ -116,7 +117,12 @@ impl Supervisor {
                 }
                 Some(news) = happened.recv() => match news {
                     News::Changed(project) => self.notify(&project),
-                    News::Returned => self.engine_returned(),
+                    News::Returned => {
+                        self.engine_returned();
+                        if assignments.borrow().is_some() {
+                            self.start_sweep();
+                        }
+                    }
                 },
                 Some(ended) = self.running.join_next_with_id() => self.reap(ended, &token),
                 found = swept(&mut self.sweeping) => {
@@ -273,7 +279,11 @@ impl Supervisor {
             .map(|a| a.name.as_str().to_owned())
             .collect();
         for name in orphans(found, &assigned) {
-            let name = ProjectName::trusted(&name);
+            // Labels and directories are what anybody may have made.
+            let Ok(name) = ProjectName::parse(&name) else {
+                tracing::debug!(name, "left alone: not the name of a project");
+                continue;
+            };
             if !self.tasks.contains_key(&name) {
                 tracing::warn!(project = %name, "removing what is left of a project that is not assigned here");
                 self.want(Wanted::nothing(name), token);

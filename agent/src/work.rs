@@ -20,7 +20,7 @@ use tracing::Instrument;
 
 use crate::images::Images;
 use crate::outbox::Outbox;
-use crate::plan::{self, Memory, Observed, View, Wanted};
+use crate::plan::{self, ContainerState, Memory, Observed, View, Wanted};
 use crate::runtime::Engine;
 use checks::Checks;
 use jobs::{Jobs, Tools};
@@ -89,11 +89,12 @@ impl Work {
 
     /// Waits until leftovers are removed, unless this is about removing, too.
     async fn begin(&mut self) {
-        if self.wanted.borrow().goal == Goal::Remove {
-            return;
-        }
+        let mut wanted = self.wanted.clone();
         // An error means that the supervisor is gone, which cancels this task.
-        let _ = self.may_begin.wait_for(|may| *may).await;
+        tokio::select! {
+            _ = self.may_begin.wait_for(|may| *may) => {}
+            _ = wanted.wait_for(|now| now.goal == Goal::Remove) => {}
+        }
     }
 
     async fn rounds(&mut self) {
@@ -180,7 +181,7 @@ impl Work {
     fn decide(&self, wanted: &Wanted, observed: &Observed, rounds: &Rounds) -> plan::Step {
         let now = Instant::now();
         let mut memory = lock(&rounds.memory);
-        memory.is_delivered = self.outbox.is_delivered(&wanted.project);
+        memory.note_delivered(self.outbox.is_delivered(&wanted.project), now);
         for service in &wanted.services {
             View::of(service, observed).note(&mut memory, now);
         }
@@ -291,13 +292,20 @@ fn excuse_exits(wanted: &Wanted, observed: &Observed, rounds: &mut Rounds, retur
     }
     let mut memory = lock(&rounds.memory);
     if let Some(since) = looked_at.checked_sub(STOPPING).filter(|_| seen.is_some()) {
-        memory.excuse_exits_since(since);
+        memory.excuse_exits_since(since, |service, code| {
+            wanted
+                .service(service)
+                .is_some_and(|s| s.may_excuse(code, false))
+        });
     }
+    memory.wait_anew();
     for service in &wanted.services {
         let view = View::of(service, observed);
         let containers = view.new.iter().chain(&view.old);
         for (_, container) in containers.copied() {
-            if view.may_excuse(container, seen.is_some()) {
+            if let ContainerState::Exited { code, .. } = container.state
+                && service.may_excuse(code, seen.is_some())
+            {
                 memory.excuse_exit(&service.name, container);
             }
         }

@@ -143,6 +143,12 @@ impl Health {
         failing.collect::<Vec<_>>().join("; ")
     }
 
+    /// Forgets the results of a check that is not asked for any more.
+    pub fn forget(&mut self, start: &Start, kind: CheckKind) {
+        self.tallies.remove(&(start.clone(), kind));
+        self.condemned.remove(start);
+    }
+
     /// Forgets containers that are gone.
     pub fn keep(&mut self, starts: &BTreeSet<Start>) {
         self.tallies.retain(|(start, _), _| starts.contains(start));

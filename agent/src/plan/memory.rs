@@ -53,6 +53,17 @@ pub struct Exit {
     pub log: String,
 }
 
+/// How far a service is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// It cannot be expected to be ready: its container does not run yet, or ended.
+    Waiting,
+    /// It runs and is not ready.
+    NotReady,
+    /// It is as it should be.
+    Fine,
+}
+
 /// Failures, exits and health of one project. Lost when the agent restarts, which only means
 /// that the next try comes at once.
 #[derive(Debug, Clone, Default)]
@@ -70,8 +81,7 @@ pub struct Memory {
     excused: BTreeSet<Start>,
     waiting_since: BTreeMap<String, Instant>,
     switched_at: BTreeMap<String, Instant>,
-    /// The control plane has the latest report.
-    pub is_delivered: bool,
+    delivered_at: Option<Instant>,
 }
 
 impl Memory {
@@ -183,10 +193,10 @@ impl Memory {
 
     /// Excuses exits that were noted since a moment: an engine that is told to stop ends its
     /// containers first.
-    pub fn excuse_exits_since(&mut self, since: Instant) {
+    pub fn excuse_exits_since(&mut self, since: Instant, may_excuse: impl Fn(&str, i64) -> bool) {
         let excused = &mut self.excused;
-        self.exits.retain(|_, exit| {
-            let is_recent = exit.noted_at >= since;
+        self.exits.retain(|service, exit| {
+            let is_recent = exit.noted_at >= since && may_excuse(service, exit.code);
             if is_recent {
                 excused.insert(exit.start.clone());
             }
@@ -270,13 +280,13 @@ impl Memory {
             .map(|(image, progress)| (image.as_str(), progress.as_str()))
     }
 
-    /// Notes whether a service is as it should be, and whether an older container of it is
-    /// still there.
-    pub fn note_service(&mut self, service: &str, is_ready: bool, has_old: bool, now: Instant) {
-        if is_ready {
-            self.waiting_since.remove(service);
-        } else {
+    /// Notes how far a service is, and whether an older container of it is still there.
+    pub fn note_service(&mut self, service: &str, progress: Progress, has_old: bool, now: Instant) {
+        let is_ready = progress == Progress::Fine;
+        if progress == Progress::NotReady {
             self.waiting_since.entry(service.to_owned()).or_insert(now);
+        } else {
+            self.waiting_since.remove(service);
         }
         if is_ready && has_old {
             self.switched_at.entry(service.to_owned()).or_insert(now);
@@ -285,9 +295,24 @@ impl Memory {
         }
     }
 
-    /// Since when a service is not as it should be.
+    /// Begins to wait anew for services to be ready: for a while nobody could see them.
+    pub fn wait_anew(&mut self) {
+        self.waiting_since.clear();
+    }
+
+    /// Since when a service runs and is not ready.
     pub fn waiting_since(&self, service: &str) -> Option<Instant> {
         self.waiting_since.get(service).copied()
+    }
+
+    /// Notes whether the control plane has the latest report.
+    pub fn note_delivered(&mut self, is_delivered: bool, now: Instant) {
+        self.delivered_at = is_delivered.then(|| self.delivered_at.unwrap_or(now));
+    }
+
+    /// Since when the control plane has the latest report; none while it has not.
+    pub fn delivered_at(&self) -> Option<Instant> {
+        self.delivered_at
     }
 
     /// Since when a newer container serves in place of an older one that is still there.

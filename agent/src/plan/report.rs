@@ -1,5 +1,6 @@
 //! What to tell the control plane.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use cara_api::agent::{Goal, Outcome, Report};
@@ -29,6 +30,7 @@ pub fn report(
         .iter()
         .map(|view| status(view, wanted.goal, memory))
         .collect();
+    services.extend(leaving(wanted, observed, memory));
     let outcome = match wanted.goal {
         Goal::Run => run_outcome(wanted, observed, memory, &views, now),
         Goal::Remove => removal_outcome(observed, memory),
@@ -58,6 +60,7 @@ fn progress(wanted: &Wanted, memory: &Memory, views: &[View<'_>]) -> String {
         all.extend(stuck.map(|(_, failure)| failure.message.clone()));
     }
     if wanted.is_rollout && wanted.goal == Goal::Run {
+        all.extend(views.iter().flat_map(|v| &v.service.missing).cloned());
         let services = views.iter().map(|v| v.service);
         let tries = services.filter_map(|s| fault(s, memory));
         all.extend(tries.map(|(attempts, _, message)| {
@@ -66,6 +69,33 @@ fn progress(wanted: &Wanted, memory: &Memory, views: &[View<'_>]) -> String {
         }));
     }
     all.join("; ")
+}
+
+/// Services that the newest generation no longer has, while it is rolled out and they still serve.
+fn leaving(wanted: &Wanted, observed: &Observed, memory: &Memory) -> Vec<ServiceStatus> {
+    let containers = observed.containers.values();
+    let serving = containers.filter(|c| {
+        let is_gone = wanted.service(&c.service).is_none();
+        wanted.is_rollout && wanted.goal == Goal::Run && is_gone && c.is_ours && c.is_running()
+    });
+    let statuses = serving.map(|c| {
+        let endpoints = c.exposed.iter().filter_map(|port| {
+            let published = c.published.get(port).copied();
+            let address = published.or_else(|| Some(SocketAddr::new(c.ip?, *port)))?;
+            Some(Endpoint {
+                port: *port,
+                address,
+                ready: memory.open.contains(&(c.start(), *port)),
+            })
+        });
+        ServiceStatus {
+            name: c.service.clone(),
+            state: ServiceState::Running,
+            endpoints: endpoints.collect(),
+            ..ServiceStatus::default()
+        }
+    });
+    statuses.collect()
 }
 
 /// What last went wrong with a service: attempts, reason, message.
@@ -143,10 +173,9 @@ fn complaint(view: &View<'_>, memory: &Memory) -> Option<(String, String)> {
 }
 
 fn endpoints(view: &View<'_>, container: &Container, goal: Goal, memory: &Memory) -> Vec<Endpoint> {
-    let service = view.service;
     let is_serving =
         goal == Goal::Run && container.is_running() && view.passes_checks(container, memory);
-    let all = service.exposed.iter().filter_map(|port| {
+    let all = view.ports(container).iter().filter_map(|port| {
         Some(Endpoint {
             port: *port,
             address: view.address(container, *port)?,
@@ -221,7 +250,8 @@ fn run_outcome(
     if down.is_empty() {
         return Outcome::Running;
     }
-    if let Some(view) = down.iter().find(|view| !view.service.missing.is_empty()) {
+    let lacking = down.iter().find(|view| !view.service.missing.is_empty());
+    if let Some(view) = lacking.filter(|_| !wanted.is_rollout) {
         let text = view.service.missing.join("; ");
         return failed(
             "SecretMissing",

@@ -1,11 +1,12 @@
 //! A service as the engine shows it: its container, and older ones that it replaces.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use cara_api::project::{DependencyCondition, RestartPolicy};
 
-use super::{Container, ContainerState, Memory, Observed, WantedService};
+use super::{Container, ContainerState, Memory, Observed, Progress, WantedService};
 
 /// A container that exited before counts as up only after it ran this long.
 const SETTLED: Duration = Duration::from_secs(5);
@@ -109,7 +110,19 @@ impl<'a> View<'a> {
         let is_open = |port: &u16| memory.open.contains(&(container.start(), *port));
         container.is_running()
             && self.passes_checks(container, memory)
-            && self.service.exposed.iter().all(is_open)
+            && self.ports(container).iter().all(is_open)
+    }
+
+    /// Ports of a container that the gateway must reach: those that are wanted, or of an older one
+    /// those that were wanted when it was made.
+    pub fn ports<'c>(&'c self, container: &'c Container) -> &'c BTreeSet<u16> {
+        // One without a note of its ports was made by an earlier version.
+        let is_noted = !container.exposed.is_empty();
+        if container.fingerprint == self.service.fingerprint || !is_noted {
+            &self.service.exposed
+        } else {
+            &container.exposed
+        }
     }
 
     /// True for a container that is up as far as startup and readiness check say. An older one,
@@ -125,8 +138,12 @@ impl<'a> View<'a> {
 
     /// True when the container did its work: it ended with exit code 0 and shall not run again.
     pub fn is_completed(&self, memory: &Memory) -> bool {
+        let ended_by_itself = |c: &Container| {
+            let start = c.start();
+            !memory.is_excused(&start) && memory.health.condemned(&start).is_none()
+        };
         let code = self.new.and_then(|(_, c)| match c.state {
-            ContainerState::Exited { code, .. } if !memory.is_excused(&c.start()) => Some(code),
+            ContainerState::Exited { code, .. } if ended_by_itself(c) => Some(code),
             _ => None,
         });
         match self.service.restart {
@@ -162,22 +179,27 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Whether an exit that was found may be the engine's doing: after the engine was away every
-    /// one, at the first look of an agent only one that its policy would not have left alone.
-    pub fn may_excuse(&self, container: &Container, was_away: bool) -> bool {
-        let ContainerState::Exited { code, .. } = container.state else {
-            return false;
+    /// Takes the service's state into the memory, for what depends on how long it lasts.
+    pub fn note(&self, memory: &mut Memory, now: Instant) {
+        let is_up = self.new.is_some_and(|(_, c)| c.is_running());
+        let progress = match (self.is_ready(memory) || self.is_completed(memory), is_up) {
+            (true, _) => Progress::Fine,
+            (false, true) => Progress::NotReady,
+            (false, false) => Progress::Waiting,
         };
-        match self.service.restart {
+        memory.note_service(&self.service.name, progress, !self.old.is_empty(), now);
+    }
+}
+
+impl WantedService {
+    /// Whether an exit with this code may be the engine's doing: after the engine was away every
+    /// one that the policy does not leave alone; at the first look of an agent, and for exits
+    /// that were seen, one with exit code 0 may be work that is done.
+    pub fn may_excuse(&self, code: i64, was_away: bool) -> bool {
+        match self.restart {
             RestartPolicy::Always => true,
             RestartPolicy::OnFailure => was_away || code != 0,
             RestartPolicy::Never => false,
         }
-    }
-
-    /// Takes the service's state into the memory, for what depends on how long it lasts.
-    pub fn note(&self, memory: &mut Memory, now: Instant) {
-        let is_fine = self.is_ready(memory) || self.is_completed(memory);
-        memory.note_service(&self.service.name, is_fine, !self.old.is_empty(), now);
     }
 }

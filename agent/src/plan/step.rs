@@ -211,12 +211,21 @@ fn run(
         .iter()
         .filter(|(name, _)| volume(name) == Presence::Absent);
     actions.extend(absent.map(|(name, life)| Action::CreateVolume(name.clone(), *life)));
-    actions.extend(extras(wanted, observed));
     let views: Vec<View<'_>> = wanted
         .services
         .iter()
         .map(|service| View::of(service, observed))
         .collect();
+    // A rollout may be taken back: what the earlier generation needs goes when the newer one runs
+    // and the control plane knows.
+    let is_settled = views
+        .iter()
+        .all(|view| view.is_ready(memory) || view.is_completed(memory));
+    if !wanted.is_rollout || (is_settled && memory.delivered_at().is_some()) {
+        actions.extend(extras(wanted, observed));
+    } else if is_settled {
+        step.wake(now + DELIVERY);
+    }
     let mut pulled = BTreeSet::new();
     for view in &views {
         let context = Context {
@@ -232,7 +241,10 @@ fn run(
             None => {}
         }
     }
-    let is_quiet = actions.is_empty() && views.iter().all(|v| v.old.is_empty());
+    let is_quiet = actions.is_empty()
+        && is_settled
+        && views.iter().all(|v| v.old.is_empty())
+        && memory.delivered_at().is_some();
     if is_quiet {
         let is_extra = |name: &&String| {
             !wanted.volumes.contains_key(*name)
@@ -358,6 +370,13 @@ impl Context<'_> {
             ContainerState::Exited { .. } if self.memory.is_excused(&container.start()) => {
                 Some(start())
             }
+            // Stopped for a check that failed: it did not end as it should, whatever its code is.
+            ContainerState::Exited { .. }
+                if service.restart == RestartPolicy::OnFailure
+                    && self.memory.health.condemned(&container.start()).is_some() =>
+            {
+                Some(start())
+            }
             ContainerState::Exited { code, .. } => {
                 let is_over = match service.restart {
                     RestartPolicy::Always => false,
@@ -393,14 +412,15 @@ impl Context<'_> {
         if !view.is_ready(self.memory) && !view.is_completed(self.memory) {
             return None;
         }
-        let since = self.memory.switched_at(&service.name).unwrap_or(self.now);
-        let due = since + self.wanted.timing.drain;
+        // Requests go elsewhere from the moment at which the control plane knows of the new one.
+        let Some(delivered_at) = self.memory.delivered_at() else {
+            step.wake(self.now + DELIVERY);
+            return None;
+        };
+        let switched_at = self.memory.switched_at(&service.name).unwrap_or(self.now);
+        let due = switched_at.max(delivered_at) + self.wanted.timing.drain;
         if due > self.now {
             step.wake(due);
-            return None;
-        }
-        if !self.memory.is_delivered {
-            step.wake(self.now + DELIVERY);
             return None;
         }
         Some(extra(old_name, old))

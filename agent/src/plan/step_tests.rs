@@ -121,18 +121,16 @@ fn another_service_is_started_beside_the_old_one_which_goes_when_nobody_needs_it
     let new = &observed.containers[&web.successor];
     memory.open.insert((new.start(), 80));
     View::of(web, &observed).note(&mut memory, now);
-    let drained = now + wanted.timing.drain;
+    let late = now + Duration::from_secs(60);
     assert_eq!(
-        at(&memory, now).retry_at,
-        Some(drained),
-        "requests under way end"
-    );
-    assert_eq!(
-        at(&memory, drained).to_string(),
+        at(&memory, late).to_string(),
         "",
         "the control plane must know of the new one"
     );
-    memory.is_delivered = true;
+    memory.note_delivered(true, late);
+    let drained = late + wanted.timing.drain;
+    let waiting = at(&memory, late);
+    assert_eq!(waiting.retry_at, Some(drained), "requests under way end");
     assert_eq!(
         at(&memory, drained).to_string(),
         "remove container shop-web"
@@ -191,10 +189,15 @@ fn what_the_spec_no_longer_names_is_removed() {
         .insert("cara-shop-old".into(), Presence::Ours);
     assert_eq!(step(&wanted, &observed), "remove container shop-old");
     observed.containers.remove("shop-old");
+    let (mut memory, now) = (Memory::default(), Instant::now());
+    let web = observed.containers["shop-web"].start();
+    memory.open.insert((web, 80));
+    assert_eq!(next(&wanted, &observed, &memory, now).to_string(), "");
+    memory.note_delivered(true, now);
     assert_eq!(
-        step(&wanted, &observed),
+        next(&wanted, &observed, &memory, now).to_string(),
         "remove volume cara-shop-old",
-        "volumes go after their containers"
+        "volumes go last, when all runs and the control plane knows"
     );
 }
 
@@ -434,5 +437,24 @@ fn a_second_network_of_the_name_goes_before_anything_is_attached() {
     assert_eq!(
         step(&wanted, &observed),
         "create volume cara-shop-data, run web"
+    );
+}
+
+#[test]
+fn a_rollout_keeps_what_it_would_need_to_return_to_until_it_runs() {
+    let mut wanted = wanted();
+    wanted.is_rollout = true;
+    let mut observed = complete(&wanted);
+    let old = container("renamed", "x", running());
+    observed.containers.insert("shop-renamed".into(), old);
+    let (mut memory, now) = (Memory::default(), Instant::now());
+    assert_eq!(next(&wanted, &observed, &memory, now).to_string(), "");
+    let web = observed.containers["shop-web"].start();
+    memory.open.insert((web, 80));
+    assert_eq!(next(&wanted, &observed, &memory, now).to_string(), "");
+    memory.note_delivered(true, now);
+    assert_eq!(
+        next(&wanted, &observed, &memory, now).to_string(),
+        "remove container shop-renamed"
     );
 }

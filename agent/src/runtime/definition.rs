@@ -34,6 +34,8 @@ pub(super) struct Context {
     pub(super) files: Vec<(PathBuf, String)>,
     /// Container port to host port.
     pub(super) ports: BTreeMap<u16, u16>,
+    /// Directories of the host, links followed, by what was asked for.
+    pub(super) directories: BTreeMap<String, String>,
 }
 
 /// The body of the request that creates a container.
@@ -43,6 +45,8 @@ pub(super) fn body(service: &WantedService, context: Context) -> ContainerCreate
     labels.extend(context.labels.clone());
     labels.insert(names::SERVICE.into(), service.name.clone());
     labels.insert(names::FINGERPRINT.into(), service.fingerprint.clone());
+    let ports: Vec<String> = service.exposed.iter().map(u16::to_string).collect();
+    labels.insert(names::PORTS.into(), ports.join(","));
     let mut env = definition.env.clone();
     let secret = service.secret_env.iter();
     env.extend(secret.map(|(name, value)| format!("{name}={}", value.reveal())));
@@ -91,7 +95,8 @@ fn host_config(service: &WantedService, network: &str, context: &Context) -> Hos
     if !definition.allow_privilege_escalation {
         security.push("no-new-privileges".to_owned());
     }
-    let mounts = definition.mounts.iter().map(mount);
+    let mounts = definition.mounts.iter();
+    let mounts = mounts.map(|(path, source)| mount(path, source, context));
     HostConfig {
         network_mode: Some(network.to_owned()),
         mounts: Some(mounts.chain(context.files.iter().map(file_mount)).collect()),
@@ -113,13 +118,16 @@ fn host_config(service: &WantedService, network: &str, context: &Context) -> Hos
     }
 }
 
-fn mount((path, source): (&String, &MountSource)) -> Mount {
+fn mount(path: &str, source: &MountSource, context: &Context) -> Mount {
     let (from, kind) = match &source.from {
         MountFrom::Volume(name) => (name, MountType::VOLUME),
-        MountFrom::HostPath(path) => (path, MountType::BIND),
+        MountFrom::HostPath(asked) => (
+            context.directories.get(asked).unwrap_or(asked),
+            MountType::BIND,
+        ),
     };
     Mount {
-        target: Some(path.clone()),
+        target: Some(path.to_owned()),
         source: Some(from.clone()),
         typ: Some(kind),
         read_only: Some(source.is_read_only),

@@ -158,18 +158,34 @@ impl Engine {
     ) -> Result<String, Error> {
         let attempt = || format!("create container {}", service.name);
         self.write_files(project, service).await?;
-        self.check_host_paths(service).await?;
+        let directories = self.host_directories(service).await?;
         let options = CreateContainerOptionsBuilder::default().name(name).build();
         let context = definition::Context {
             project: project.to_owned(),
             labels: self.labels(project),
             files: self.files.places(project, service),
             ports: self.host_ports(service).await?,
+            directories,
         };
         let body = definition::body(service, context);
-        let made = self.docker.create_container(Some(options), body).await;
-        let made = made.map_err(|e| Error::new(attempt(), "CreateFailed", e))?;
-        Ok(made.id)
+        match self.docker.create_container(Some(options), body).await {
+            Ok(made) => Ok(made.id),
+            // Made meanwhile, by a try that was cut off.
+            Err(error) if is_status(&error, 409) => match self.made(service, name).await {
+                Some(id) => Ok(id),
+                None => Err(Error::new(attempt(), "CreateFailed", error)),
+            },
+            Err(error) => Err(Error::new(attempt(), "CreateFailed", error)),
+        }
+    }
+
+    /// The container of this definition that has a name, if that is what has it.
+    async fn made(&self, service: &WantedService, name: &str) -> Option<String> {
+        let found = self.docker.inspect_container(name, None).await.ok()?;
+        let labels = found.config?.labels?;
+        let is_same = labels.get(names::FINGERPRINT) == Some(&service.fingerprint)
+            && labels.get(names::SERVICE) == Some(&service.name);
+        found.id.filter(|_| is_same)
     }
 
     /// Host ports for what a service publishes, by container port.
@@ -207,21 +223,28 @@ impl Engine {
         })
     }
 
-    async fn check_host_paths(&self, service: &WantedService) -> Result<(), Error> {
+    /// The directories of the host that a service mounts, links followed, by what was asked for.
+    /// Between this and the mount a link could still be changed by whoever writes there.
+    async fn host_directories(
+        &self,
+        service: &WantedService,
+    ) -> Result<BTreeMap<String, String>, Error> {
+        let mut all = BTreeMap::new();
         for path in service.definition.host_paths() {
-            let (path, roots) = (path.to_owned(), self.host_paths.clone());
+            let (asked, roots) = (path.to_owned(), self.host_paths.clone());
             let verdict =
-                tokio::task::spawn_blocking(move || allowed_directory(&path, &roots)).await;
+                tokio::task::spawn_blocking(move || allowed_directory(&asked, &roots)).await;
             let verdict = verdict.unwrap_or_else(|error| Err(error.to_string()));
-            verdict.map_err(|said| {
+            let real = verdict.map_err(|said| {
                 Error::said(
                     format!("mount into {}", service.name),
                     "HostPathDenied",
                     said,
                 )
             })?;
+            all.insert(path.to_owned(), real);
         }
-        Ok(())
+        Ok(all)
     }
 
     /// Removes files of services that are not named in `keep` (`service.fingerprint`).
@@ -242,6 +265,8 @@ impl Engine {
         id: &str,
     ) -> Result<(), Error> {
         self.write_files(project, service).await?;
+        // The engine follows links anew at each start.
+        self.host_directories(service).await?;
         let started = self.docker.start_container(id, None).await;
         let attempt = || format!("start container {}", service.name);
         let started = started.map_err(|e| Error::new(attempt(), "StartFailed", e));
@@ -254,7 +279,10 @@ impl Engine {
     /// Removes a container that could not be started, so that it is made anew: the engine may
     /// have lost track of it, or its port may be taken by now.
     pub(crate) async fn discard(&self, id: &str) {
-        let options = RemoveContainerOptionsBuilder::default().force(true).build();
+        let options = RemoveContainerOptionsBuilder::default()
+            .force(true)
+            .v(true)
+            .build();
         if let Err(error) = found(self.docker.remove_container(id, Some(options)).await) {
             tracing::debug!(id, error = %error, "cannot remove a container that did not start");
         }
@@ -352,9 +380,14 @@ impl Engine {
         // What carries no node's label was made by the older system: it is taken over when its
         // project is assigned here, and left alone otherwise.
         let mine = labels.filter(|l| l.get(names::NODE).is_some_and(|node| *node == self.node));
-        Ok(mine
+        let mut names: BTreeSet<String> = mine
             .filter_map(|l| l.get(names::PROJECT).cloned())
-            .collect())
+            .collect();
+        // Files may be left of a project whose containers are gone.
+        let files = self.files.clone();
+        let with_files = tokio::task::spawn_blocking(move || files.projects()).await;
+        names.extend(with_files.unwrap_or_default());
+        Ok(names)
     }
 
     /// Names of projects whose containers changed, as it happens; ends when the engine goes away.

@@ -56,6 +56,16 @@ impl Files {
         Ok(())
     }
 
+    /// Names of projects that have files here. Blocking.
+    pub(crate) fn projects(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.root)
+            .into_iter()
+            .flatten()
+            .flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.collect()
+    }
+
     /// Makes the root, and mounts a tmpfs there unless it is on one.
     fn prepare(&self) -> io::Result<()> {
         let mut builder = std::fs::DirBuilder::new();
@@ -112,8 +122,13 @@ fn write_once(path: &Path, content: &[u8]) -> io::Result<()> {
         return Ok(());
     }
     let draft = path.with_extension("new");
+    // One that a crash left cannot be written to.
+    match std::fs::remove_file(&draft) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
     let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o444);
+    options.write(true).create_new(true).mode(0o444);
     options.open(&draft)?.write_all(content)?;
     std::fs::rename(draft, path)
 }
@@ -123,7 +138,7 @@ fn write_once(path: &Path, content: &[u8]) -> io::Result<()> {
 ///
 /// # Errors
 /// Says in words why it may not be mounted.
-pub(crate) fn allowed_directory(path: &str, roots: &[PathBuf]) -> Result<(), String> {
+pub(crate) fn allowed_directory(path: &str, roots: &[PathBuf]) -> Result<String, String> {
     let real = std::fs::canonicalize(path)
         .map_err(|error| format!("the directory {path} cannot be used: {error}"))?;
     if !real.is_dir() {
@@ -133,7 +148,7 @@ pub(crate) fn allowed_directory(path: &str, roots: &[PathBuf]) -> Result<(), Str
         .iter()
         .filter_map(|root| std::fs::canonicalize(root).ok());
     if roots.into_iter().any(|root| real.starts_with(root)) {
-        return Ok(());
+        return Ok(real.to_string_lossy().into_owned());
     }
     Err(format!(
         "{path} is not under a directory that this node allows: its agent's --allow-host-path lists them"

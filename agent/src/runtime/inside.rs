@@ -97,11 +97,17 @@ impl Engine {
         end_of(&all, TAIL_BYTES)
     }
 
-    /// Runs a command in a container, without a shell.
+    /// Runs a command in a container, without a shell, unless the `last` one still runs. If this is
+    /// dropped, the command goes on in the container.
     ///
     /// # Errors
     /// In words: it cannot be run, or ended with another code than 0.
-    pub(crate) async fn run_in(&self, id: &str, command: &[String]) -> Result<(), String> {
+    pub(crate) async fn run_in(
+        &self,
+        id: &str,
+        command: &[String],
+        last: &mut Option<String>,
+    ) -> Result<(), String> {
         let options = CreateExecOptions {
             cmd: Some(command.to_vec()),
             attach_stdout: Some(true),
@@ -109,7 +115,14 @@ impl Engine {
             ..CreateExecOptions::default()
         };
         let said = |error: bollard::errors::Error| format!("cannot be run: {error}");
+        if let Some(last) = last {
+            let before = self.docker.inspect_exec(last).await.map_err(said)?;
+            if before.running == Some(true) {
+                return Err("the command of the last check still runs".to_owned());
+            }
+        }
         let exec = self.docker.create_exec(id, options).await.map_err(said)?;
+        *last = Some(exec.id.clone());
         let start = StartExecOptions {
             detach: false,
             ..StartExecOptions::default()

@@ -12,6 +12,8 @@ pub(crate) const NODE: &str = "cara.node";
 /// Label: fingerprint of the definition that a container was made from.
 pub(crate) const FINGERPRINT: &str = "cara.fingerprint";
 
+/// Label: ports that gateways were to reach when a container was made, separated by commas.
+pub(crate) const PORTS: &str = "cara.ports";
 /// Label of a volume: how long it lives, when that is not as long as the project is here.
 pub(crate) const VOLUME: &str = "cara.volume";
 /// Value of [`VOLUME`] for volumes that only the deletion of their project removes.

@@ -216,6 +216,10 @@ impl Engine {
             fingerprint: label(names::FINGERPRINT),
             state: container_state(&state),
             ip: network.and_then(|n| n.ip_address?.parse::<IpAddr>().ok()),
+            exposed: label(names::PORTS)
+                .split(',')
+                .filter_map(|port| port.parse().ok())
+                .collect(),
             published: published(settings.ports.unwrap_or_default()),
             started_at,
             stop_grace: stop_grace.map_or(STOP_GRACE, Duration::from_secs),

@@ -22,7 +22,7 @@ pub(super) struct Checks {
     memory: Shared,
     news: Arc<Notify>,
     running: JoinSet<()>,
-    tasks: BTreeMap<(Start, CheckKind), AbortHandle>,
+    tasks: BTreeMap<(Start, CheckKind), (Probe, AbortHandle)>,
 }
 
 /// One check of one start of a container.
@@ -35,6 +35,8 @@ struct Check {
     kind: CheckKind,
     probe: Probe,
     ip: Option<IpAddr>,
+    /// The command that was last run in the container.
+    command: Option<String>,
     /// A startup check comes before this one.
     waits_for_startup: bool,
 }
@@ -66,10 +68,21 @@ impl Checks {
             .filter(|c| c.is_ours && c.is_running())
             .map(crate::plan::Container::start)
             .collect();
-        self.tasks.retain(|(start, _), handle| {
-            let keep = up.contains(start);
+        let memory = &self.memory;
+        let wanted_probe = |key: &(Start, CheckKind)| {
+            let container = observed.containers.values().find(|c| c.start() == key.0)?;
+            let service = wanted.service(&container.service)?;
+            // Older containers keep the checks that they have.
+            (container.fingerprint == service.fingerprint).then(|| key.1.of(&service.checks))
+        };
+        self.tasks.retain(|key, (probe, handle)| {
+            let is_changed = wanted_probe(key).is_some_and(|now| now != Some(&*probe));
+            let keep = up.contains(&key.0) && !is_changed;
             if !keep {
                 handle.abort();
+            }
+            if is_changed {
+                lock(memory).health.forget(&key.0, key.1);
             }
             keep
         });
@@ -106,11 +119,12 @@ impl Checks {
                     kind,
                     probe: probe.clone(),
                     ip: container.ip,
+                    command: None,
                     waits_for_startup: kind != CheckKind::Startup
                         && service.checks.startup.is_some(),
                 };
                 let handle = self.running.spawn(check.run().in_current_span());
-                self.tasks.insert(key, handle);
+                self.tasks.insert(key, (probe.clone(), handle));
             }
         }
     }
@@ -122,7 +136,7 @@ const EAGER: std::time::Duration = std::time::Duration::from_millis(250);
 
 impl Check {
     /// Checks again and again, until aborted or until nothing can follow from it any more.
-    async fn run(self) {
+    async fn run(mut self) {
         let mut has_passed = false;
         loop {
             let is_due = !self.waits_for_startup || self.has_started();
@@ -158,18 +172,17 @@ impl Check {
         lock(&self.memory).health.has_started(&self.start, &checks)
     }
 
-    async fn once(&self) -> Result<(), String> {
+    async fn once(&mut self) -> Result<(), String> {
         let limit = self.probe.timeout();
         let answer = tokio::time::timeout(limit, self.ask()).await;
         answer.unwrap_or_else(|_| Err(format!("no answer within {} ms", limit.as_millis())))
     }
 
-    async fn ask(&self) -> Result<(), String> {
+    async fn ask(&mut self) -> Result<(), String> {
         if let Some(exec) = &self.probe.exec {
-            return self
-                .engine
-                .run_in(&self.start.container, &exec.command)
-                .await;
+            let (container, command) = (&self.start.container, &exec.command);
+            let last = &mut self.command;
+            return self.engine.run_in(container, command, last).await;
         }
         let port = |port: i64| u16::try_from(port).map_err(|_| "no port".to_owned());
         let ip = self

@@ -172,7 +172,7 @@ impl Tools {
         };
         let result = self.engine.pull(image, tell).await;
         if result.is_ok() {
-            self.images.note_pulled(image);
+            self.images.note_pulled(image).await;
         }
         let subject = Subject::Service(service.to_owned());
         self.note_result(&subject, "pull", result);
@@ -260,7 +260,7 @@ impl Tools {
         service: &WantedService,
         name: &str,
     ) -> Result<String, Error> {
-        self.images.note_used(&service.definition.image);
+        self.images.note_used(&service.definition.image).await;
         self.engine.make(project, service, name).await
     }
 

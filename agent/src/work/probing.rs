@@ -1,5 +1,6 @@
 //! Probing the ports that an ingress targets.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cara_api::agent::Goal;
@@ -30,12 +31,13 @@ impl Prober {
 
     /// Probes every exposed port; how soon to probe again, if one does not answer.
     pub(super) async fn probe(&mut self, wanted: &Wanted, observed: &Observed) -> Option<Duration> {
-        let services = wanted.services.iter().filter(|_| wanted.goal == Goal::Run);
-        let targets = services.flat_map(|service| {
-            let containers = observed.containers.values();
-            let up =
-                containers.filter(|c| c.is_ours && c.service == service.name && c.is_running());
-            up.flat_map(|c| service.exposed.iter().map(move |port| (c, *port)))
+        let up = observed.containers.values();
+        let up = up.filter(|c| wanted.goal == Goal::Run && c.is_ours && c.is_running());
+        let targets = up.flat_map(|container| {
+            let service = wanted.service(&container.service);
+            let wanted_ports = service.map(|s| &s.exposed).into_iter().flatten();
+            let ports: BTreeSet<u16> = wanted_ports.chain(&container.exposed).copied().collect();
+            ports.into_iter().map(move |port| (container, port))
         });
         let checks = targets.map(|(container, port)| async move {
             let connect = TcpStream::connect((container.ip?, port));

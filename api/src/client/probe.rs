@@ -55,6 +55,7 @@ impl Prober {
     pub fn new() -> Result<Self, Error> {
         super::install_tls();
         let client = reqwest::Client::builder()
+            .no_proxy()
             .timeout(CHECK_TIMEOUT)
             .pool_max_idle_per_host(0)
             .redirect(reqwest::redirect::Policy::none())

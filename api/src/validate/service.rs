@@ -1,6 +1,8 @@
 //! The rules that a service must meet.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use crate::image::ImageRef;
 use crate::names::check_docker_name;
@@ -124,7 +126,8 @@ fn process(service: &Service, faults: &mut Faults<'_>) {
         );
         faults.of_service("restartPolicy", message);
     }
-    span(&service.stop_grace_period, "stopGracePeriod", faults);
+    let grace = Duration::ZERO..=HOUR;
+    span(&service.stop_grace_period, "stopGracePeriod", grace, faults);
     if !service.working_dir.is_empty() && !is_absolute(&service.working_dir) {
         let message = format!(
             "working directory {:?} must be absolute",
@@ -151,10 +154,26 @@ fn process(service: &Service, faults: &mut Faults<'_>) {
     }
 }
 
-fn span(text: &str, field: &str, faults: &mut Faults<'_>) {
-    if !text.is_empty() && duration(text).is_none() {
-        let message = format!("{text:?} is not a duration such as \"30s\" or \"1m30s\"");
-        faults.of_service(field, message);
+/// The shortest pause between checks, the longest time for an answer, and the longest that a
+/// container or a check may be waited for.
+const INTERVAL_MIN: Duration = Duration::from_millis(100);
+const TIMEOUT_MAX: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
+
+fn span(text: &str, field: &str, allowed: RangeInclusive<Duration>, faults: &mut Faults<'_>) {
+    if text.is_empty() {
+        return;
+    }
+    match duration(text) {
+        None => {
+            let message = format!("{text:?} is not a duration such as \"30s\" or \"1m30s\"");
+            faults.of_service(field, message);
+        }
+        Some(length) if !allowed.contains(&length) => {
+            let (from, to) = (allowed.start(), allowed.end());
+            faults.of_service(field, format!("{text:?} must be from {from:?} to {to:?}"));
+        }
+        Some(_) => {}
     }
 }
 
@@ -172,9 +191,9 @@ fn resources(resources: &Resources, faults: &mut Faults<'_>) {
                     known.join(", ")
                 );
                 faults.of_service(&field, message);
-            } else if milli(amount).is_none_or(|amount| amount == 0) {
+            } else if milli(amount).is_none_or(|amount| amount < smallest(list, name)) {
                 let message = format!(
-                    "{name} {amount:?} is not an amount greater than 0, such as \"500m\" or \"256Mi\""
+                    "{name} {amount:?} is not an amount, or too small: such as \"500m\" of cpu, \"256Mi\" of memory (at least 6Mi as a limit), \"100\" pids"
                 );
                 faults.of_service(&field, message);
             }
@@ -189,6 +208,16 @@ fn resources(resources: &Resources, faults: &mut Faults<'_>) {
             let message = format!("the request of {name} is greater than its limit {limit}");
             faults.of_service(&format!("resources.requests.{name}"), message);
         }
+    }
+}
+
+/// The smallest amount of a resource, in thousandths of its unit; less memory than that as a limit
+/// is refused by engines.
+fn smallest(list: &str, name: &str) -> u128 {
+    match (list, name) {
+        ("limits", "memory") => (6 << 20) * 1_000,
+        ("limits", "pids") | (_, "memory") => 1_000,
+        _ => 1,
     }
 }
 
@@ -243,8 +272,15 @@ fn check_probe(probe: &Probe, field: &str, faults: &mut Faults<'_>) {
     {
         faults.of_service(&format!("{field}.exec.command"), "command is required");
     }
-    span(&probe.interval, &format!("{field}.interval"), faults);
-    span(&probe.timeout, &format!("{field}.timeout"), faults);
+    let interval = INTERVAL_MIN..=HOUR;
+    span(
+        &probe.interval,
+        &format!("{field}.interval"),
+        interval,
+        faults,
+    );
+    let timeout = Duration::from_millis(1)..=TIMEOUT_MAX;
+    span(&probe.timeout, &format!("{field}.timeout"), timeout, faults);
     if probe
         .failure_threshold
         .is_some_and(|n| !(1..=1000).contains(&n))

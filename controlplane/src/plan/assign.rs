@@ -55,7 +55,7 @@ pub fn assignment(
             || Arc::new(project.spec.clone()),
             |revision| Arc::clone(&revision.spec),
         ),
-        exposed: exposed(&project.spec),
+        exposed: exposed(returned.map_or(&project.spec, |revision| &revision.spec)),
         is_rollout: !status.stable_generation.is_zero() && status.stable_generation < generation,
         secrets: BTreeMap::new(),
     }

@@ -6,25 +6,54 @@ use std::sync::Arc;
 
 use cara_api::gateway::{Backend, Route};
 use cara_api::hostname::{Domain, Hostname};
-use cara_api::project::{Ingress, ProjectPhase};
+use cara_api::project::{Ingress, ProjectPhase, ProjectRevision};
 use cara_api::{Project, ProjectName, Timestamp, condition};
 
-/// The routes of one project, in the order of its ingress rules.
-pub fn of_project(project: &Project, domain: &Domain) -> Vec<Route> {
+/// The routes of one project, in the order of its ingress rules. While a changed project does not
+/// run yet, or was taken back, requests go where the generation that runs wants them: `stable` is
+/// its stored spec, if there is one. Hostnames are those of the newest spec alone.
+pub fn of_project(
+    project: &Project,
+    stable: Option<&ProjectRevision>,
+    domain: &Domain,
+) -> Vec<Route> {
+    let name = &project.metadata.name;
+    let is_older = |r: &&ProjectRevision| {
+        project.status.observed_generation < project.metadata.generation
+            && r.generation == project.status.stable_generation
+    };
+    let earlier: BTreeMap<Hostname, &Ingress> = stable
+        .filter(is_older)
+        .into_iter()
+        .flat_map(|revision| &revision.spec.ingress)
+        .filter_map(|ingress| Some((domain.resolve(&ingress.host, name).ok()?, ingress)))
+        .collect();
     let routes = project.spec.ingress.iter().filter_map(|ingress| {
-        let hostname = domain.resolve(&ingress.host, &project.metadata.name).ok()?;
+        let hostname = domain.resolve(&ingress.host, name).ok()?;
+        let rules = earlier.get(&hostname).copied().into_iter().chain([ingress]);
+        let served = rules.filter_map(|rule| Some((rule, endpoints(project, rule)?)));
+        let (rule, backend) = match served.into_iter().next() {
+            Some((rule, endpoints)) => (rule, Backend::Ready { endpoints }),
+            None => (ingress, unavailable(project)),
+        };
         Some(Route {
             hostname,
-            project: project.metadata.name.clone(),
-            service: ingress.target.service.clone(),
-            backend: backend(project, ingress),
+            project: name.clone(),
+            service: rule.target.service.clone(),
+            backend,
         })
     });
     routes.collect()
 }
 
-fn backend(project: &Project, ingress: &Ingress) -> Backend {
-    let phase = project.status.phase;
+/// Where the service of a rule takes requests; none while it takes none.
+fn endpoints(project: &Project, ingress: &Ingress) -> Option<Vec<SocketAddr>> {
+    match project.status.phase {
+        ProjectPhase::Scheduled | ProjectPhase::Running | ProjectPhase::Failed => {}
+        ProjectPhase::Pending | ProjectPhase::Terminating | ProjectPhase::Terminated => {
+            return None;
+        }
+    }
     let services = project
         .status
         .services
@@ -35,17 +64,12 @@ fn backend(project: &Project, ingress: &Ingress) -> Backend {
         .filter(|endpoint| endpoint.ready && i64::from(endpoint.port) == ingress.target.port)
         .map(|endpoint| endpoint.address)
         .collect();
-    let is_served = match phase {
-        ProjectPhase::Scheduled | ProjectPhase::Running | ProjectPhase::Failed => {
-            !endpoints.is_empty()
-        }
-        ProjectPhase::Pending | ProjectPhase::Terminating | ProjectPhase::Terminated => false,
-    };
-    if is_served {
-        return Backend::Ready { endpoints };
-    }
+    (!endpoints.is_empty()).then_some(endpoints)
+}
+
+fn unavailable(project: &Project) -> Backend {
     Backend::Unavailable {
-        phase,
+        phase: project.status.phase,
         reason: reason(project),
     }
 }
@@ -81,16 +105,19 @@ pub struct RouteSet {
 type Age = (Option<Timestamp>, ProjectName);
 
 impl RouteSet {
-    /// Takes in the new state of a project (`None`: it is gone) and says whether any of its
-    /// routes changed.
+    /// Takes in the new state of a project (`None`: it is gone) and of the stored spec of its
+    /// stable generation, and says whether any of its routes changed.
     pub fn update(
         &mut self,
         name: &ProjectName,
-        project: Option<&Project>,
+        project: Option<(&Project, Option<&ProjectRevision>)>,
         domain: &Domain,
     ) -> bool {
-        let fresh = project.map(|p| of_project(p, domain)).unwrap_or_default();
-        let age: Age = (project.and_then(|p| p.metadata.created_at), name.clone());
+        let fresh = project
+            .map(|(project, stable)| of_project(project, stable, domain))
+            .unwrap_or_default();
+        let created_at = project.and_then(|(project, _)| project.metadata.created_at);
+        let age: Age = (created_at, name.clone());
         if let Some((_, old)) = self.by_project.get(name)
             && old.len() == fresh.len()
             && old.iter().zip(&fresh).all(|(a, b)| **a == *b)
@@ -215,13 +242,13 @@ mod tests {
         ] {
             let mut set = RouteSet::default();
             let project = project("p", phase, ready, 1);
-            assert!(set.update(&project.name(), Some(&project), &domain()));
+            assert!(set.update(&project.name(), Some((&project, None)), &domain()));
             assert_eq!(
                 shown(set.published()),
                 [format!("shop.dev.localhost p {expected}")]
             );
             assert!(
-                !set.update(&project.name(), Some(&project), &domain()),
+                !set.update(&project.name(), Some((&project, None)), &domain()),
                 "the same again changes nothing"
             );
             assert!(set.update(&project.name(), None, &domain()));
@@ -236,8 +263,8 @@ mod tests {
             project("z", ProjectPhase::Running, true, 1),
             project("a", ProjectPhase::Running, true, 2),
         );
-        set.update(&new.name(), Some(&new), &domain());
-        set.update(&old.name(), Some(&old), &domain());
+        set.update(&new.name(), Some((&new, None)), &domain());
+        set.update(&old.name(), Some((&old, None)), &domain());
         assert_eq!(
             shown(set.published()),
             ["shop.dev.localhost z [10.0.0.1:80]"]
@@ -246,6 +273,35 @@ mod tests {
         assert_eq!(
             shown(set.published()),
             ["shop.dev.localhost a [10.0.0.1:80]"]
+        );
+    }
+
+    #[test]
+    fn requests_follow_the_generation_that_runs_until_the_newer_one_does() {
+        let mut project = project("p", ProjectPhase::Running, true, 1);
+        let stable = ProjectRevision {
+            project: "p".into(),
+            generation: cara_api::Generation(1),
+            spec: Arc::new(project.spec.clone()),
+            replaced_at: Timestamp::UNIX_EPOCH,
+        };
+        project.metadata.generation = cara_api::Generation(2);
+        project.status.observed_generation = cara_api::Generation(1);
+        project.status.stable_generation = cara_api::Generation(1);
+        project.spec.ingress[0].target.port = 90;
+        let lead = |project: &Project, stable| {
+            let mut set = RouteSet::default();
+            set.update(&project.name(), Some((project, stable)), &domain());
+            shown(set.published()).remove(0)
+        };
+        let ready = "shop.dev.localhost p [10.0.0.1:80]";
+        assert_eq!(lead(&project, Some(&stable)), ready);
+        project.status.rejected_generation = cara_api::Generation(2);
+        assert_eq!(lead(&project, Some(&stable)), ready, "taken back");
+        project.status.observed_generation = cara_api::Generation(2);
+        assert_eq!(
+            lead(&project, Some(&stable)),
+            "shop.dev.localhost p Running ServiceNotReady"
         );
     }
 }

@@ -72,7 +72,8 @@ fn update(routes: &mut RouteSet, state: &State, seen: Option<Revision>, shared: 
     };
     let mut is_changed = false;
     for name in names {
-        let project = state.project(name.as_str()).map(|p| &**p);
+        let project = state.project(name.as_str());
+        let project = project.map(|p| (&**p, state.stable(p).map(|r| &**r)));
         is_changed |= routes.update(&name, project, &shared.config.domain);
     }
     is_changed

@@ -7,7 +7,6 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use cara_api::project::ProjectStatus;
 use cara_api::{NodeName, Project, ProjectName, Timestamp};
@@ -61,7 +60,7 @@ pub(crate) async fn run(shared: Arc<Shared>, token: CancellationToken) {
         let pause = pause.min(
             resync_at
                 .saturating_duration_since(tokio::time::Instant::now())
-                .max(Duration::from_millis(10)),
+                .max(RETRY),
         );
         tokio::select! {
             changed = heads.changed() => if changed.is_err() { return },

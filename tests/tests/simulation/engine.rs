@@ -287,6 +287,7 @@ fn show(thing: &Thing, now_ms: u64) -> Container {
         fingerprint: thing.fingerprint.clone(),
         state,
         ip: Some(thing.ip),
+        exposed: BTreeSet::from([80]),
         published: BTreeMap::new(),
         started_at: thing.started_at.clone(),
         stop_grace: Duration::from_secs(10),

@@ -238,7 +238,7 @@ impl Task {
         let observed = engine
             .observe(&wanted, now_ms)
             .without_leaving(&self.memory);
-        self.memory.is_delivered = is_delivered;
+        self.memory.note_delivered(is_delivered, now);
         self.memory.open = observed
             .containers
             .values()

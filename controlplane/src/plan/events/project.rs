@@ -197,7 +197,7 @@ fn progress(before: &Project, after: &Project) -> Option<Draft> {
 
 /// Hostnames that began or ceased to be served.
 fn routed(before: &Project, after: &Project, site: &Site<'_>) -> Vec<Draft> {
-    let was_served: BTreeMap<Hostname, bool> = routes::of_project(before, site.domain)
+    let was_served: BTreeMap<Hostname, bool> = routes::of_project(before, None, site.domain)
         .into_iter()
         .map(|route| {
             (
@@ -207,7 +207,7 @@ fn routed(before: &Project, after: &Project, site: &Site<'_>) -> Vec<Draft> {
         })
         .collect();
     let mut drafts = Vec::new();
-    for route in routes::of_project(after, site.domain) {
+    for route in routes::of_project(after, None, site.domain) {
         let was = was_served.get(&route.hostname).copied().unwrap_or(false);
         let url = site.url(&route.hostname);
         match (was, route.backend) {

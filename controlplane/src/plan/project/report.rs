@@ -92,7 +92,9 @@ fn check_generation(project: &Project, heard: &Heard<'_>) -> Result<(), Stale> {
     let newest = project.metadata.generation;
     let (generation, wanted) = (heard.report.generation, wanted(project, heard));
     let is_meant = if wanted == newest {
-        (project.status.observed_generation..=newest).contains(&generation)
+        let rejected = project.status.rejected_generation;
+        let is_rejected = generation == rejected && generation != newest;
+        (project.status.observed_generation..=newest).contains(&generation) && !is_rejected
     } else {
         generation == wanted
     };

@@ -67,6 +67,8 @@ pub enum Presence {
     Absent,
     /// It exists and carries this project's label.
     Ours,
+    /// It was left by an earlier project of the same name, and goes first.
+    Earlier,
     /// It exists and belongs to somebody else.
     Foreign,
 }
@@ -78,6 +80,8 @@ pub struct Container {
     pub id: String,
     /// Whether its labels name this project and no other node.
     pub is_ours: bool,
+    /// It was left by an earlier project of the same name, and goes first.
+    pub is_earlier: bool,
     /// The service that its label names.
     pub service: String,
     /// Fingerprint of the definition that it was made from.
@@ -124,6 +128,7 @@ impl Container {
         Self {
             id: "1".into(),
             is_ours: true,
+            is_earlier: false,
             service: "web".into(),
             fingerprint: String::new(),
             state: ContainerState::Created,

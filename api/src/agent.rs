@@ -39,6 +39,9 @@ pub struct Assignments {
 pub struct Assignment {
     /// The project.
     pub name: ProjectName,
+    /// Tells it from others that had the name before; what those left goes first.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub uid: String,
     /// The edit of the spec that is meant.
     pub generation: Generation,
     /// The binding that is meant; reports must carry it.

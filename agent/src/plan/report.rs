@@ -6,6 +6,7 @@ use std::time::Instant;
 use cara_api::agent::{Goal, Outcome, Report};
 use cara_api::project::{Endpoint, ServiceState, ServiceStatus};
 
+use super::step::has_earlier;
 use super::{
     Container, ContainerState, Memory, Observed, Presence, Subject, View, Wanted, WantedService,
 };
@@ -361,6 +362,7 @@ pub fn is_gone(observed: &Observed, is_deleted: bool) -> bool {
         *presence == Presence::Ours && (is_deleted || !observed.persistent.contains(name))
     };
     observed.network != Presence::Ours
+        && !has_earlier(observed)
         && observed.duplicate_networks.is_empty()
         && !observed.volumes.iter().any(is_left)
         && observed.containers.values().all(|c| !c.is_ours)

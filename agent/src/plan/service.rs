@@ -43,7 +43,7 @@ impl<'a> View<'a> {
             is_taken: observed
                 .containers
                 .get(&service.container)
-                .is_some_and(|c| !is_of(c, service)),
+                .is_some_and(|c| !is_of(c, service) && !c.is_earlier),
         };
         let mine = observed
             .containers

@@ -164,6 +164,7 @@ pub fn next(wanted: &Wanted, observed: &Observed, memory: &Memory, now: Instant)
             .cloned()
             .map(Action::RemoveDuplicate)
             .collect(),
+        Goal::Run | Goal::Remove if has_earlier(observed) => remove_earlier(observed),
         Goal::Run => run(wanted, observed, memory, now, &mut step),
         Goal::Remove => remove(observed, wanted.reported.is_some()),
     };
@@ -323,7 +324,7 @@ impl Context<'_> {
             Presence::Absent if !self.memory.is_busy(&Subject::Network) => {
                 Some(Action::Make(name()))
             }
-            Presence::Absent | Presence::Foreign => None,
+            Presence::Absent | Presence::Earlier | Presence::Foreign => None,
         }
     }
 
@@ -425,6 +426,31 @@ impl Context<'_> {
         }
         Some(extra(old_name, old))
     }
+}
+
+/// Whether anything is left of an earlier project of the same name.
+pub(super) fn has_earlier(observed: &Observed) -> bool {
+    observed.network == Presence::Earlier
+        || observed.containers.values().any(|c| c.is_earlier)
+        || observed.volumes.values().any(|v| *v == Presence::Earlier)
+}
+
+/// Takes away what an earlier project of the same name left: nothing of it is used again.
+fn remove_earlier(observed: &Observed) -> Vec<Action> {
+    let containers = observed.containers.iter().filter(|(_, c)| c.is_earlier);
+    let containers: Vec<Action> = containers.map(|(name, c)| extra(name, c)).collect();
+    if !containers.is_empty() {
+        return containers;
+    }
+    let volumes = observed.volumes.iter();
+    let volumes = volumes.filter(|(_, presence)| **presence == Presence::Earlier);
+    let mut actions: Vec<Action> = volumes
+        .map(|(name, _)| Action::RemoveVolume(name.clone()))
+        .collect();
+    if observed.network == Presence::Earlier {
+        actions.push(Action::RemoveNetwork);
+    }
+    actions
 }
 
 /// Takes everything away; of a project that is no longer assigned, all but Persistent volumes.

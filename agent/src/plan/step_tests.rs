@@ -458,3 +458,25 @@ fn a_rollout_keeps_what_it_would_need_to_return_to_until_it_runs() {
         "remove container shop-renamed"
     );
 }
+
+#[test]
+fn what_an_earlier_project_of_the_name_left_goes_before_anything_is_made() {
+    let wanted = wanted();
+    let mut observed = complete(&wanted);
+    for container in observed.containers.values_mut() {
+        (container.is_ours, container.is_earlier) = (false, true);
+    }
+    observed.network = Presence::Earlier;
+    observed
+        .volumes
+        .insert("cara-shop-data".into(), Presence::Earlier);
+    assert_eq!(
+        step(&wanted, &observed),
+        "remove container shop-db, remove container shop-web"
+    );
+    observed.containers.clear();
+    assert_eq!(
+        step(&wanted, &observed),
+        "remove volume cara-shop-data, remove network"
+    );
+}

@@ -22,6 +22,8 @@ use crate::runtime::names;
 pub struct Wanted {
     /// The project.
     pub project: ProjectName,
+    /// Tells it from others that had the name before; empty when that does not matter.
+    pub uid: String,
     /// Run or remove.
     pub goal: Goal,
     /// The binding and edit to report about; none for leftovers of a project that is no longer
@@ -124,6 +126,7 @@ impl Wanted {
         let services = assignment.spec.services.iter();
         Self {
             project: assignment.name.clone(),
+            uid: assignment.uid.clone(),
             goal: assignment.goal,
             reported: Some((assignment.epoch, assignment.generation)),
             is_rollout: assignment.is_rollout,
@@ -139,6 +142,7 @@ impl Wanted {
     pub fn nothing(project: ProjectName) -> Self {
         Self {
             project,
+            uid: String::new(),
             goal: Goal::Remove,
             reported: None,
             is_rollout: false,

@@ -14,6 +14,7 @@ pub(crate) fn assignment(spec: serde_json::Value, exposed: &[(&str, u16)]) -> As
     });
     Assignment {
         name: ProjectName::trusted("shop"),
+        uid: String::new(),
         generation: Generation(1),
         epoch: BindingEpoch(1),
         goal: Goal::Run,

@@ -19,7 +19,7 @@ use super::files::{Files, allowed_directory};
 use super::names;
 use super::ports::Ports;
 use crate::Config;
-use crate::plan::{VolumeLife, WantedService};
+use crate::plan::{VolumeLife, Wanted, WantedService};
 
 /// Deadline of every call to the engine but for streams and stops.
 const CALL_TIMEOUT_S: u64 = 120;
@@ -103,17 +103,21 @@ impl Engine {
         })
     }
 
-    fn labels(&self, project: &str) -> HashMap<String, String> {
-        let pairs = [(names::PROJECT, project), (names::NODE, &self.node)];
+    fn labels(&self, wanted: &Wanted) -> HashMap<String, String> {
+        let pairs = [
+            (names::PROJECT, wanted.project.as_str()),
+            (names::UID, &wanted.uid),
+            (names::NODE, &self.node),
+        ];
         pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).into()
     }
 
     /// Makes the network of a project.
-    pub(crate) async fn create_network(&self, project: &str) -> Result<(), Error> {
+    pub(crate) async fn create_network(&self, wanted: &Wanted) -> Result<(), Error> {
         let request = NetworkCreateRequest {
-            name: names::network(project),
+            name: names::network(wanted.project.as_str()),
             driver: Some("bridge".into()),
-            labels: Some(self.labels(project)),
+            labels: Some(self.labels(wanted)),
             ..NetworkCreateRequest::default()
         };
         match self.docker.create_network(request).await {
@@ -127,11 +131,11 @@ impl Engine {
     /// Makes a volume.
     pub(crate) async fn create_volume(
         &self,
-        project: &str,
+        wanted: &Wanted,
         name: &str,
         life: VolumeLife,
     ) -> Result<(), Error> {
-        let mut labels = self.labels(project);
+        let mut labels = self.labels(wanted);
         match life {
             VolumeLife::Ephemeral => {}
             VolumeLife::Persistent => {
@@ -152,17 +156,18 @@ impl Engine {
     /// container's id.
     pub(crate) async fn make(
         &self,
-        project: &str,
+        wanted: &Wanted,
         service: &WantedService,
         name: &str,
     ) -> Result<String, Error> {
+        let project = wanted.project.as_str();
         let attempt = || format!("create container {}", service.name);
         self.write_files(project, service).await?;
         let directories = self.host_directories(service).await?;
         let options = CreateContainerOptionsBuilder::default().name(name).build();
         let context = definition::Context {
             project: project.to_owned(),
-            labels: self.labels(project),
+            labels: self.labels(wanted),
             files: self.files.places(project, service),
             ports: self.host_ports(service).await?,
             directories,

@@ -7,6 +7,8 @@
 pub(crate) const PROJECT: &str = "cara.project";
 /// Label: the service that a container belongs to.
 pub(crate) const SERVICE: &str = "cara.service";
+/// Label: the uid of the project, which tells it from others that had its name before.
+pub(crate) const UID: &str = "cara.uid";
 /// Label: the node whose agent made the thing.
 pub(crate) const NODE: &str = "cara.node";
 /// Label: fingerprint of the definition that a container was made from.

@@ -60,8 +60,9 @@ impl Engine {
         let (mut ours, mut is_foreign) = (Vec::new(), false);
         for network in all {
             let labels = network.labels.unwrap_or_default();
-            match self.presence(Some(&labels), project) {
+            match self.presence(Some(&labels), wanted) {
                 Presence::Ours => ours.extend(network.id),
+                Presence::Earlier => return Ok((Presence::Earlier, BTreeSet::new())),
                 Presence::Foreign => is_foreign = true,
                 Presence::Absent => {}
             }
@@ -114,7 +115,7 @@ impl Engine {
             .collect();
         let mut all: BTreeMap<String, Presence> = listed
             .into_iter()
-            .map(|v| (v.name, self.presence(Some(&v.labels), project)))
+            .map(|v| (v.name, self.presence(Some(&v.labels), wanted)))
             .collect();
         let missing: Vec<&String> = wanted
             .volumes
@@ -125,7 +126,7 @@ impl Engine {
             let volume = found(self.docker.inspect_volume(name).await)?;
             Ok::<_, DockerError>((
                 name.clone(),
-                self.presence(volume.map(|v| v.labels).as_ref(), project),
+                self.presence(volume.map(|v| v.labels).as_ref(), wanted),
             ))
         });
         all.extend(try_join_all(looks).await?);
@@ -154,7 +155,7 @@ impl Engine {
         names.extend(wanted.services.iter().map(|s| s.container.clone()));
         let looks = names.into_iter().map(|name| async move {
             let info = found(self.docker.inspect_container(&name, None).await)?;
-            Ok::<_, DockerError>(info.map(|info| (name, self.container(info, project))))
+            Ok::<_, DockerError>(info.map(|info| (name, self.container(info, wanted))))
         });
         Ok(try_join_all(looks).await?.into_iter().flatten().collect())
     }
@@ -184,20 +185,28 @@ impl Engine {
 
     /// Whose a thing is. What carries no node's label was made by the older system's agent on
     /// this engine, and is taken over.
-    fn presence(&self, labels: Option<&HashMap<String, String>>, project: &str) -> Presence {
+    fn presence(&self, labels: Option<&HashMap<String, String>>, wanted: &Wanted) -> Presence {
         let Some(labels) = labels else {
             return Presence::Absent;
         };
         let is_here = labels
             .get(names::NODE)
             .is_none_or(|node| *node == self.node);
+        let project = wanted.project.as_str();
+        let uid = labels.get(names::UID).map_or("", String::as_str);
+        let is_same = uid.is_empty() || wanted.uid.is_empty() || uid == wanted.uid;
         match labels.get(names::PROJECT) {
-            Some(owner) if owner == project && is_here => Presence::Ours,
+            Some(owner) if owner == project && is_here && is_same => Presence::Ours,
+            // Data that was to be kept is not thrown away, nor handed to a namesake.
+            Some(owner) if owner == project && is_here && !labels.contains_key(names::VOLUME) => {
+                Presence::Earlier
+            }
             Some(_) | None => Presence::Foreign,
         }
     }
 
-    fn container(&self, info: ContainerInspectResponse, project: &str) -> Container {
+    fn container(&self, info: ContainerInspectResponse, wanted: &Wanted) -> Container {
+        let project = wanted.project.as_str();
         let config = info.config.unwrap_or_default();
         let stop_grace = config.stop_timeout.and_then(|s| u64::try_from(s).ok());
         let labels = config.labels.unwrap_or_default();
@@ -211,7 +220,8 @@ impl Engine {
         let started_at = state.started_at.clone().unwrap_or_default();
         Container {
             id: info.id.unwrap_or_default(),
-            is_ours: self.presence(Some(&labels), project) == Presence::Ours,
+            is_ours: self.presence(Some(&labels), wanted) == Presence::Ours,
+            is_earlier: self.presence(Some(&labels), wanted) == Presence::Earlier,
             service: label(names::SERVICE),
             fingerprint: label(names::FINGERPRINT),
             state: container_state(&state),

@@ -204,15 +204,15 @@ impl Tools {
         let project = wanted.project.as_str();
         let engine = &self.engine;
         let done = match action {
-            Action::CreateNetwork => engine.create_network(project).await,
-            Action::CreateVolume(name, life) => engine.create_volume(project, name, *life).await,
+            Action::CreateNetwork => engine.create_network(wanted).await,
+            Action::CreateVolume(name, life) => engine.create_volume(wanted, name, *life).await,
             // Started by `start`.
             Action::Pull { .. } => Ok(()),
             Action::Make(name) => {
                 let Some(service) = wanted.service(name) else {
                     return Ok(None);
                 };
-                let id = self.make(project, service, &service.container).await?;
+                let id = self.make(wanted, service, &service.container).await?;
                 return Ok(Some(Action::Start {
                     service: name.clone(),
                     id,
@@ -228,7 +228,7 @@ impl Tools {
                 } else {
                     &service.container
                 };
-                let id = self.make(project, service, engine_name).await?;
+                let id = self.make(wanted, service, engine_name).await?;
                 engine.start(project, service, &id).await
             }
             Action::Start { service: name, id } => match wanted.service(name) {
@@ -256,12 +256,12 @@ impl Tools {
 
     async fn make(
         &self,
-        project: &str,
+        wanted: &Wanted,
         service: &WantedService,
         name: &str,
     ) -> Result<String, Error> {
         self.images.note_used(&service.definition.image).await;
-        self.engine.make(project, service, name).await
+        self.engine.make(wanted, service, name).await
     }
 
     fn note_result(

@@ -48,6 +48,11 @@ pub fn assignment(
     let generation = generation(project, stable);
     Assignment {
         name: project.name(),
+        uid: project
+            .metadata
+            .uid
+            .map(|uid| uid.to_string())
+            .unwrap_or_default(),
         generation,
         epoch: arriving.map_or(status.binding_epoch, |m| m.binding_epoch),
         goal,

@@ -314,3 +314,29 @@ async fn a_network_that_the_engine_made_twice_is_made_one_again() {
     server.delete(&name).await;
     assert_eq!(docker.of_project(&name), [""; 0]);
 }
+
+#[tokio::test]
+async fn weakness_03_a_project_made_anew_takes_over_nothing_of_its_namesake() {
+    let server = Server::with_agent(&unique("node"), &[]).await;
+    let (name, docker) = (unique("again"), Docker::default());
+    let spec = json!({
+        "services": [{"name": "web", "image": "cara-test/shell:1", "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+            "env": [{"name": "RUN", "value": "echo x >> /data/seen; wc -l < /data/seen; trap 'exit 0' TERM; while :; do sleep 1; done"}]}],
+        "volumes": [{"name": "data", "type": "Ephemeral"}]});
+    server.create(&name, &spec).await;
+    server.running(&name).await;
+    let container = format!("{name}-web");
+    let first = docker.inspect(&container, "{{.Id}}");
+    let path = format!("/api/v1/projects/{name}?force=true");
+    assert_eq!(server.call("DELETE", &path, "").await.0, 204);
+    server.create(&name, &spec).await;
+    server.running(&name).await;
+    assert_ne!(docker.inspect(&container, "{{.Id}}"), first);
+    assert_eq!(
+        docker.run(&["logs", &container]),
+        "1",
+        "its data is its own"
+    );
+    server.delete(&name).await;
+    assert_eq!(docker.of_project(&name), [""; 0]);
+}

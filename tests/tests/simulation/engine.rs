@@ -283,6 +283,7 @@ fn show(thing: &Thing, now_ms: u64) -> Container {
     Container {
         id: thing.id.clone(),
         is_ours: true,
+        is_earlier: false,
         service: thing.service.clone(),
         fingerprint: thing.fingerprint.clone(),
         state,

@@ -66,6 +66,8 @@ pub(crate) struct Supervisor {
     tasks: BTreeMap<ProjectName, Task>,
     running: JoinSet<()>,
     names: HashMap<Id, ProjectName>,
+    /// Aims of tasks that panicked.
+    resting: Vec<Wanted>,
     /// Looks for leftovers, while that is under way.
     sweeping: Option<Sweep>,
     /// Until when new projects wait for leftovers, and whether these are all known.
@@ -83,6 +85,7 @@ impl Supervisor {
             tasks: BTreeMap::new(),
             running: JoinSet::new(),
             names: HashMap::new(),
+            resting: Vec::new(),
             sweeping: None,
             fence: None,
             may_begin,
@@ -137,7 +140,16 @@ impl Supervisor {
                         }
                     }
                 }
-                _ = sweep.tick() => if assignments.borrow().is_some() { self.start_sweep() },
+                _ = sweep.tick() => {
+                    for wanted in std::mem::take(&mut self.resting) {
+                        if !self.tasks.contains_key(&wanted.project) {
+                            self.want(wanted, &token);
+                        }
+                    }
+                    if assignments.borrow().is_some() {
+                        self.start_sweep();
+                    }
+                }
                 () = until(self.fence.map(|(at, _)| at)) => {}
                 () = &mut watcher => {}
                 () = token.cancelled() => break,
@@ -244,8 +256,8 @@ impl Supervisor {
         }
     }
 
-    /// Forgets a task that ended. One that panicked, or got a new aim at the last moment, starts
-    /// again.
+    /// Forgets a task that ended. One that got a new aim at the last moment starts again, one
+    /// that panicked with the next sweep.
     fn reap(&mut self, ended: Result<(Id, ()), JoinError>, token: &CancellationToken) {
         let (id, has_panicked) = match ended {
             Ok((id, ())) => (id, false),
@@ -260,7 +272,10 @@ impl Supervisor {
             .and_then(|name| self.tasks.remove(&name));
         if let Some(task) = task {
             let wanted = task.wanted.borrow().clone();
-            if has_panicked || wanted.reported.is_some() {
+            if has_panicked {
+                // Not at once: it may panic again.
+                self.resting.push(wanted);
+            } else if wanted.reported.is_some() {
                 self.want(wanted, token);
             }
         }

@@ -294,15 +294,33 @@ async fn a_network_that_the_engine_made_twice_is_made_one_again() {
     let node = unique("node");
     let server = Server::with_agent(&node, &[]).await;
     let (name, docker) = (unique("twice"), Docker::default());
-    // As after a request that was cut off and sent again: Docker makes both.
+    // As after a request that was cut off and sent again: Docker makes both, when it is not asked
+    // to look first as its own command line does.
+    let request = json!({
+        "Name": format!("cara-{name}"),
+        "Labels": {"cara.project": name, "cara.node": node}})
+    .to_string();
     for _ in 0..2 {
-        docker.run(&[
-            "network",
-            "create",
-            &format!("--label=cara.project={name}"),
-            &format!("--label=cara.node={node}"),
-            &format!("cara-{name}"),
-        ]);
+        let made = std::process::Command::new("curl")
+            .args([
+                "-fsS",
+                "--unix-socket",
+                "/var/run/docker.sock",
+                "-d",
+                &request,
+            ])
+            .args([
+                "-H",
+                "content-type: application/json",
+                "http://docker/networks/create",
+            ])
+            .output()
+            .expect("curl runs");
+        assert!(
+            made.status.success(),
+            "{}",
+            String::from_utf8_lossy(&made.stderr)
+        );
     }
     server.create(&name, &app(&name)).await;
     server.running(&name).await;

@@ -1,12 +1,12 @@
 # Every job of the project. `make` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults simulation check fmt lint deny bench setup schemas
+.PHONY: help demo test faults simulation check fmt lint deny bench bench-operations setup schemas
 
 TOOLS := $(CURDIR)/target/tools
 
 help: ## List the jobs
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
 
 demo: ## Build, start everything on this machine, deploy an example and open it (ONCE=1: check and stop)
 	@deploy/dev/setup.sh demo
@@ -39,6 +39,11 @@ bench: ## Measure the gateway and the way from apply to the first answer
 	@deploy/dev/setup.sh bench
 	cargo build --locked --release -p cara-cli -p cara-bench --bins
 	@deploy/dev/with-docker.sh bench/run.sh
+
+bench-operations: ## Measure lost nodes, deletions, rollouts under load, and what the programs need at rest (8 minutes)
+	@deploy/dev/setup.sh bench
+	cargo build --locked --release -p cara-cli --bins
+	python3 -B bench/operations.py target/release
 
 simulation: ## Run the planners under SEEDS=10000 random histories from seed FIRST=0 on
 	CARA_SIMULATION_FIRST=$(or $(FIRST),0) CARA_SIMULATION_SEEDS=$(or $(SEEDS),10000) cargo test --locked --profile simulation --workspace --test simulation -- --nocapture

@@ -52,6 +52,7 @@ test)
 bench)
     build_tools; docker_engine
     want nginx nginx-light; want caddy caddy; want wrk wrk; want curl curl; want taskset util-linux; want python3 python3
+    want ip iproute2; want nsenter util-linux; want nft nftables
     install_packages ;;
 deny)
     if ! PATH="$root/target/tools/bin:$PATH" command -v cargo-deny >/dev/null 2>&1; then

@@ -242,6 +242,9 @@ impl ProxyHttp for Edge {
             return closed;
         }
         let status = answer.status();
+        // The connection is not used again, which the client must know: the request's body may not
+        // have been read.
+        session.set_keepalive(None);
         match self.answer(session, ctx, &answer).await {
             Ok(()) => FailToProxy {
                 error_code: status,

@@ -109,6 +109,12 @@ async fn a_service_that_is_not_ready_cuts_or_hangs_is_told_apart() {
         "refused the connection or cut it",
     )
     .await;
+    let cut = ask(&server, &host, "/cut", "text/html").await;
+    assert_eq!(
+        cut.headers()["connection"],
+        "close",
+        "the client must not send its next request on a connection that ends"
+    );
     let docker = Docker::default();
     docker.run(&["pause", &format!("{name}-web")]);
     eventually("the pause is noticed", async || {

@@ -165,3 +165,6 @@ pub enum ContainerState {
     /// Paused, restarting: somebody else's doing; wait.
     Other,
 }
+
+#[cfg(test)]
+mod properties;

@@ -242,18 +242,19 @@ fn run(
             None => {}
         }
     }
-    let is_quiet = actions.is_empty()
-        && is_settled
-        && views.iter().all(|v| v.old.is_empty())
-        && memory.delivered_at().is_some();
+    let is_quiet = actions.is_empty() && is_settled && views.iter().all(|v| v.old.is_empty());
     if is_quiet {
         let is_extra = |name: &&String| {
             !wanted.volumes.contains_key(*name)
                 && volume(name) == Presence::Ours
                 && !observed.persistent.contains(*name)
         };
-        let extra = observed.volumes.keys().filter(is_extra);
-        actions.extend(extra.cloned().map(Action::RemoveVolume));
+        let mut extra = observed.volumes.keys().filter(is_extra).peekable();
+        if memory.delivered_at().is_some() {
+            actions.extend(extra.cloned().map(Action::RemoveVolume));
+        } else if extra.peek().is_some() {
+            step.wake(now + DELIVERY);
+        }
     }
     actions
 }
@@ -308,6 +309,12 @@ impl Context<'_> {
         if !service.missing.is_empty() || !self.may_start(view) {
             return None;
         }
+        // An engine makes a volume that is missing by itself, without labels, and mounts one of
+        // somebody else without a word.
+        let is_volume_there = |name: &str| self.observed.volumes.get(name) == Some(&Presence::Ours);
+        if !service.definition.volumes().all(is_volume_there) {
+            return None;
+        }
         if let Some((old_name, old)) = self.least_useful(view) {
             if old.is_running() && !service.is_exclusive && view.old.len() < OLD_MAX {
                 return (self.observed.network == Presence::Ours)
@@ -315,9 +322,7 @@ impl Context<'_> {
             }
             return Some(extra(old_name, old));
         }
-        let is_volume_there = |name: &str| self.observed.volumes.get(name) == Some(&Presence::Ours);
         match self.observed.network {
-            _ if !service.definition.volumes().all(is_volume_there) => None,
             Presence::Ours => Some(Action::Run(name())),
             // The network is made in the same step; starting waits for it. One that is being made
             // since an earlier step comes with the next look.
@@ -367,6 +372,8 @@ impl Context<'_> {
             }
             ContainerState::Other => None,
             _ if self.observed.network != Presence::Ours => None,
+            // What writes to the same volume goes first.
+            _ if service.is_exclusive && !view.old.is_empty() => None,
             ContainerState::Created => self.may_start(view).then(start),
             ContainerState::Exited { .. } if self.memory.is_excused(&container.start()) => {
                 Some(start())

@@ -303,6 +303,64 @@ fn a_container_that_fails_its_liveness_check_is_stopped_to_start_again() {
 }
 
 #[test]
+fn one_that_was_stopped_for_its_checks_is_no_completed_job_whatever_it_answers() {
+    for (policy, expected) in [("OnFailure", "start job"), ("Never", "")] {
+        let spec = serde_json::json!({
+            "services": [{"name": "job", "image": "x", "restartPolicy": policy}]});
+        let wanted = tests::wanted(spec, &[]);
+        let job = &wanted.services[0];
+        let mut observed = complete(&wanted);
+        observed.volumes.clear();
+        observed
+            .containers
+            .insert("shop-job".into(), exited(job, 0));
+        let mut memory = Memory::default();
+        let check = cara_api::project::Probe {
+            failure_threshold: Some(1),
+            ..Default::default()
+        };
+        let start = observed.containers["shop-job"].start();
+        let failed = Err("refused".to_owned());
+        memory
+            .health
+            .note(&start, CheckKind::Liveness, &check, failed);
+        let step = next(&wanted, &observed, &memory, Instant::now());
+        assert_eq!(step.to_string(), expected, "{policy}");
+        assert!(!View::of(job, &observed).is_completed(&memory), "{policy}");
+    }
+}
+
+#[test]
+fn nothing_is_made_before_its_volumes_are_there_and_its_own() {
+    let spec = serde_json::json!({
+        "services": [{"name": "web", "image": "x", "volumeMounts": [
+            {"name": "data", "mountPath": "/d", "readOnly": true}]}],
+        "volumes": [{"name": "data", "type": "Ephemeral"}]});
+    let wanted = tests::wanted(spec, &[]);
+    let mut observed = with_old(&wanted, "web", None);
+    assert_eq!(step(&wanted, &observed), "run web beside the old one");
+    observed
+        .volumes
+        .insert("cara-shop-data".into(), Presence::Foreign);
+    assert_eq!(step(&wanted, &observed), "", "the old one serves on");
+    observed.volumes.clear();
+    assert_eq!(step(&wanted, &observed), "create volume cara-shop-data");
+}
+
+#[test]
+fn one_that_writes_to_a_volume_is_not_started_again_beside_an_older_one() {
+    let wanted = wanted();
+    let db = wanted.service("db").expect("a service");
+    for state in [running(), ContainerState::Dead] {
+        let mut observed = with_old(&wanted, "db", Some(ContainerState::Created));
+        if let Some(old) = observed.containers.get_mut(&db.container) {
+            old.state = state;
+        }
+        assert_eq!(step(&wanted, &observed), "remove container shop-db");
+    }
+}
+
+#[test]
 fn persistent_volumes_go_with_the_deletion_of_their_project_only() {
     let spec = serde_json::json!({
         "services": [{"name": "db", "image": "x"}], "volumes": [{"name": "data", "type": "Persistent"}]});

@@ -8,7 +8,7 @@ fn minimal(name: &str) -> Value {
 }
 
 #[tokio::test]
-async fn every_fault_of_a_document_is_reported_at_once() {
+async fn weakness_15_every_fault_of_a_document_is_reported_at_once() {
     let server = Server::start(&[]).await;
     let body = json!({"apiVersion": "bogus/v9", "kind": "Banana", "metadata": {"name": "Bad_Name"}, "spec": {
         "services": [{"name": "web", "image": "No Image", "env": [{"name": "A", "value": 5}, {"name": "1"}],
@@ -116,7 +116,7 @@ async fn single_faults_keep_the_words_of_the_older_system() {
 }
 
 #[tokio::test]
-async fn what_is_unknown_warns_and_what_is_set_by_the_server_is_ignored() {
+async fn weakness_15_what_is_unknown_warns_and_what_is_set_by_the_server_is_ignored() {
     let server = Server::start(&[]).await;
     let name = unique("p");
     let mut body = minimal(&name);
@@ -155,7 +155,7 @@ async fn what_is_unknown_warns_and_what_is_set_by_the_server_is_ignored() {
 }
 
 #[tokio::test]
-async fn a_host_belongs_to_one_project() {
+async fn weakness_13_a_host_belongs_to_one_project_however_it_is_written() {
     let server = Server::start(&[]).await;
     let (first, second) = (unique("first"), unique("second"));
     let with_host = |name: &str, host: &str| {

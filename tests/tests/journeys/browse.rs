@@ -29,7 +29,7 @@ async fn start() -> (Server, String) {
 }
 
 #[tokio::test]
-async fn hostnames_are_resolved_as_documented() {
+async fn weakness_13_hostnames_are_resolved_as_documented_in_any_case() {
     let (server, name) = start().await;
     for host in [
         format!("{name}.pr-42.example.com"),

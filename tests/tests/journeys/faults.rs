@@ -80,7 +80,7 @@ async fn a_restart_of_the_agent_touches_no_running_container() {
 }
 
 #[tokio::test]
-async fn a_server_killed_in_the_middle_of_applying_ends_up_consistent() {
+async fn weakness_22_a_server_killed_in_the_middle_of_applying_loses_nothing() {
     let mut server = Server::start(&[]).await;
     let node = unique("node");
     let _agent = Agent::start(&server, &node);
@@ -240,7 +240,7 @@ async fn what_no_assignment_names_is_swept_and_what_is_not_ours_is_left() {
 }
 
 #[tokio::test]
-async fn names_that_meet_are_refused_and_never_shared() {
+async fn weakness_12_names_that_meet_are_refused_and_never_shared() {
     let server = Server::with_agent(&unique("node"), &[]).await;
     let stem = unique("a");
     let spec = |service: &str| json!({"services": [{"name": service, "image": "cara-test/app:1"}]});

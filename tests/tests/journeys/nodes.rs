@@ -95,14 +95,13 @@ async fn a_node_that_falls_silent_is_not_ready_and_comes_back() {
 }
 
 #[tokio::test]
-async fn heartbeats_do_not_touch_the_store() {
+async fn weakness_26_heartbeats_change_neither_version_nor_time_of_a_node() {
     let server = Server::with_agent(&unique("node"), &[]).await;
-    let revision = async || {
+    let read = async || {
         let (_, list) = server.call("GET", "/api/v1/nodes", "").await;
-        list["metadata"]["resourceVersion"]
-            .as_str()
-            .expect("text")
-            .to_owned()
+        let node = &list["items"][0]["metadata"];
+        assert!(node["updatedAt"].is_string(), "{list}");
+        ["resourceVersion", "updatedAt"].map(|field| node[field].clone())
     };
     let beats = async || {
         let (_, metrics) = server.call("GET", "/metrics", "").await;
@@ -119,12 +118,12 @@ async fn heartbeats_do_not_touch_the_store() {
     .await;
     // The first ones say something new, and the events tell of it.
     eventually("two heartbeats come and nothing is written", async || {
-        let (before, first) = (revision().await, beats().await);
+        let (before, first) = (read().await, beats().await);
         eventually("two more heartbeats come", async || {
             (beats().await >= first + 2).then_some(())
         })
         .await;
-        (revision().await == before).then_some(())
+        (read().await == before).then_some(())
     })
     .await;
 }

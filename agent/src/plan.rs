@@ -2,6 +2,7 @@
 //!
 //! No engine, no clock: what the engine shows and what time it is come in as values.
 
+mod action;
 mod definition;
 mod files;
 mod health;
@@ -13,6 +14,7 @@ mod service;
 mod step;
 mod wanted;
 
+pub use action::{Action, Step};
 pub use definition::{Defaults, Definition, Limits, MountFrom, MountSource};
 pub use files::WantedFile;
 pub use health::{CheckKind, Health};
@@ -20,7 +22,7 @@ pub use memory::{Exit, Failure, Memory, Progress, Subject};
 pub use probes::{Doubts, Probe, Probes};
 pub use report::{is_gone, report};
 pub use service::View;
-pub use step::{Action, Step, next, orphans};
+pub use step::{next, orphans};
 pub use wanted::{NodeRules, Timing, VolumeLife, Wanted, WantedService};
 
 use std::collections::{BTreeMap, BTreeSet};

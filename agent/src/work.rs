@@ -199,7 +199,10 @@ impl Work {
             };
             let is_news = lock(&rounds.memory).note_exit(&service.name, container, Instant::now());
             if is_news {
-                let log = self.engine.last_lines(&container.id).await;
+                let log = self
+                    .engine
+                    .last_lines(&container.id, &container.started_at)
+                    .await;
                 lock(&rounds.memory).set_log(&service.name, &container.start(), log);
             }
         }
@@ -208,10 +211,17 @@ impl Work {
     /// Removes the files of services that are neither wanted nor there any more.
     async fn prune_files(&self, wanted: &Wanted, observed: &Observed, rounds: &mut Rounds) {
         let ours = observed.containers.values().filter(|c| c.is_ours);
+        let is_wanted = |c: &plan::Container| {
+            wanted
+                .service(&c.service)
+                .is_some_and(|s| s.fingerprint == c.fingerprint)
+        };
+        // Files of a container go after it.
+        rounds.has_stale_files |= !ours.clone().all(is_wanted);
+        let is_settled = ours.clone().all(is_wanted);
         let kept = ours.map(|c| format!("{}.{}", c.service, c.fingerprint));
         let wanted_names = wanted.services.iter();
         let wanted_names = wanted_names.map(|s| format!("{}.{}", s.name, s.fingerprint));
-        let is_settled = observed.containers.len() <= wanted.services.len();
         if rounds.has_stale_files && is_settled {
             rounds.has_stale_files = false;
             let keep = kept.chain(wanted_names).collect();

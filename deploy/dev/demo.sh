@@ -9,6 +9,8 @@ api=127.0.0.1:8080
 http=127.0.0.1:8000
 url=http://hello.dev.localhost:8000/
 export CARA_SERVER=http://$api
+# A name of its own, so that the clean-up finds what the demo made and nothing else.
+node=demo
 
 for address in "$api" "$http"; do
     if (exec 3<>"/dev/tcp/${address%:*}/${address#*:}") 2>/dev/null; then
@@ -22,19 +24,33 @@ rm -rf "$data"
 mkdir -p "$data"
 # In a session of its own: Ctrl-C is for this script, which needs the server to clean up.
 setsid "$bin/cara-server" --data-dir "$data" --api-listen "$api" --http-listen "$http" --with-agent \
+    --node-name "$node" --files-dir "$data/files" \
     --access-log "$data/access.log" 2>"$data/server.log" &
 server=$!
 
 stop() {
     status=$?
-    trap - EXIT INT TERM
+    trap - EXIT
+    # A second Ctrl-C must not cut the clean-up off; every step of it has an end.
+    trap '' INT TERM
     if [ "$status" -ne 0 ] && [ -s "$data/server.log" ]; then
         echo "The server's last lines:" >&2
         tail -20 "$data/server.log" >&2
     fi
-    "$bin/caractrl" delete project hello --wait >/dev/null 2>&1 || true
+    for project in $("$bin/caractrl" get projects -o json 2>/dev/null | sed -n 's/^ *"name": "\([a-z0-9-]*\)",*$/\1/p'); do
+        timeout 30 "$bin/caractrl" delete project "$project" >/dev/null 2>&1 || true
+    done
+    for _ in $(seq 150); do
+        [ -n "$(docker ps -aq --filter "label=cara.node=$node")" ] || break
+        sleep 0.1
+    done
     kill "$server" 2>/dev/null || true
     wait "$server" 2>/dev/null || true
+    mine="label=cara.node=$node"
+    docker ps -aq --filter "$mine" | xargs -r docker rm -fv >/dev/null 2>&1 || true
+    docker network ls -q --filter "$mine" | xargs -r docker network rm >/dev/null 2>&1 || true
+    docker volume ls -q --filter "$mine" | xargs -r docker volume rm -f >/dev/null 2>&1 || true
+    ! mountpoint -q "$data/files/$node" || umount "$data/files/$node" || true
     rm -rf "$data"
     exit "$status"
 }
@@ -66,6 +82,7 @@ Open $url in a browser (browsers resolve *.localhost by themselves).
 In another terminal: export PATH=$bin:\$PATH, then try
   caractrl get projects        caractrl describe project hello
   caractrl logs hello/clock    caractrl get nodes -o wide
-The server's log is in $data/server.log. Ctrl-C removes all but the two demo images.
+The server's log is in $data/server.log. Ctrl-C removes all projects, yours too, and all else but the
+two demo images.
 TEXT
 wait "$server"

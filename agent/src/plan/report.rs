@@ -62,8 +62,10 @@ fn progress(wanted: &Wanted, memory: &Memory, views: &[View<'_>]) -> String {
     }
     if wanted.is_rollout && wanted.goal == Goal::Run {
         all.extend(views.iter().flat_map(|v| &v.service.missing).cloned());
-        let services = views.iter().map(|v| v.service);
-        let tries = services.filter_map(|s| fault(s, memory));
+        let down = views
+            .iter()
+            .filter(|v| !v.is_ready(memory) && !v.is_completed(memory));
+        let tries = down.filter_map(|v| fault(v.service, memory));
         all.extend(tries.map(|(attempts, _, message)| {
             let first = message.lines().next().unwrap_or_default().to_owned();
             format!("{first} (attempt {attempts} of {PATIENCE})")

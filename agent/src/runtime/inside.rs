@@ -78,9 +78,12 @@ impl Engine {
         Ok(Some((is_running, bytes)))
     }
 
-    /// The last lines that a container logged; empty when they cannot be had within 2 s.
-    pub(crate) async fn last_lines(&self, id: &str) -> String {
+    /// The last lines that a container logged since it was last started; empty when they cannot be had within 2 s.
+    pub(crate) async fn last_lines(&self, id: &str, started_at: &str) -> String {
+        let started: Option<jiff::Timestamp> = started_at.parse().ok();
+        let since = started.and_then(|at| i32::try_from(at.as_second()).ok());
         let query = LogsOptionsBuilder::default()
+            .since(since.unwrap_or(0))
             .stdout(true)
             .stderr(true)
             .tail(TAIL_LINES)

@@ -20,6 +20,9 @@ pub struct ProjectRevision {
     /// What was wanted.
     #[schema(value_type = ProjectSpec)]
     pub spec: Arc<ProjectSpec>,
+    /// It ran with every service ready.
+    #[serde(default)]
+    pub ran: bool,
     /// When it was replaced.
     #[schema(value_type = String, format = DateTime)]
     pub replaced_at: Timestamp,

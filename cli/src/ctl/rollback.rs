@@ -146,6 +146,7 @@ mod tests {
     fn generations_are_listed_with_images_and_marks() {
         let at = |second| Timestamp::from_second(second).expect("in range");
         let earlier = |generation, second| ProjectRevision {
+            ran: false,
             project: "shop".to_owned(),
             generation: Generation(generation),
             spec: Arc::new(spec(&format!("shop:{generation}"))),

@@ -18,6 +18,8 @@ use plan::{Account, HEAL_GRACE, Verdict};
 
 /// Lines of the log that are shown of a service that failed.
 const LOG_LINES: &str = "20";
+/// How long looking up a name may take.
+const RESOLVE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Waits until a project runs in the generation that was applied, and its URLs answer.
 pub async fn until_running(
@@ -37,6 +39,12 @@ pub async fn until_running(
     };
     let urls = plan::urls(&project);
     for url in &urls {
+        if !resolves(url).await {
+            eprintln!(
+                "{url}: the project runs; the name does not resolve here, so nobody asked it"
+            );
+            continue;
+        }
         let left = timeout.saturating_sub(started.elapsed());
         let status = tokio::time::timeout(left, until_answer(url)).await;
         let seconds = started.elapsed().as_secs_f64();
@@ -188,6 +196,17 @@ async fn last_lines(context: &Context, project: &str, service: &str) -> Vec<Stri
     }
     let text = String::from_utf8_lossy(&text);
     text.lines().map(str::to_owned).collect()
+}
+
+/// Whether the name in a URL leads anywhere from here.
+async fn resolves(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let host = rest.split(['/', ':']).next().unwrap_or_default();
+    if host.ends_with(".localhost") {
+        return true;
+    }
+    let looked_up = tokio::time::timeout(RESOLVE_LIMIT, tokio::net::lookup_host((host, 80)));
+    looked_up.await.is_ok_and(|found| found.is_ok())
 }
 
 async fn until_answer(url: &str) -> u16 {

@@ -117,6 +117,7 @@ mod tests {
             ..ProjectSpec::default()
         };
         let stable = ProjectRevision {
+            ran: false,
             project: "p".into(),
             generation: Generation(2),
             spec: Arc::new(spec),

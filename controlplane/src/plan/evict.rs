@@ -178,6 +178,7 @@ mod tests {
                 "{volumes:?} {drain:?}"
             );
             let stable = ProjectRevision {
+                ran: false,
                 project: String::new(),
                 generation: cara_api::Generation(1),
                 spec: Arc::new(project.spec),

@@ -280,6 +280,7 @@ mod tests {
     fn requests_follow_the_generation_that_runs_until_the_newer_one_does() {
         let mut project = project("p", ProjectPhase::Running, true, 1);
         let stable = ProjectRevision {
+            ran: false,
             project: "p".into(),
             generation: cara_api::Generation(1),
             spec: Arc::new(project.spec.clone()),

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use cara_api::condition::{self, DISK_PRESSURE, MEMORY_PRESSURE, PHASE, PLACED};
+use cara_api::condition::{self, DISK_PRESSURE, MEMORY_PRESSURE, PHASE, PLACED, ROLLED_BACK};
 use cara_api::node::Taint;
-use cara_api::{Node, Project, Resource, Secret, Timestamp};
+use cara_api::project::{ServiceState, ServiceStatus};
+use cara_api::{Condition, Node, Project, Resource, Secret, Timestamp};
 
 use super::super::table::{age, cores, mebibytes, or};
 
@@ -77,6 +78,14 @@ pub trait Rows: Resource {
     fn conceal(&mut self) {}
 }
 
+/// What a condition is shown as in a column.
+fn reason(condition: &Condition) -> &str {
+    match condition.kind.as_str() {
+        ROLLED_BACK => ROLLED_BACK,
+        _ => condition.reason.as_str(),
+    }
+}
+
 impl Rows for Project {
     const HEADER: &'static [&'static str] = &["NAME", "PHASE", "NODE", "CONDITIONS", "AGE"];
     const WIDE: &'static [&'static str] = &[
@@ -90,20 +99,22 @@ impl Rows for Project {
 
     fn row(&self, now: Timestamp) -> Vec<String> {
         let conditions = &self.status.conditions;
-        let shown =
-            condition::find(conditions, PLACED).or_else(|| condition::find(conditions, PHASE));
+        let shown = condition::find(conditions, PLACED)
+            .or_else(|| condition::find(conditions, ROLLED_BACK))
+            .or_else(|| condition::find(conditions, PHASE));
         vec![
             self.metadata.name.clone(),
             self.status.phase.to_string(),
             or(&self.status.node_ref, "<none>").to_owned(),
-            shown.map_or("-", |c| c.reason.as_str()).to_owned(),
+            shown.map_or("-", reason).to_owned(),
             age(self.metadata.created_at, now),
         ]
     }
 
     fn wide(&self, _: &Reserved) -> Vec<String> {
         let status = &self.status;
-        let ready = status.services.iter().filter(|s| s.ready).count();
+        let is_fine = |s: &&ServiceStatus| s.ready || s.state == ServiceState::Completed;
+        let ready = status.services.iter().filter(is_fine).count();
         let urls: Vec<&str> = status.ingress.iter().map(|i| i.url.as_str()).collect();
         let restarts: u64 = status.services.iter().map(|s| u64::from(s.restarts)).sum();
         let stable = match status.stable_generation {

@@ -38,6 +38,7 @@ pub fn respecify(old: &Project, spec: &ProjectSpec, now: Timestamp) -> Option<Re
             project: old.metadata.name.clone(),
             generation,
             spec: Arc::new(old.spec.clone()),
+            ran: old.status.stable_generation == generation,
             replaced_at: now,
         },
     })
@@ -59,11 +60,13 @@ pub fn revision_before<'a>(
     project: &Project,
     stored: &'a BTreeMap<Generation, Arc<ProjectRevision>>,
 ) -> Option<&'a Arc<ProjectRevision>> {
-    let earlier = stored.range(..project.metadata.generation);
-    earlier
-        .rev()
+    let earlier = stored.range(..project.metadata.generation).rev();
+    let mut differing = earlier
         .map(|(_, revision)| revision)
-        .find(|revision| *revision.spec != project.spec)
+        .filter(|revision| *revision.spec != project.spec);
+    // One that failed is no place to return to.
+    let newest = differing.clone().next();
+    differing.find(|revision| revision.ran).or(newest)
 }
 
 #[cfg(test)]
@@ -88,6 +91,7 @@ mod tests {
         let revision = |(index, image): (usize, &&str)| {
             let generation = Generation(index as u64 + 1);
             let revision = ProjectRevision {
+                ran: false,
                 project: "shop".into(),
                 generation,
                 spec: Arc::new(spec(image)),

@@ -110,6 +110,8 @@ async fn register(link: &Link) -> Result<(), Error> {
 pub(crate) async fn report(link: Arc<Link>, token: CancellationToken) {
     let path = paths::fill(paths::NODE_REPORTS, &[link.config.node.as_str()]);
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+    let session = uuid::Uuid::now_v7().to_string();
+    let mut sequence: u64 = 0;
     loop {
         tokio::select! {
             () = link.outbox.news() => {}
@@ -119,7 +121,12 @@ pub(crate) async fn report(link: Arc<Link>, token: CancellationToken) {
         if reports.is_empty() {
             continue;
         }
-        let body = Reports { reports };
+        sequence += 1;
+        let body = Reports {
+            session: session.clone(),
+            sequence,
+            reports,
+        };
         let send = link
             .client
             .write::<ReportAnswer, _>(Method::POST, &path, &body);

@@ -130,6 +130,9 @@ impl Work {
             rounds.checks.follow(&wanted, &observed);
             excuse_exits(&wanted, &observed, &mut rounds, returns);
             self.read_logs(&wanted, &observed, &rounds).await;
+            // First what is new goes out, so that "delivered" is said of it.
+            note_services(&wanted, &observed, &rounds);
+            self.report(&wanted, &observed, &rounds);
             let step = self.decide(&wanted, &observed, &rounds);
             if !step.actions.is_empty() {
                 tracing::info!(%step, "acting");
@@ -177,14 +180,11 @@ impl Work {
         }
     }
 
-    /// Notes what the engine shows, and asks what to do.
+    /// Asks what to do.
     fn decide(&self, wanted: &Wanted, observed: &Observed, rounds: &Rounds) -> plan::Step {
         let now = Instant::now();
         let mut memory = lock(&rounds.memory);
         memory.note_delivered(self.outbox.is_delivered(&wanted.project), now);
-        for service in &wanted.services {
-            View::of(service, observed).note(&mut memory, now);
-        }
         let step = plan::next(wanted, observed, &memory, now);
         memory.forget_failures_but(&step.subjects);
         step
@@ -250,10 +250,7 @@ impl Work {
                 is_change
             };
             if is_change {
-                let mut memory = lock(&rounds.memory);
-                for service in &wanted.services {
-                    View::of(service, observed).note(&mut memory, Instant::now());
-                }
+                note_services(wanted, observed, rounds);
             }
             self.report(wanted, observed, rounds);
             if is_change {
@@ -288,6 +285,14 @@ impl Work {
         if let Some(report) = plan::report(wanted, observed, &memory, Instant::now()) {
             self.outbox.put(report);
         }
+    }
+}
+
+/// Takes in how far each service is.
+fn note_services(wanted: &Wanted, observed: &Observed, rounds: &Rounds) {
+    let mut memory = lock(&rounds.memory);
+    for service in &wanted.services {
+        View::of(service, observed).note(&mut memory, Instant::now());
     }
 }
 

@@ -134,6 +134,13 @@ pub enum Outcome {
 /// Several reports of one node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reports {
+    /// The run of the agent that sends them.
+    #[serde(default)]
+    pub session: String,
+    /// Grows with every request of a session. What arrives after a later one is not taken: a
+    /// request that was given up may still be on its way.
+    #[serde(default)]
+    pub sequence: u64,
     /// At most one for each project.
     pub reports: Vec<Report>,
 }

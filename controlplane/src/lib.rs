@@ -16,6 +16,7 @@ mod config;
 mod http;
 mod liveness;
 mod metrics;
+mod order;
 pub mod plan;
 mod reconcile;
 mod repo;
@@ -50,6 +51,7 @@ struct Shared {
     store: Arc<dyn Store>,
     cache: Cache,
     liveness: Liveness,
+    order: order::Order,
     metrics: Metrics,
     registry: Registry,
     key: MasterKey,
@@ -109,6 +111,7 @@ impl ControlPlane {
         })?;
         let shared = Shared {
             liveness: Liveness::new(&config, jiff::Timestamp::now()),
+            order: order::Order::default(),
             metrics: Metrics::register(registry),
             cache: Cache::new(),
             agents: cara_api::client::Client::new("http://agent.invalid")?,

@@ -147,6 +147,10 @@ pub(super) async fn reports(
         return Err(Failure::not_found::<Node>(&name));
     }
     app.shared.liveness.note(&node, Peer::Agent, now());
+    let mut newest = app.shared.order.turn(&node).await;
+    if !newest.note(&reports.session, reports.sequence) {
+        return Ok(Json(late(reports)));
+    }
     let (app, node) = (&app, &node);
     let taken = stream::iter(reports.reports)
         .map(|report| async move {
@@ -163,6 +167,17 @@ pub(super) async fn reports(
         }
     }
     Ok(Json(answer))
+}
+
+/// The answer to reports that arrived after later ones of their agent.
+fn late(reports: Reports) -> ReportAnswer {
+    let refused = reports.reports.into_iter().map(|report| Refusal {
+        project: report.project,
+        reason: "a later report of the node was taken before".to_owned(),
+    });
+    ReportAnswer {
+        refused: refused.collect(),
+    }
 }
 
 /// What became of a report.

@@ -308,6 +308,7 @@ pub(super) async fn delete(
     {
         Ok(_) => {
             app.shared.liveness.forget(&key);
+            app.shared.order.forget(&key);
             app.audit(&by, Verb::Delete, Some(&*node), None);
             tracing::info!(node = %name, forced = is_forced, projects = bound, "deleted");
             Ok(StatusCode::NO_CONTENT)

@@ -43,6 +43,7 @@ pub struct Control {
     revisions: BTreeMap<ProjectName, BTreeMap<Generation, Arc<ProjectRevision>>>,
     seen: BTreeMap<NodeName, Timestamp>,
     writes: Vec<Write>,
+    newest: BTreeMap<NodeName, (u64, u64)>,
     version: u64,
 }
 
@@ -240,7 +241,13 @@ impl Control {
     }
 
     /// Takes in a report.
-    pub fn hear(&mut self, node: &NodeName, report: &Report, now_ms: u64) {
+    pub fn hear(&mut self, node: &NodeName, report: &Report, order: (u64, u64), now_ms: u64) {
+        // As the server does: what arrives after a later request of its session is not taken.
+        let newest = self.newest.entry(node.clone()).or_default();
+        if order.0 == newest.0 && order.1 <= newest.1 {
+            return;
+        }
+        *newest = order;
         let Some(project) = self.projects.get(&report.project) else {
             return;
         };

@@ -116,10 +116,10 @@ impl World {
             node.step(&mut self.rng, trouble, self.base, now_ms);
             let (due, later) = std::mem::take(&mut node.sent)
                 .into_iter()
-                .partition(|(arrives, _)| *arrives <= now_ms);
+                .partition(|(arrives, _, _)| *arrives <= now_ms);
             node.sent = later;
-            for (_, report) in due {
-                self.control.hear(&name, &report, now_ms);
+            for (_, report, order) in due {
+                self.control.hear(&name, &report, order, now_ms);
             }
         }
         let (rng, slowest) = (&mut self.rng, trouble.slowest_ms);

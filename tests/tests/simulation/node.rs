@@ -38,7 +38,10 @@ pub struct Node {
     /// Newest report of each project, and whether the server has it.
     outbox: BTreeMap<ProjectName, (Report, bool)>,
     /// On the way to the server: when it arrives.
-    pub sent: Vec<(u64, Report)>,
+    pub sent: Vec<(u64, Report, (u64, u64))>,
+    /// Run of the agent, and requests of it so far.
+    session: u64,
+    sequence: u64,
     has_assignments: bool,
 }
 
@@ -74,6 +77,8 @@ impl Node {
             tasks: BTreeMap::new(),
             outbox: BTreeMap::new(),
             sent: Vec::new(),
+            session: 0,
+            sequence: 0,
             has_assignments: false,
         }
     }
@@ -83,6 +88,8 @@ impl Node {
         self.tasks.clear();
         self.outbox.clear();
         self.has_assignments = false;
+        self.session += 1;
+        self.sequence = 0;
     }
 
     /// The connection came back: everything is sent again.
@@ -176,10 +183,12 @@ impl Node {
                 continue;
             }
             *is_sent = true;
-            self.sent.push((now_ms + 1, report.clone()));
+            self.sequence += 1;
+            let order = (self.session, self.sequence);
+            self.sent.push((now_ms + 1, report.clone(), order));
             if rng.f64() < trouble.repeat {
                 let late = now_ms + rng.u64(1..=trouble.slowest_ms);
-                self.sent.push((late, report.clone()));
+                self.sent.push((late, report.clone(), order));
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! In memory: after a restart of the server the first request of a session counts as the newest.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cara_api::NodeName;
@@ -13,18 +13,35 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 pub(crate) struct Newest {
     session: String,
     sequence: u64,
+    /// Sessions that were replaced by later ones, the latest last.
+    ended: VecDeque<String>,
 }
 
+/// Ended sessions that are remembered: requests do not stay on their way for many restarts.
+const ENDED_MAX: usize = 16;
+
 impl Newest {
-    /// Notes a request; false when a later one of its session was noted before. A session that
-    /// is not the last one replaces it: agents restart.
+    /// Notes a request; false when a later one of its session, or a later session, was noted
+    /// before. A session that was never seen replaces the last one: agents restart.
     pub(crate) fn note(&mut self, session: &str, sequence: u64) -> bool {
-        let is_late = self.session == session && sequence != 0 && sequence <= self.sequence;
-        if !is_late {
-            session.clone_into(&mut self.session);
-            self.sequence = sequence;
+        if self.session == session {
+            let is_late = sequence != 0 && sequence <= self.sequence;
+            self.sequence = self.sequence.max(sequence);
+            return !is_late;
         }
-        !is_late
+        if self.ended.iter().any(|ended| ended == session) {
+            return false;
+        }
+        let ended = std::mem::replace(&mut self.session, session.to_owned());
+        self.sequence = sequence;
+        // Agents that name no session are not told apart.
+        if !ended.is_empty() {
+            self.ended.push_back(ended);
+        }
+        if self.ended.len() > ENDED_MAX {
+            self.ended.pop_front();
+        }
+        true
     }
 }
 
@@ -66,6 +83,8 @@ mod tests {
             ("a", 3, false),
             ("b", 1, true),
             ("b", 2, true),
+            ("a", 4, false),
+            ("b", 3, true),
             ("", 0, true),
             ("", 0, true),
         ] {

@@ -242,9 +242,9 @@ impl Control {
 
     /// Takes in a report.
     pub fn hear(&mut self, node: &NodeName, report: &Report, order: (u64, u64), now_ms: u64) {
-        // As the server does: what arrives after a later request of its session is not taken.
+        // As the server does: what arrives after a later request, or a later session, is not taken.
         let newest = self.newest.entry(node.clone()).or_default();
-        if order.0 == newest.0 && order.1 <= newest.1 {
+        if order <= *newest {
             return;
         }
         *newest = order;

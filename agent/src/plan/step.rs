@@ -206,6 +206,18 @@ impl Context<'_> {
         }
     }
 
+    /// Whether an older container is not needed although the new one is not ready: another older
+    /// one serves, for long enough that nobody is sent here any more.
+    fn is_spare(&self, view: &View<'_>, old: &Container) -> bool {
+        let serving = view.serving(self.memory).filter(|c| c.id != old.id);
+        serving.is_some_and(|c| match c.state {
+            ContainerState::Running { since } => {
+                view.is_container_ready(c, self.memory) && since >= self.wanted.timing.drain
+            }
+            _ => false,
+        }) && self.memory.delivered_at().is_some()
+    }
+
     /// The older container that is to go first: one that serves goes last.
     fn least_useful<'v>(&self, view: &View<'v>) -> Option<(&'v str, &'v Container)> {
         let use_of = |c: &Container| {
@@ -291,7 +303,7 @@ impl Context<'_> {
             return Some(extra(old_name, old));
         }
         if !view.is_ready(self.memory) && !view.is_completed(self.memory) {
-            return None;
+            return self.is_spare(view, old).then(|| extra(old_name, old));
         }
         // Requests go elsewhere from the moment at which the control plane knows of the new one.
         let Some(delivered_at) = self.memory.delivered_at() else {

@@ -538,3 +538,22 @@ fn what_an_earlier_project_of_the_name_left_goes_before_anything_is_made() {
         "remove volume cara-shop-data, remove network"
     );
 }
+
+#[test]
+fn of_several_older_ones_only_the_one_that_serves_stays_while_the_new_one_is_not_ready() {
+    let wanted = wanted();
+    let mut observed = with_old(&wanted, "web", Some(running()));
+    let mut older = container("web", "older", running());
+    older.id = "older-web".into();
+    older.started_at = "s".into();
+    observed.containers.insert("shop-web.older".into(), older);
+    let (mut memory, now) = (Memory::default(), Instant::now());
+    let step_with = |memory: &Memory| next(&wanted, &observed, memory, now).to_string();
+    memory.note_delivered(true, now);
+    assert_eq!(step_with(&memory), "", "none of them serves");
+    let serves = observed.containers["shop-web"].start();
+    memory.open.insert((serves, 80));
+    assert_eq!(step_with(&memory), "remove container shop-web.older");
+    memory.note_delivered(false, now);
+    assert_eq!(step_with(&memory), "", "the control plane must know");
+}

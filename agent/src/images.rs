@@ -65,13 +65,13 @@ impl Images {
         }
     }
 
-    /// Removes a few images that nobody needs, longest unused first; how many went.
-    pub(crate) async fn prune(self: &Arc<Self>, engine: &Engine, wanted: &[String]) -> usize {
+    /// Removes a few images that nobody needs, longest unused first.
+    pub(crate) async fn prune(self: &Arc<Self>, engine: &Engine, wanted: &[String]) {
         let mut in_use = match engine.images_in_use().await {
             Ok(in_use) => in_use,
             Err(error) => {
                 tracing::warn!(error = %error.message(), "cannot tell which images are in use");
-                return 0;
+                return;
             }
         };
         in_use.extend(wanted.iter().cloned());
@@ -93,7 +93,6 @@ impl Images {
                 Err(error) => tracing::warn!(error = %error.message(), "cannot remove an image"),
             }
         }
-        removed
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Pulled> {

@@ -1,10 +1,12 @@
 //! From the `host` of an ingress to the hostname that a client types.
 
+use std::borrow::Borrow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A full hostname in lower case, without trailing dot and without port.
+/// A full hostname in lower case, without trailing dot and without port; or a wildcard, `*.`
+/// before a hostname, which stands for every name one label below it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Hostname(String);
@@ -37,6 +39,11 @@ impl Hostname {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// True for `*.` and a hostname.
+    pub fn is_wildcard(&self) -> bool {
+        self.0.starts_with("*.")
+    }
 }
 
 impl fmt::Display for Hostname {
@@ -45,12 +52,29 @@ impl fmt::Display for Hostname {
     }
 }
 
+impl Borrow<str> for Hostname {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 fn fault(name: &str) -> Option<&'static str> {
+    match name.strip_prefix("*.") {
+        // Whole top-level domains belong to nobody here.
+        Some(parent) if !parent.contains('.') => {
+            Some("a wildcard needs a domain below it, such as *.example.com")
+        }
+        Some(parent) => plain_fault(parent),
+        None => plain_fault(name),
+    }
+}
+
+fn plain_fault(name: &str) -> Option<&'static str> {
     if name.contains(':') || name.contains('/') {
         return Some("give the hostname alone, without scheme, port or path");
     }
     if name.contains('*') {
-        return Some("wildcards are not supported");
+        return Some("a wildcard stands only at the beginning, as in *.example.com");
     }
     if name.len() > 253 {
         return Some("must be no more than 253 characters");
@@ -121,6 +145,7 @@ mod tests {
             ("blog.example.org", "blog.example.org"),
             ("Blog.Example.org.", "blog.example.org"),
             ("", "shop.pr-42.example.com"),
+            ("*.Shop.example.org", "*.shop.example.org"),
         ] {
             assert_eq!(resolved(host), expected, "{host}");
         }
@@ -141,7 +166,14 @@ mod tests {
                 "http://a.com",
                 "give the hostname alone, without scheme, port or path",
             ),
-            ("*.a.com", "wildcards are not supported"),
+            (
+                "*.com",
+                "a wildcard needs a domain below it, such as *.example.com",
+            ),
+            (
+                "a.*.com",
+                "a wildcard stands only at the beginning, as in *.example.com",
+            ),
             (
                 "a..com",
                 "each part between dots must have 1 to 63 characters",

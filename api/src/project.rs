@@ -1,5 +1,6 @@
 //! The Project: containers that run together on one node, and the hostnames that reach them.
 
+mod ingress;
 mod revision;
 mod service;
 mod status;
@@ -13,6 +14,12 @@ use utoipa::ToSchema;
 use crate::meta::{ObjectMeta, Resource, Timestamp};
 use crate::names::ProjectName;
 
+pub use ingress::{
+    AccessScope, Balance, BasicAuth, Bearer, ClientCertificate, Cors, HeaderMatch, HeaderRules,
+    HealthProbe, Hsts, Ingress, IngressAccess, IngressProtocol, IngressTarget, Limits, Maintenance,
+    Oidc, Outlier, PathType, Pause, RateLimit, Redirect, Respond, Retries, ShareLinks, Sticky,
+    TargetProtocol, TargetTls, Timeouts,
+};
 pub use revision::{ProjectRevision, Rollback};
 pub use service::{
     ConfigFile, Dependency, DependencyCondition, EnvVar, ExecCheck, HealthCheck, HttpCheck, Probe,
@@ -178,55 +185,6 @@ impl ProjectSpec {
             .flat_map(Service::secrets_used)
             .collect()
     }
-}
-
-/// A hostname and the service that it reaches.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(default)]
-pub struct Ingress {
-    /// Unique within the project.
-    #[schema(required = true)]
-    pub name: String,
-    /// With a dot: the hostname itself. Without: `{host}.{environment}.{baseDomain}`.
-    /// Left out: the project's name takes its place.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub host: String,
-    /// Where requests go.
-    #[schema(required = true)]
-    pub target: IngressTarget,
-    /// Who may reach it.
-    pub access: IngressAccess,
-}
-
-/// A port of a service.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(default)]
-pub struct IngressTarget {
-    /// A name out of `spec.services`.
-    #[schema(required = true)]
-    pub service: String,
-    /// The port that the container listens on, 1 to 65535.
-    #[schema(required = true, minimum = 1, maximum = 65535)]
-    pub port: i64,
-}
-
-/// Who may reach an ingress.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(default)]
-pub struct IngressAccess {
-    /// `Internal`, which is also what an empty text means.
-    #[schema(value_type = AccessScope)]
-    pub scope: String,
-}
-
-/// Scope of an ingress.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub enum AccessScope {
-    /// The same as `Internal`.
-    #[serde(rename = "")]
-    Unset,
-    /// Visible on the overlay network.
-    Internal,
 }
 
 /// A time that keeps the text it was written as, offset included.

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use cara_api::Problem;
-use cara_api::gateway::{Backend, Route};
+use cara_api::gateway::Backend;
 use cara_api::project::ProjectPhase;
 
 /// Why a request is not proxied, or failed.
@@ -17,6 +17,11 @@ pub(crate) enum Answer {
     Starting,
     /// No route has this host.
     UnknownHost {
+        /// The host, as it was looked up.
+        host: String,
+    },
+    /// The host is served, but not this path.
+    UnknownPath {
         /// The host, as it was looked up.
         host: String,
     },
@@ -47,9 +52,9 @@ pub(crate) struct Page {
 }
 
 impl Answer {
-    /// The answer for a route that has nothing to connect to.
-    pub(crate) fn for_route(route: &Route) -> Option<Self> {
-        match &route.backend {
+    /// The answer for a service that has nothing to connect to.
+    pub(crate) fn for_backend(backend: &Backend) -> Option<Self> {
+        match backend {
             Backend::Ready { .. } => None,
             Backend::Unavailable { phase, reason } => Some(Self::NotReady {
                 phase: *phase,
@@ -62,7 +67,7 @@ impl Answer {
     pub(crate) fn status(&self) -> u16 {
         match self {
             Self::BadHost | Self::BadRequest => 400,
-            Self::UnknownHost { .. } => 404,
+            Self::UnknownHost { .. } | Self::UnknownPath { .. } => 404,
             Self::NotReady { .. } | Self::Starting => 503,
             Self::BadGateway => 502,
             Self::Timeout => 504,
@@ -73,7 +78,7 @@ impl Answer {
     fn title(&self) -> &'static str {
         match self {
             Self::BadHost | Self::BadRequest => "Bad request",
-            Self::UnknownHost { .. } => "Nothing here",
+            Self::UnknownHost { .. } | Self::UnknownPath { .. } => "Nothing here",
             Self::NotReady { .. } | Self::Starting => "Not ready",
             Self::BadGateway => "No answer",
             Self::Timeout => "No answer in time",
@@ -91,6 +96,7 @@ impl Answer {
                     "No project serves {host}. It may have been deleted, or the name is misspelt."
                 )
             }
+            Self::UnknownPath { host } => format!("No rule of {host} takes this path."),
             Self::NotReady { phase, reason } => match phase {
                 ProjectPhase::Pending => {
                     format!("The project waits for a node (Pending, {reason}).")
@@ -122,6 +128,7 @@ impl Answer {
             Self::NotReady { .. } | Self::Starting | Self::BadGateway => Some(1),
             Self::BadHost
             | Self::UnknownHost { .. }
+            | Self::UnknownPath { .. }
             | Self::Timeout
             | Self::BadRequest
             | Self::Internal => None,

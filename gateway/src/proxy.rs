@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use cara_api::gateway::{Backend, Route};
+use cara_api::gateway::{Action, Target};
 use http::HeaderValue;
 use pingora_core::modules::http::HttpModules;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -15,7 +15,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 use crate::access_log::{AccessLog, Line};
-use crate::live::Live;
+use crate::live::{Live, LiveRule};
 use crate::metrics::Metrics;
 use crate::pages::Answer;
 use crate::{Config, forward, request};
@@ -72,12 +72,18 @@ impl Edge {
         Ok(())
     }
 
-    fn find(&self, session: &Session) -> std::result::Result<Arc<Route>, Answer> {
-        let host = request::host(session.req_header()).ok_or(Answer::BadHost)?;
+    fn find(&self, session: &Session) -> std::result::Result<LiveRule, Answer> {
+        let head = session.req_header();
+        let host = request::host(head).ok_or(Answer::BadHost)?;
         let host = cara_routes::host::normalize(host).ok_or(Answer::BadHost)?;
         let table = self.live.table();
         match table.find(&host) {
-            Some(route) => Answer::for_route(route).map_or_else(|| Ok(Arc::clone(route)), Err),
+            Some(found) => match found.rule(head.uri.path(), &head.headers) {
+                Some(rule) => Ok(rule.clone()),
+                None => Err(Answer::UnknownPath {
+                    host: host.into_owned(),
+                }),
+            },
             None if table.revision().is_zero() => Err(Answer::Starting),
             None => Err(Answer::UnknownHost {
                 host: host.into_owned(),
@@ -92,7 +98,7 @@ pub(crate) struct Ctx {
     id: HeaderValue,
     is_stream: bool,
     client: Option<IpAddr>,
-    route: Option<Arc<Route>>,
+    rule: Option<LiveRule>,
     failed: Option<SocketAddr>,
     tries: u32,
     is_counted: bool,
@@ -101,6 +107,19 @@ pub(crate) struct Ctx {
 impl Ctx {
     fn id(&self) -> &str {
         self.id.to_str().unwrap_or_default()
+    }
+
+    /// The service that the request goes to.
+    fn target(&self) -> Option<&Target> {
+        match &self.rule.as_ref()?.route.action {
+            Action::Forward(forward) => forward.targets.first(),
+            Action::Redirect(_) | Action::Respond(_) => None,
+        }
+    }
+
+    fn endpoints(&self) -> &[SocketAddr] {
+        self.target()
+            .map_or(&[], |target| target.backend.endpoints())
     }
 }
 
@@ -117,7 +136,7 @@ impl ProxyHttp for Edge {
             id: HeaderValue::from_static("-"),
             is_stream: false,
             client: None,
-            route: None,
+            rule: None,
             failed: None,
             tries: 0,
             is_counted: false,
@@ -144,11 +163,15 @@ impl ProxyHttp for Edge {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
         match self.find(session) {
-            Ok(route) => {
-                ctx.route = Some(route);
-                Ok(false)
-            }
+            Ok(rule) => ctx.rule = Some(rule),
             Err(answer) => {
+                self.answer(session, ctx, &answer).await?;
+                return Ok(true);
+            }
+        }
+        match ctx.target().and_then(|t| Answer::for_backend(&t.backend)) {
+            None => Ok(false),
+            Some(answer) => {
                 self.answer(session, ctx, &answer).await?;
                 Ok(true)
             }
@@ -156,12 +179,8 @@ impl ProxyHttp for Edge {
     }
 
     async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-        let endpoints: &[SocketAddr] = match ctx.route.as_ref().map(|route| &route.backend) {
-            Some(Backend::Ready { endpoints }) => endpoints,
-            Some(Backend::Unavailable { .. }) | None => &[],
-        };
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let picked = cara_routes::balance::pick(endpoints, turn, ctx.failed);
+        let picked = cara_routes::balance::pick(ctx.endpoints(), turn, ctx.failed);
         let address = picked.ok_or_else(|| Error::new(ErrorType::HTTPStatus(502)))?;
         let mut peer = HttpPeer::new(address, false, String::new());
         let read = if ctx.is_stream {
@@ -190,10 +209,7 @@ impl ProxyHttp for Edge {
             .inc();
         ctx.failed = peer._address.as_inet().copied();
         ctx.tries += 1;
-        let endpoints = match ctx.route.as_ref().map(|route| &route.backend) {
-            Some(Backend::Ready { endpoints }) => endpoints.len(),
-            Some(Backend::Unavailable { .. }) | None => 0,
-        };
+        let endpoints = ctx.endpoints().len();
         // Nothing was sent yet, so another endpoint may be tried whatever the method.
         error.set_retry(ctx.tries < CONNECT_TRIES && endpoints > 1);
         error
@@ -274,7 +290,7 @@ impl ProxyHttp for Edge {
         }
         if self.access_log.is_on() {
             let head = session.req_header();
-            let route = ctx.route.as_deref();
+            let route = ctx.rule.as_ref().map(|rule| &*rule.route);
             let line = Line {
                 time: jiff::Timestamp::now(),
                 id: ctx.id(),
@@ -289,7 +305,7 @@ impl ProxyHttp for Edge {
                 bytes: session.body_bytes_sent(),
                 duration_us: duration.as_micros(),
                 project: route.map_or("", |r| &r.project),
-                service: route.map_or("", |r| &r.service),
+                service: ctx.target().map_or("", |t| &t.service),
             };
             self.access_log.put(&line);
         }

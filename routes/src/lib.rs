@@ -5,6 +5,7 @@
 
 pub mod balance;
 pub mod host;
+pub mod rank;
 mod table;
 
 pub use table::RouteTable;

@@ -1,43 +1,59 @@
 //! The immutable table that requests are looked up in.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use cara_api::ResourceVersion;
-use cara_api::gateway::{GatewayState, Route};
+use cara_api::gateway::{GatewayState, Host};
+use cara_api::hostname::Hostname;
+use imbl::HashMap;
+use imbl::ordmap::DiffItem;
 
-/// All routes at one revision. Readers share it; a change makes a new one.
-#[derive(Debug, Clone, Default)]
-pub struct RouteTable {
-    by_host: HashMap<Box<str>, Arc<Route>>,
+/// All hosts at one revision, each in the form `H` that its user wants for it. Readers share the
+/// table; a change makes a new one, which shares with the old what did not change: a change costs
+/// as much as it changes, not as much as there is.
+#[derive(Debug, Clone)]
+pub struct RouteTable<H> {
+    by_host: HashMap<Hostname, Arc<H>>,
     state: Arc<GatewayState>,
 }
 
-impl RouteTable {
-    /// The table of `next`, made from this one by touching only what differs. A state that is
-    /// older than this table changes nothing.
+impl<H> Default for RouteTable<H> {
+    fn default() -> Self {
+        Self {
+            by_host: HashMap::new(),
+            state: Arc::default(),
+        }
+    }
+}
+
+impl<H> RouteTable<H> {
+    /// The table of `next`; `build` is asked for each host that is new or differs, and is given
+    /// what stood in its place. A state that is older than this table changes nothing.
     #[must_use]
-    pub fn apply(&self, next: &Arc<GatewayState>) -> Self {
-        if next.revision < self.state.revision {
-            return self.clone();
-        }
+    pub fn apply(
+        &self,
+        next: &Arc<GatewayState>,
+        mut build: impl FnMut(&Arc<Host>, Option<&Arc<H>>) -> H,
+    ) -> Self {
         let mut by_host = self.by_host.clone();
-        for host in self
-            .state
-            .routes
-            .keys()
-            .filter(|host| !next.routes.contains_key(host))
-        {
-            by_host.remove(host.as_str());
+        if next.revision < self.state.revision {
+            return Self {
+                by_host,
+                state: Arc::clone(&self.state),
+            };
         }
-        for (host, route) in &next.routes {
-            let is_known = self
-                .state
-                .routes
-                .get(host)
-                .is_some_and(|old| Arc::ptr_eq(old, route));
-            if !is_known {
-                by_host.insert(host.as_str().into(), Arc::clone(route));
+        for change in self.state.hosts.diff(&next.hosts) {
+            match change {
+                DiffItem::Add(name, host)
+                | DiffItem::Update {
+                    new: (name, host), ..
+                } => {
+                    let built = build(host, by_host.get(name));
+                    by_host.insert(name.clone(), Arc::new(built));
+                }
+                DiffItem::Remove(name, _) => {
+                    by_host.remove(name);
+                }
             }
         }
         Self {
@@ -46,9 +62,18 @@ impl RouteTable {
         }
     }
 
-    /// The route of a normalised host (see [`crate::host::normalize`]).
-    pub fn find(&self, host: &str) -> Option<&Arc<Route>> {
-        self.by_host.get(host)
+    /// The entry for a normalised host (see [`crate::host::normalize`]): its own before that of a
+    /// wildcard, which stands for one label.
+    pub fn find(&self, host: &str) -> Option<&Arc<H>> {
+        self.by_host.get(host).or_else(|| {
+            let (_, parent) = host.split_once('.')?;
+            self.by_host.get(format!("*.{parent}").as_str())
+        })
+    }
+
+    /// The state that the table follows from.
+    pub fn state(&self) -> &Arc<GatewayState> {
+        &self.state
     }
 
     /// The revision that the table follows from.
@@ -56,12 +81,12 @@ impl RouteTable {
         self.state.revision
     }
 
-    /// How many routes there are.
+    /// How many hosts there are.
     pub fn len(&self) -> usize {
         self.by_host.len()
     }
 
-    /// True when there is no route.
+    /// True when there is no host.
     pub fn is_empty(&self) -> bool {
         self.by_host.is_empty()
     }
@@ -71,70 +96,79 @@ impl RouteTable {
 mod tests {
     use std::collections::BTreeMap;
 
-    use cara_api::gateway::Backend;
-    use cara_api::hostname::Hostname;
-    use cara_api::project::ProjectPhase;
     use proptest::prelude::*;
 
     use super::*;
 
-    fn route(host: &str, reason: &str) -> (Hostname, Arc<Route>) {
-        let hostname = Hostname::parse(host).expect("a hostname");
-        let backend = Backend::Unavailable {
-            phase: ProjectPhase::Pending,
-            reason: reason.to_owned(),
-        };
-        let route = Route {
+    fn host(name: &str, project: &str) -> (Hostname, Arc<Host>) {
+        let hostname = Hostname::parse(name).expect("a hostname");
+        let host = Host {
             hostname: hostname.clone(),
-            project: "p".into(),
-            service: "s".into(),
-            backend,
+            project: project.to_owned(),
+            tls: Default::default(),
+            routes: Vec::new(),
         };
-        (hostname, Arc::new(route))
+        (hostname, Arc::new(host))
     }
 
     fn state(
         revision: u64,
-        routes: impl IntoIterator<Item = (Hostname, Arc<Route>)>,
+        hosts: impl IntoIterator<Item = (Hostname, Arc<Host>)>,
     ) -> Arc<GatewayState> {
         Arc::new(GatewayState {
             revision: ResourceVersion(revision),
-            routes: routes.into_iter().collect(),
+            hosts: hosts.into_iter().collect(),
+            ..GatewayState::default()
         })
+    }
+
+    fn keep(host: &Arc<Host>, _: Option<&Arc<Arc<Host>>>) -> Arc<Host> {
+        Arc::clone(host)
     }
 
     #[test]
     fn an_older_state_changes_nothing() {
-        let table = RouteTable::default().apply(&state(5, [route("a.x", "new")]));
-        let after = table.apply(&state(4, []));
+        let table = RouteTable::default().apply(&state(5, [host("a.x", "new")]), keep);
+        let after = table.apply(&state(4, []), keep);
         assert_eq!(after.len(), 1);
         assert_eq!(after.revision(), ResourceVersion(5));
     }
 
+    #[test]
+    fn a_wildcard_stands_for_one_label_and_comes_after_the_name_itself() {
+        let hosts = [host("*.dev.x", "all"), host("web.dev.x", "web")];
+        let table = RouteTable::default().apply(&state(1, hosts), keep);
+        let project = |name: &str| table.find(name).map(|h| h.project.as_str());
+        assert_eq!(project("web.dev.x"), Some("web"));
+        assert_eq!(project("api.dev.x"), Some("all"));
+        assert_eq!(project("a.api.dev.x"), None);
+        assert_eq!(project("dev.x"), None);
+    }
+
     proptest! {
         /// Any sequence of states leads to the table that the last state alone leads to, and
-        /// routes that did not change stay the same allocation.
+        /// hosts that did not change stay the same allocation.
         #[test]
         fn applying_changes_equals_rebuilding(
             steps in prop::collection::vec(prop::collection::btree_map(0_u8..20, 0_u8..3, 0..12), 1..8)
         ) {
             let mut table = RouteTable::default();
-            let mut last: BTreeMap<Hostname, Arc<Route>> = BTreeMap::new();
+            let mut last: BTreeMap<Hostname, Arc<Host>> = BTreeMap::new();
             for (revision, step) in (1..).zip(&steps) {
-                let mut routes = BTreeMap::new();
-                for (host, reason) in step {
-                    let (hostname, fresh) = route(&format!("h{host}.x"), &reason.to_string());
+                let mut hosts = BTreeMap::new();
+                for (number, project) in step {
+                    let (hostname, fresh) = host(&format!("h{number}.x"), &project.to_string());
                     let kept = last.get(&hostname).filter(|old| ***old == *fresh);
-                    routes.insert(hostname, kept.cloned().unwrap_or(fresh));
+                    hosts.insert(hostname, kept.cloned().unwrap_or(fresh));
                 }
-                let next = state(revision, routes.clone());
-                table = table.apply(&next);
-                prop_assert_eq!(table.len(), routes.len());
-                for (host, route) in &routes {
-                    let found = table.find(host.as_str());
-                    prop_assert!(found.is_some_and(|f| Arc::ptr_eq(f, route)));
+                let next = state(revision, hosts.clone());
+                table = table.apply(&next, keep);
+                prop_assert_eq!(table.len(), hosts.len());
+                for (name, host) in &hosts {
+                    let found = table.find(name.as_str());
+                    prop_assert!(found.is_some_and(|f| Arc::ptr_eq(&**f, host)));
                 }
-                last = routes;
+                last = hosts;
             }
         }
     }

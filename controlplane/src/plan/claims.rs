@@ -14,7 +14,8 @@ use cara_api::{Project, ProjectName};
 pub fn hostnames(spec: &ProjectSpec, name: &str, domain: &Domain) -> BTreeSet<Hostname> {
     spec.ingress
         .iter()
-        .filter_map(|ingress| domain.resolve(&ingress.host, name).ok())
+        .flat_map(|ingress| ingress.all_hosts())
+        .filter_map(|host| domain.resolve(host, name).ok())
         .collect()
 }
 
@@ -44,7 +45,7 @@ pub fn repair<'a>(
     }
     let remove = claims
         .keys()
-        .filter(|host| !wanted.contains_key(host))
+        .filter(|host| !wanted.contains_key::<Hostname>(host))
         .cloned()
         .collect();
     wanted.retain(|host, owner| claims.get(host) != Some(owner));

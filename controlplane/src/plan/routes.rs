@@ -1,53 +1,96 @@
 //! From projects to routes.
 
+mod compile;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use cara_api::gateway::{Backend, Route};
+use cara_api::gateway::{Backend, Host, HostTls, Route};
 use cara_api::hostname::{Domain, Hostname};
-use cara_api::project::{Ingress, ProjectPhase, ProjectRevision};
+use cara_api::project::{Ingress, IngressTarget, ProjectPhase, ProjectRevision, ProjectSpec};
 use cara_api::{Project, ProjectName, Timestamp, condition};
+use imbl::OrdMap;
 
-/// The routes of one project, in the order of its ingress rules. While a changed project does not
-/// run yet, or was taken back, requests go where the generation that runs wants them: `stable` is
-/// its stored spec, if there is one. Hostnames are those of the newest spec alone.
+/// The hosts of one project with their rules. While a changed project does not run yet, or was
+/// taken back, requests go where the generation that runs wants them: `stable` is its stored
+/// spec, if there is one. Hostnames are those of the newest spec alone.
 pub fn of_project(
     project: &Project,
     stable: Option<&ProjectRevision>,
     domain: &Domain,
-) -> Vec<Route> {
+) -> Vec<Host> {
     let name = &project.metadata.name;
     let is_older = |r: &&ProjectRevision| {
         project.status.observed_generation < project.metadata.generation
             && r.generation == project.status.stable_generation
     };
-    let earlier: BTreeMap<Hostname, &Ingress> = stable
+    let earlier = stable
         .filter(is_older)
-        .into_iter()
-        .flat_map(|revision| &revision.spec.ingress)
-        .filter_map(|ingress| Some((domain.resolve(&ingress.host, name).ok()?, ingress)))
-        .collect();
-    let routes = project.spec.ingress.iter().filter_map(|ingress| {
-        let hostname = domain.resolve(&ingress.host, name).ok()?;
-        let rules = earlier.get(&hostname).copied().into_iter().chain([ingress]);
-        let served = rules.filter_map(|rule| Some((rule, endpoints(project, rule)?)));
-        let (rule, backend) = match served.into_iter().next() {
-            Some((rule, endpoints)) => (rule, Backend::Ready { endpoints }),
-            None => (ingress, unavailable(project)),
+        .map(|revision| by_host(&revision.spec, name, domain))
+        .unwrap_or_default();
+    let hosts = by_host(&project.spec, name, domain).into_iter();
+    let hosts = hosts.map(|(hostname, newest)| {
+        let compile = |rules: &[&Ingress]| -> Vec<Arc<Route>> {
+            let routes = rules.iter().map(|rule| compile::route(project, rule));
+            routes.map(Arc::new).collect()
         };
-        Some(Route {
+        let kept = earlier.get(&hostname).map(|rules| compile(rules));
+        let routes = match kept {
+            Some(routes) if routes.iter().any(|r| compile::is_served(r)) => routes,
+            Some(_) | None => compile(&newest),
+        };
+        Host {
             hostname,
             project: name.clone(),
-            service: rule.target.service.clone(),
-            backend,
-        })
+            tls: HostTls::default(),
+            routes,
+        }
     });
-    routes.collect()
+    hosts.collect()
 }
 
-/// Where the service of a rule takes requests; none while it takes none.
-fn endpoints(project: &Project, ingress: &Ingress) -> Option<Vec<SocketAddr>> {
+/// The rules of a spec by the hostnames that they name.
+fn by_host<'a>(
+    spec: &'a ProjectSpec,
+    name: &str,
+    domain: &Domain,
+) -> BTreeMap<Hostname, Vec<&'a Ingress>> {
+    let mut hosts: BTreeMap<Hostname, Vec<&Ingress>> = BTreeMap::new();
+    for ingress in &spec.ingress {
+        for host in ingress.all_hosts() {
+            let Ok(hostname) = domain.resolve(host, name) else {
+                continue;
+            };
+            hosts.entry(hostname).or_default().push(ingress);
+        }
+    }
+    hosts
+}
+
+/// Why nothing under a host is served; none when something is.
+pub fn unserved(host: &Host) -> Option<&str> {
+    if host.routes.iter().any(|route| compile::is_served(route)) {
+        return None;
+    }
+    let reasons = host.routes.iter().filter_map(|r| compile::backend_of(r));
+    let mut reasons = reasons.filter_map(|backend| match backend {
+        Backend::Ready { .. } => None,
+        Backend::Unavailable { reason, .. } => Some(reason.as_str()),
+    });
+    Some(reasons.next().unwrap_or_default())
+}
+
+/// Whether a target can be reached, and where.
+fn backend(project: &Project, target: &IngressTarget) -> Backend {
+    match endpoints(project, target) {
+        Some(endpoints) => Backend::Ready { endpoints },
+        None => unavailable(project),
+    }
+}
+
+/// Where a target takes requests; none while it takes none.
+fn endpoints(project: &Project, target: &IngressTarget) -> Option<Vec<SocketAddr>> {
     match project.status.phase {
         ProjectPhase::Scheduled | ProjectPhase::Running | ProjectPhase::Failed => {}
         ProjectPhase::Pending | ProjectPhase::Terminating | ProjectPhase::Terminated => {
@@ -58,10 +101,10 @@ fn endpoints(project: &Project, ingress: &Ingress) -> Option<Vec<SocketAddr>> {
         .status
         .services
         .iter()
-        .filter(|s| s.name == ingress.target.service);
+        .filter(|s| s.name == target.service);
     let endpoints: Vec<SocketAddr> = services
         .flat_map(|service| &service.endpoints)
-        .filter(|endpoint| endpoint.ready && i64::from(endpoint.port) == ingress.target.port)
+        .filter(|endpoint| endpoint.ready && i64::from(endpoint.port) == target.port)
         .map(|endpoint| endpoint.address)
         .collect();
     (!endpoints.is_empty()).then_some(endpoints)
@@ -95,10 +138,10 @@ fn reason(project: &Project) -> String {
 /// environment or base domain changed; then the older project wins.
 #[derive(Debug, Default)]
 pub struct RouteSet {
-    by_project: BTreeMap<ProjectName, (Age, Vec<Arc<Route>>)>,
+    by_project: BTreeMap<ProjectName, (Age, Vec<Arc<Host>>)>,
     /// All who ask for a hostname, oldest first.
-    by_host: BTreeMap<Hostname, BTreeMap<Age, Arc<Route>>>,
-    published: BTreeMap<Hostname, Arc<Route>>,
+    by_host: BTreeMap<Hostname, BTreeMap<Age, Arc<Host>>>,
+    published: OrdMap<Hostname, Arc<Host>>,
 }
 
 /// Orders projects by creation, then by name.
@@ -133,7 +176,7 @@ impl RouteSet {
                 touched.push(route.hostname.clone());
             }
         }
-        let routes: Vec<Arc<Route>> = fresh.into_iter().map(Arc::new).collect();
+        let routes: Vec<Arc<Host>> = fresh.into_iter().map(Arc::new).collect();
         for route in &routes {
             let claims = self.by_host.entry(route.hostname.clone()).or_default();
             claims.insert(age.clone(), Arc::clone(route));
@@ -166,14 +209,14 @@ impl RouteSet {
     }
 
     /// The published routes.
-    pub fn published(&self) -> &BTreeMap<Hostname, Arc<Route>> {
+    pub fn published(&self) -> &OrdMap<Hostname, Arc<Host>> {
         &self.published
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use cara_api::project::{Endpoint, IngressTarget, ServiceState, ServiceStatus};
+    use cara_api::project::{Endpoint, ServiceState, ServiceStatus};
 
     use super::*;
 
@@ -195,6 +238,7 @@ mod tests {
             target: IngressTarget {
                 service: "app".into(),
                 port: 80,
+                ..IngressTarget::default()
             },
             ..Ingress::default()
         }];
@@ -220,14 +264,14 @@ mod tests {
         project
     }
 
-    fn shown(routes: &BTreeMap<Hostname, Arc<Route>>) -> Vec<String> {
-        let backend = |route: &Route| match &route.backend {
+    fn shown(routes: &OrdMap<Hostname, Arc<Host>>) -> Vec<String> {
+        let backend = |host: &Host| match compile::backend_of(&host.routes[0]).expect("a target") {
             Backend::Ready { endpoints } => format!("{endpoints:?}"),
             Backend::Unavailable { phase, reason } => format!("{phase} {reason}"),
         };
         routes
             .iter()
-            .map(|(host, route)| format!("{host} {} {}", route.project, backend(route)))
+            .map(|(name, host)| format!("{name} {} {}", host.project, backend(host)))
             .collect()
     }
 

@@ -48,7 +48,8 @@ pub(crate) async fn run(
             let state = GatewayState {
                 // 0 stands for "nothing known yet", which an empty store is not.
                 revision: ResourceVersion(revision.0.max(1)),
-                routes: published,
+                hosts: published,
+                ..GatewayState::default()
             };
             gateway.send_replace(Arc::new(state));
         }

@@ -7,7 +7,6 @@ use cara_api::condition::{
     self, Condition, NOT_READY_AT, PHASE, PLACED, PROGRESS, ROLLED_BACK, TERMINATING_AT,
 };
 use cara_api::event::EventType;
-use cara_api::gateway::Backend;
 use cara_api::hostname::Hostname;
 use cara_api::project::ProjectPhase;
 
@@ -199,31 +198,27 @@ fn progress(before: &Project, after: &Project) -> Option<Draft> {
 fn routed(before: &Project, after: &Project, site: &Site<'_>) -> Vec<Draft> {
     let was_served: BTreeMap<Hostname, bool> = routes::of_project(before, None, site.domain)
         .into_iter()
-        .map(|route| {
-            (
-                route.hostname,
-                matches!(route.backend, Backend::Ready { .. }),
-            )
-        })
+        .map(|host| (host.hostname.clone(), routes::unserved(&host).is_none()))
         .collect();
     let mut drafts = Vec::new();
-    for route in routes::of_project(after, None, site.domain) {
-        let was = was_served.get(&route.hostname).copied().unwrap_or(false);
-        let url = site.url(&route.hostname);
-        match (was, route.backend) {
-            (false, Backend::Ready { .. }) => {
-                let message = format!("{url} -> {}", route.service);
+    for host in routes::of_project(after, None, site.domain) {
+        let was = was_served.get(&host.hostname).copied().unwrap_or(false);
+        let url = site.url(&host.hostname);
+        match (was, routes::unserved(&host)) {
+            (false, None) => {
+                let service = host.routes.first().map_or("", |r| r.service());
+                let message = format!("{url} -> {service}");
                 drafts.push(Draft::normal("Routed", message, SCHEDULER));
             }
-            (true, Backend::Unavailable { .. }) if after.status.phase.is_ending() => {
+            (true, Some(_)) if after.status.phase.is_ending() => {
                 let message = format!("{url} is not served any more");
                 drafts.push(Draft::normal("Unrouted", message, SCHEDULER));
             }
-            (true, Backend::Unavailable { reason, .. }) => {
+            (true, Some(reason)) => {
                 let message = format!("{url} is not served: {reason}");
                 drafts.push(Draft::warning("Unrouted", message, SCHEDULER));
             }
-            (false, Backend::Unavailable { .. }) | (true, Backend::Ready { .. }) => {}
+            (false, Some(_)) | (true, None) => {}
         }
     }
     drafts

@@ -60,6 +60,7 @@ fn shop() -> Project {
         target: IngressTarget {
             service: "web".into(),
             port: 80,
+            ..IngressTarget::default()
         },
         ..Ingress::default()
     });

@@ -119,6 +119,7 @@ fn a_url_of_a_service_that_is_done_need_not_answer() {
             target: IngressTarget {
                 service: service.to_owned(),
                 port: 80,
+                ..IngressTarget::default()
             },
             ..Ingress::default()
         });

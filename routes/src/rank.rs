@@ -1,0 +1,94 @@
+//! Which rule of a host takes a request: the most specific one that matches.
+//!
+//! Rules are sorted once, when a host changes; the first that matches is then the right one.
+
+use std::cmp::{Ordering, Reverse};
+
+use cara_api::gateway::{HeaderMatch, PathMatch, Route};
+
+/// How specific a rule is. Totally ordered, greater is more specific: an exact path before a
+/// prefix, a longer path before a shorter one, more headers before fewer, a header with a value
+/// before one without; names decide between rules that are alike, so that the order never depends
+/// on how rules arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MatchRank<'a> {
+    is_exact: bool,
+    path_length: usize,
+    headers: usize,
+    values: usize,
+    name: Reverse<(&'a str, &'a str)>,
+}
+
+impl<'a> MatchRank<'a> {
+    /// The rank of a rule.
+    pub fn of(route: &'a Route) -> Self {
+        let (is_exact, path) = match &route.path {
+            PathMatch::Exact(path) => (true, path),
+            PathMatch::Prefix(path) => (false, path),
+        };
+        Self {
+            is_exact,
+            path_length: path.len(),
+            headers: route.headers.len(),
+            values: route.headers.iter().filter(|h| h.value.is_some()).count(),
+            name: Reverse((&route.project, &route.ingress)),
+        }
+    }
+
+    fn key(&self) -> (bool, usize, usize, usize, Reverse<(&'a str, &'a str)>) {
+        (
+            self.is_exact,
+            self.path_length,
+            self.headers,
+            self.values,
+            self.name,
+        )
+    }
+}
+
+impl Ord for MatchRank<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+impl PartialOrd for MatchRank<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Puts the most specific rule first.
+pub fn sort<R: AsRef<Route>>(rules: &mut [R]) {
+    rules.sort_by(|a, b| MatchRank::of(b.as_ref()).cmp(&MatchRank::of(a.as_ref())));
+}
+
+/// Whether a rule takes a request. `header` gives the values of a header by its name in lower
+/// case.
+pub fn matches<'v, I>(route: &Route, path: &str, header: impl Fn(&str) -> I) -> bool
+where
+    I: Iterator<Item = &'v [u8]>,
+{
+    path_matches(&route.path, path)
+        && route
+            .headers
+            .iter()
+            .all(|wanted| header_matches(wanted, header(&wanted.name)))
+}
+
+fn path_matches(wanted: &PathMatch, path: &str) -> bool {
+    match wanted {
+        PathMatch::Exact(exact) => path == exact,
+        PathMatch::Prefix(prefix) if prefix == "/" => true,
+        PathMatch::Prefix(prefix) => path
+            .strip_prefix(prefix.as_str())
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+    }
+}
+
+fn header_matches<'v>(wanted: &HeaderMatch, mut values: impl Iterator<Item = &'v [u8]>) -> bool {
+    match &wanted.value {
+        Some(value) => values.any(|found| found == value.as_bytes()),
+        None => values.next().is_some(),
+    }
+}

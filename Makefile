@@ -1,7 +1,7 @@
 # Every job of the project. `make` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults simulation check fmt lint deny bench bench-operations setup schemas
+.PHONY: help demo image test faults simulation check fmt lint deny bench bench-operations setup schemas
 
 TOOLS := $(CURDIR)/target/tools
 
@@ -12,6 +12,11 @@ demo: ## Build, start everything on this machine, deploy an example and open it 
 	@deploy/dev/setup.sh demo
 	cargo build --locked --bins
 	@deploy/dev/with-docker.sh deploy/dev/demo.sh
+
+image: ## Make the container image (IMAGE=caravanserai:dev)
+	@deploy/dev/setup.sh demo
+	cargo build --locked --release -p cara-cli --bins
+	@deploy/dev/with-docker.sh deploy/image.sh
 
 test: ## Set up what is missing and run all tests
 	@deploy/dev/setup.sh test

@@ -45,7 +45,7 @@ demo)
     build_tools; docker_engine; want curl curl; install_packages ;;
 test)
     build_tools; docker_engine
-    want ip iproute2; want nsenter util-linux; want nft nftables; want faketime faketime; want curl curl
+    want ip iproute2; want nsenter util-linux; want nft nftables; want faketime faketime; want curl curl; want systemd-analyze systemd; want promtool prometheus
     want nginx nginx-light; want docker-registry docker-registry
     want_file /usr/lib/postgresql/15/bin/postgres postgresql-15
     install_packages ;;

@@ -1,7 +1,7 @@
 # Every job of the project. `make` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo image test faults simulation check fmt lint deny bench bench-operations setup schemas
+.PHONY: help demo image test fuzz faults simulation check fmt lint deny bench bench-operations setup schemas
 
 TOOLS := $(CURDIR)/target/tools
 
@@ -23,6 +23,10 @@ test: ## Set up what is missing and run all tests
 	cargo build --locked --workspace --bins
 	@deploy/dev/with-docker.sh sh -c 'deploy/dev/images.sh test && cargo test --locked --workspace'
 
+fuzz: ## Throw random input at parsers and matchers for a while (SECONDS_EACH=30)
+	@deploy/dev/setup.sh fuzz
+	@PATH="$(TOOLS)/bin:$$PATH" fuzz/run.sh
+
 faults: ## Break everything while projects come and go (SEED=1 COUNT=200: the same again)
 	@deploy/dev/setup.sh test
 	cargo build --locked --workspace --bins
@@ -40,10 +44,13 @@ deny: ## Check licences, sources and walls between crates
 	@deploy/dev/setup.sh deny
 	PATH="$(TOOLS)/bin:$$PATH" cargo deny check bans licenses sources
 
-bench: ## Measure the gateway and the way from apply to the first answer
+bench: ## Measure the gateway beside others, with many routes, and the way from apply to the first answer
 	@deploy/dev/setup.sh bench
 	cargo build --locked --release -p cara-cli -p cara-bench --bins
-	@deploy/dev/with-docker.sh bench/run.sh
+	python3 -B bench/gateway.py target/release
+	python3 -B bench/routes.py target/release 10000
+	python3 -B bench/routes.py target/release 100000 100
+	@deploy/dev/with-docker.sh bench/deploy.sh
 
 bench-operations: ## Measure lost nodes, deletions, rollouts under load, and what the programs need at rest (8 minutes)
 	@deploy/dev/setup.sh bench

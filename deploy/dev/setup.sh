@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what a job needs and this machine lacks. Usage: setup.sh demo|test|bench|deny
+# Installs what a job needs and this machine lacks. Usage: setup.sh demo|test|bench|deny|fuzz
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 
@@ -51,13 +51,18 @@ test)
     install_packages ;;
 bench)
     build_tools; docker_engine
-    want nginx nginx-light; want caddy caddy; want wrk wrk; want curl curl; want taskset util-linux; want python3 python3
+    want nginx nginx-light; want haproxy haproxy; want caddy caddy; want wrk wrk; want h2load nghttp2-client; want openssl openssl; want curl curl; want taskset util-linux; want python3 python3
     want ip iproute2; want nsenter util-linux; want nft nftables
     install_packages ;;
 deny)
     if ! PATH="$root/target/tools/bin:$PATH" command -v cargo-deny >/dev/null 2>&1; then
         cargo install --quiet --locked --root "$root/target/tools" cargo-deny
     fi ;;
+fuzz)
+    build_tools; want g++ g++; install_packages
+    if ! PATH="$root/target/tools/bin:$PATH" command -v cargo-fuzz >/dev/null 2>&1; then
+        cargo install --quiet --locked --root "$root/target/tools" cargo-fuzz
+    fi ;;
 *)
-    echo "usage: setup.sh demo|test|bench|deny" >&2; exit 2 ;;
+    echo "usage: setup.sh demo|test|bench|deny|fuzz" >&2; exit 2 ;;
 esac

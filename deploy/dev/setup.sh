@@ -47,6 +47,7 @@ test)
     build_tools; docker_engine
     want ip iproute2; want nsenter util-linux; want nft nftables; want faketime faketime; want curl curl; want systemd-analyze systemd; want promtool prometheus
     want nginx nginx-light; want docker-registry docker-registry
+    want pebble pebble; want named bind9; want openssl openssl
     want_file /usr/lib/postgresql/15/bin/postgres postgresql-15
     install_packages ;;
 bench)

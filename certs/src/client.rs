@@ -1,0 +1,83 @@
+//! The HTTPS client that ACME and webhooks share.
+
+use std::time::Duration;
+
+/// The largest answer that is read, in bytes: chains and problem documents are a few kilobytes.
+const LARGEST_ANSWER: usize = 1 << 20;
+
+/// Why an HTTP exchange failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HttpError {
+    /// The client cannot be made.
+    #[error("the HTTPS client cannot be made")]
+    Client(#[source] reqwest::Error),
+    /// Certificates to trust cannot be read.
+    #[error("the additional roots cannot be read")]
+    Roots(#[source] reqwest::Error),
+    /// No answer came.
+    #[error("no answer from {url}")]
+    NoAnswer {
+        /// Whom was asked.
+        url: String,
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The answer is too large to be what was asked for.
+    #[error("the answer of {url} is larger than 1 MiB")]
+    TooLarge {
+        /// Who answered.
+        url: String,
+    },
+    /// An error that is not of the protocol, such as one of a proxy.
+    #[error("{url} answered with status {status}")]
+    Status {
+        /// Who answered.
+        url: String,
+        /// HTTP status.
+        status: u16,
+    },
+}
+
+/// A client that trusts what the system trusts, and the given roots (PEM) as well. Follows no
+/// redirects; each request ends within `timeout`.
+pub(crate) fn client(
+    extra_roots_pem: Option<&str>,
+    timeout: Duration,
+) -> Result<reqwest::Client, HttpError> {
+    // Fails only when a provider is installed already, which serves as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let pem = extra_roots_pem.unwrap_or_default().as_bytes();
+    let roots = reqwest::Certificate::from_pem_bundle(pem).map_err(HttpError::Roots)?;
+    reqwest::Client::builder()
+        .tls_certs_merge(roots)
+        .timeout(timeout)
+        .connect_timeout(timeout)
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .map_err(HttpError::Client)
+}
+
+/// Sends a request and reads the whole answer. Cancel-safe: an unfinished exchange is dropped with
+/// its connection.
+pub(crate) async fn exchange(
+    client: &reqwest::Client,
+    request: reqwest::Request,
+) -> Result<http::Response<bytes::Bytes>, HttpError> {
+    let url = request.url().to_string();
+    let no_answer = |source: reqwest::Error| HttpError::NoAnswer {
+        url: url.clone(),
+        source: source.without_url(),
+    };
+    let mut response = client.execute(request).await.map_err(&no_answer)?;
+    let mut body = bytes::BytesMut::new();
+    while let Some(chunk) = response.chunk().await.map_err(&no_answer)? {
+        body.extend_from_slice(&chunk);
+        if body.len() > LARGEST_ANSWER {
+            return Err(HttpError::TooLarge { url });
+        }
+    }
+    let mut answer = http::Response::new(body.freeze());
+    *answer.status_mut() = response.status();
+    *answer.headers_mut() = std::mem::take(response.headers_mut());
+    Ok(answer)
+}

@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::project::{Ingress, IngressProtocol};
+
 /// A full hostname in lower case, without trailing dot and without port; or a wildcard, `*.`
 /// before a hostname, which stands for every name one label below it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -120,6 +122,18 @@ impl Domain {
             });
         }
         Hostname::parse(&format!("{label}.{}.{}", self.environment, self.base))
+    }
+
+    /// All hostnames of an ingress, in the order of the document, those left out that are none.
+    /// A TCP ingress has none: it is known by its port.
+    pub fn hostnames(&self, ingress: &Ingress, project: &str) -> Vec<Hostname> {
+        if ingress.protocol() == Some(IngressProtocol::Tcp) {
+            return Vec::new();
+        }
+        let hosts = ingress.all_hosts();
+        hosts
+            .filter_map(|host| self.resolve(host, project).ok())
+            .collect()
     }
 }
 

@@ -19,6 +19,7 @@ pub mod image;
 pub mod list;
 pub mod meta;
 pub mod names;
+pub mod network;
 pub mod node;
 pub mod paths;
 pub mod problem;

@@ -5,13 +5,14 @@
 
 use std::collections::BTreeSet;
 
-use crate::hostname::{Domain, Hostname};
+use crate::hostname::Domain;
 use crate::names::{check_docker_name, check_label, check_subdomain};
 use crate::node::TaintEffect;
 use crate::problem::FieldError;
-use crate::project::{Ingress, ProjectSpec, Volume, VolumeType};
+use crate::project::{ProjectSpec, Volume, VolumeType};
 use crate::{API_VERSION, Node, Project, Resource, Secret};
 
+mod ingress;
 mod service;
 
 /// Checks type and name; used when an object is created.
@@ -107,7 +108,7 @@ pub fn project(spec: &ProjectSpec, name: &str, domain: &Domain) -> Vec<FieldErro
     service::dependencies(&spec.services, &mut faults);
     check_volumes(&spec.volumes, &mut faults);
     check_placement(spec, &mut faults);
-    check_ingress(spec, name, domain, &mut faults);
+    ingress::check(spec, name, domain, &mut faults);
     faults
 }
 
@@ -209,77 +210,6 @@ fn check_volumes(volumes: &[Volume], faults: &mut Vec<FieldError>) {
             }
             Some(VolumeType::Ephemeral | VolumeType::Persistent | VolumeType::HostPath) => {}
         }
-    }
-}
-
-fn check_ingress(spec: &ProjectSpec, name: &str, domain: &Domain, faults: &mut Vec<FieldError>) {
-    let mut names = BTreeSet::new();
-    let mut hosts: BTreeSet<Hostname> = BTreeSet::new();
-    for (index, ingress) in spec.ingress.iter().enumerate() {
-        let mut fault = |field: &str, message: String| {
-            faults.push(FieldError::new(
-                format!("spec.ingress[{index}].{field}"),
-                message,
-            ));
-        };
-        if ingress.name.is_empty() {
-            fault(
-                "name",
-                "each ingress entry must have a non-empty name".into(),
-            );
-        } else if !names.insert(ingress.name.as_str()) {
-            fault("name", format!("duplicate ingress name: {}", ingress.name));
-        }
-        check_target(spec, ingress, &mut fault);
-        if !matches!(ingress.access.scope.as_str(), "" | "Internal") {
-            fault(
-                "access.scope",
-                format!(
-                    "ingress {}: only \"Internal\" scope is supported",
-                    ingress.name
-                ),
-            );
-        }
-        match domain.resolve(&ingress.host, name) {
-            Err(error) => fault("host", format!("ingress {}: {error}", ingress.name)),
-            Ok(hostname) => {
-                if !hosts.insert(hostname.clone()) {
-                    let message = format!(
-                        "ingress {}: host {hostname} is used twice in this project",
-                        ingress.name
-                    );
-                    fault("host", message);
-                }
-            }
-        }
-    }
-}
-
-fn check_target(spec: &ProjectSpec, ingress: &Ingress, fault: &mut impl FnMut(&str, String)) {
-    let target = &ingress.target;
-    if !spec.services.iter().any(|s| s.name == target.service) {
-        let message = format!(
-            "ingress {}: target service {} does not exist in spec.services",
-            ingress.name, target.service
-        );
-        fault("target.service", message);
-    }
-    if target.port <= 0 {
-        fault(
-            "target.port",
-            format!(
-                "ingress {}: target port must be greater than 0",
-                ingress.name
-            ),
-        );
-    } else if u16::try_from(target.port).is_err() {
-        fault(
-            "target.port",
-            format!(
-                "ingress {}: target port must be no more than 65535",
-                ingress.name
-            ),
-        );
     }
 }
 

@@ -40,6 +40,14 @@ impl Change {
             Some(Object::Node(_) | Object::Secret(_)) | None => None,
         }
     }
+
+    /// The secret that changed, if it was one.
+    pub(crate) fn secret(&self) -> Option<&Arc<SealedSecret>> {
+        match self.after.as_ref().or(self.before.as_ref()) {
+            Some(Object::Secret(secret)) => Some(secret),
+            Some(Object::Node(_) | Object::Project(_)) | None => None,
+        }
+    }
 }
 
 /// The history does not reach back that far: read everything again.

@@ -70,10 +70,11 @@ fn exposed(spec: &ProjectSpec) -> Vec<ExposedPort> {
     let ports: BTreeSet<ExposedPort> = spec
         .ingress
         .iter()
-        .filter_map(|ingress| {
-            let port = u16::try_from(ingress.target.port).ok()?;
+        .flat_map(|ingress| ingress.all_targets())
+        .filter_map(|target| {
+            let port = u16::try_from(target.port).ok()?;
             Some(ExposedPort {
-                service: ingress.target.service.clone(),
+                service: target.service.clone(),
                 port,
             })
         })

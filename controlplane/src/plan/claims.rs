@@ -14,8 +14,7 @@ use cara_api::{Project, ProjectName};
 pub fn hostnames(spec: &ProjectSpec, name: &str, domain: &Domain) -> BTreeSet<Hostname> {
     spec.ingress
         .iter()
-        .flat_map(|ingress| ingress.all_hosts())
-        .filter_map(|host| domain.resolve(host, name).ok())
+        .flat_map(|ingress| domain.hostnames(ingress, name))
         .collect()
 }
 

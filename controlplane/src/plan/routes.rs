@@ -1,53 +1,77 @@
 //! From projects to routes.
 
 mod compile;
+pub mod material;
+mod set;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use cara_api::gateway::{Backend, Host, HostTls, Route};
+use cara_api::gateway::{Backend, Host, HostTls, Route, StreamRoute};
 use cara_api::hostname::{Domain, Hostname};
-use cara_api::project::{Ingress, IngressTarget, ProjectPhase, ProjectRevision, ProjectSpec};
-use cara_api::{Project, ProjectName, Timestamp, condition};
-use imbl::OrdMap;
+use cara_api::project::{
+    Ingress, IngressProtocol, IngressTarget, ProjectPhase, ProjectRevision, ProjectSpec,
+};
+use cara_api::{Project, condition};
 
-/// The hosts of one project with their rules. While a changed project does not run yet, or was
-/// taken back, requests go where the generation that runs wants them: `stable` is its stored
-/// spec, if there is one. Hostnames are those of the newest spec alone.
+use material::Material;
+pub use set::RouteSet;
+
+/// What routes are made from besides projects.
+#[derive(Clone, Copy)]
+pub struct Ground<'a> {
+    /// Completes short hosts.
+    pub domain: &'a Domain,
+    /// What rules refer to.
+    pub material: &'a dyn Material,
+}
+
+/// What a project asks gateways for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Routing {
+    /// Its hosts, by name.
+    pub hosts: Vec<Host>,
+    /// Its ports of the gateway.
+    pub ports: BTreeMap<u16, StreamRoute>,
+}
+
+/// The hosts of one project with their rules, and its ports.
+///
+/// While a changed project does not run yet, or was taken back, requests go where the generation
+/// that runs wants them: `stable` is its stored spec, if there is one. What applies to requests
+/// (access, limits, headers, maintenance) is that of the newest spec from the moment it is
+/// stored, as are the hostnames: who closes a door need not wait for a container.
 pub fn of_project(
     project: &Project,
     stable: Option<&ProjectRevision>,
-    domain: &Domain,
-) -> Vec<Host> {
-    let name = &project.metadata.name;
+    ground: &Ground<'_>,
+) -> Routing {
     let is_older = |r: &&ProjectRevision| {
         project.status.observed_generation < project.metadata.generation
             && r.generation == project.status.stable_generation
     };
-    let earlier = stable
-        .filter(is_older)
-        .map(|revision| by_host(&revision.spec, name, domain))
-        .unwrap_or_default();
-    let hosts = by_host(&project.spec, name, domain).into_iter();
+    let earlier = stable.filter(is_older).map(|revision| &*revision.spec);
+    let name = &project.metadata.name;
+    let kept = earlier.map(|spec| by_host(spec, name, ground.domain));
+    let hosts = by_host(&project.spec, name, ground.domain).into_iter();
     let hosts = hosts.map(|(hostname, newest)| {
-        let compile = |rules: &[&Ingress]| -> Vec<Arc<Route>> {
-            let routes = rules.iter().map(|rule| compile::route(project, rule));
-            routes.map(Arc::new).collect()
-        };
-        let kept = earlier.get(&hostname).map(|rules| compile(rules));
-        let routes = match kept {
-            Some(routes) if routes.iter().any(|r| compile::is_served(r)) => routes,
-            Some(_) | None => compile(&newest),
-        };
-        Host {
-            hostname,
-            project: name.clone(),
-            tls: HostTls::default(),
-            routes,
-        }
+        let kept = kept.as_ref().and_then(|kept| kept.get(&hostname));
+        host(project, hostname, &newest, kept, ground)
     });
-    hosts.collect()
+    Routing {
+        hosts: hosts.collect(),
+        ports: ports(project, earlier),
+    }
+}
+
+/// The rules of a host by what they take.
+#[derive(Default)]
+struct Rules<'a> {
+    http: Vec<&'a Ingress>,
+    passthrough: Option<&'a Ingress>,
 }
 
 /// The rules of a spec by the hostnames that they name.
@@ -55,26 +79,118 @@ fn by_host<'a>(
     spec: &'a ProjectSpec,
     name: &str,
     domain: &Domain,
-) -> BTreeMap<Hostname, Vec<&'a Ingress>> {
-    let mut hosts: BTreeMap<Hostname, Vec<&Ingress>> = BTreeMap::new();
+) -> BTreeMap<Hostname, Rules<'a>> {
+    let mut hosts: BTreeMap<Hostname, Rules<'_>> = BTreeMap::new();
     for ingress in &spec.ingress {
-        for host in ingress.all_hosts() {
-            let Ok(hostname) = domain.resolve(host, name) else {
-                continue;
-            };
-            hosts.entry(hostname).or_default().push(ingress);
+        let Some(protocol) = ingress.protocol() else {
+            continue;
+        };
+        for hostname in domain.hostnames(ingress, name) {
+            let rules = hosts.entry(hostname).or_default();
+            match protocol {
+                IngressProtocol::Http | IngressProtocol::Unset => rules.http.push(ingress),
+                IngressProtocol::TlsPassthrough => rules.passthrough = Some(ingress),
+                IngressProtocol::Tcp => {}
+            }
         }
     }
     hosts
 }
 
+fn host(
+    project: &Project,
+    hostname: Hostname,
+    newest: &Rules<'_>,
+    kept: Option<&Rules<'_>>,
+    ground: &Ground<'_>,
+) -> Host {
+    let compile = |rules: &[&Ingress]| -> Vec<Route> {
+        let routes = rules
+            .iter()
+            .map(|rule| compile::route(project, rule, &hostname, ground));
+        routes.collect()
+    };
+    let running = kept.map(|rules| compile(&rules.http)).unwrap_or_default();
+    let routes = settle(compile(&newest.http), running);
+    let passthrough = newest
+        .passthrough
+        .and_then(|rule| stream(project, rule, kept.and_then(|rules| rules.passthrough)));
+    let clients = newest.http.iter();
+    let certificates = newest.http.iter();
+    let tls = HostTls {
+        passthrough: passthrough.map(Arc::new),
+        certificate: certificates.filter_map(|r| compile::certificate(r)).next(),
+        clients: clients.filter_map(|r| compile::clients(r, ground)).next(),
+    };
+    Host {
+        project: project.metadata.name.clone(),
+        tls,
+        routes: routes.into_iter().map(Arc::new).collect(),
+        hostname,
+    }
+}
+
+/// The rules of a host out of those that are newest and those of the generation that runs.
+fn settle(newest: Vec<Route>, mut running: Vec<Route>) -> Vec<Route> {
+    running.retain(compile::is_served);
+    if running.is_empty() {
+        return newest;
+    }
+    let mut settled = Vec::with_capacity(newest.len());
+    for rule in newest {
+        let is_same = |r: &Route| r.ingress == rule.ingress;
+        let takes_same = |r: &Route| r.path == rule.path && r.headers == rule.headers;
+        let found = running.iter().position(is_same);
+        match found.or_else(|| running.iter().position(takes_same)) {
+            Some(at) => settled.push(compile::with_policy_of(running.remove(at), &rule)),
+            None if compile::is_served(&rule) => settled.push(rule),
+            // What runs answers in its place until it is ready.
+            None => {}
+        }
+    }
+    // Rules that the newest spec does not have any more go together with what they lead to.
+    settled.append(&mut running);
+    settled
+}
+
+fn ports(project: &Project, earlier: Option<&ProjectSpec>) -> BTreeMap<u16, StreamRoute> {
+    let mut found = BTreeMap::new();
+    for rule in &project.spec.ingress {
+        let (Some(IngressProtocol::Tcp), Ok(port)) = (rule.protocol(), u16::try_from(rule.port))
+        else {
+            continue;
+        };
+        let kept = earlier.into_iter().flat_map(|spec| &spec.ingress);
+        let mut kept = kept.filter(|r| r.protocol() == rule.protocol());
+        if let Some(route) = stream(project, rule, kept.find(|r| r.name == rule.name)) {
+            found.insert(port, route);
+        }
+    }
+    found
+}
+
+fn stream(project: &Project, newest: &Ingress, kept: Option<&Ingress>) -> Option<StreamRoute> {
+    let newest = compile::stream(project, newest)?;
+    let kept = kept.and_then(|rule| compile::stream(project, rule));
+    match kept.filter(|route| compile::is_ready(&route.backend)) {
+        Some(kept) => Some(StreamRoute {
+            allow: newest.allow,
+            ..kept
+        }),
+        None => Some(newest),
+    }
+}
+
 /// Why nothing under a host is served; none when something is.
 pub fn unserved(host: &Host) -> Option<&str> {
-    if host.routes.iter().any(|route| compile::is_served(route)) {
+    let passed = host.tls.passthrough.iter().map(|stream| &stream.backend);
+    if host.routes.iter().any(|route| compile::is_served(route))
+        || passed.clone().any(compile::is_ready)
+    {
         return None;
     }
-    let reasons = host.routes.iter().filter_map(|r| compile::backend_of(r));
-    let mut reasons = reasons.filter_map(|backend| match backend {
+    let backends = host.routes.iter().filter_map(|r| compile::backend_of(r));
+    let mut reasons = backends.chain(passed).filter_map(|backend| match backend {
         Backend::Ready { .. } => None,
         Backend::Unavailable { reason, .. } => Some(reason.as_str()),
     });
@@ -129,224 +245,5 @@ fn reason(project: &Project) -> String {
         (ProjectPhase::Running, _) => "ServiceNotReady".to_owned(),
         (_, Some(condition)) => condition.reason.clone(),
         (_, None) => "Waiting".to_owned(),
-    }
-}
-
-/// The published routes: for each hostname the route of the project that is entitled to it.
-///
-/// The store lets a hostname be claimed once, so two projects compete only after the
-/// environment or base domain changed; then the older project wins.
-#[derive(Debug, Default)]
-pub struct RouteSet {
-    by_project: BTreeMap<ProjectName, (Age, Vec<Arc<Host>>)>,
-    /// All who ask for a hostname, oldest first.
-    by_host: BTreeMap<Hostname, BTreeMap<Age, Arc<Host>>>,
-    published: OrdMap<Hostname, Arc<Host>>,
-}
-
-/// Orders projects by creation, then by name.
-type Age = (Option<Timestamp>, ProjectName);
-
-impl RouteSet {
-    /// Takes in the new state of a project (`None`: it is gone) and of the stored spec of its
-    /// stable generation, and says whether any of its routes changed.
-    pub fn update(
-        &mut self,
-        name: &ProjectName,
-        project: Option<(&Project, Option<&ProjectRevision>)>,
-        domain: &Domain,
-    ) -> bool {
-        let fresh = project
-            .map(|(project, stable)| of_project(project, stable, domain))
-            .unwrap_or_default();
-        let created_at = project.and_then(|(project, _)| project.metadata.created_at);
-        let age: Age = (created_at, name.clone());
-        if let Some((_, old)) = self.by_project.get(name)
-            && old.len() == fresh.len()
-            && old.iter().zip(&fresh).all(|(a, b)| **a == *b)
-        {
-            return false;
-        }
-        let mut touched = Vec::new();
-        if let Some((age, old)) = self.by_project.remove(name) {
-            for route in old {
-                if let Some(claims) = self.by_host.get_mut(&route.hostname) {
-                    claims.remove(&age);
-                }
-                touched.push(route.hostname.clone());
-            }
-        }
-        let routes: Vec<Arc<Host>> = fresh.into_iter().map(Arc::new).collect();
-        for route in &routes {
-            let claims = self.by_host.entry(route.hostname.clone()).or_default();
-            claims.insert(age.clone(), Arc::clone(route));
-            touched.push(route.hostname.clone());
-        }
-        if !routes.is_empty() {
-            self.by_project.insert(name.clone(), (age, routes));
-        }
-        touched.iter().for_each(|host| self.publish(host));
-        !touched.is_empty()
-    }
-
-    fn publish(&mut self, host: &Hostname) {
-        let oldest = self
-            .by_host
-            .get(host)
-            .and_then(|claims| claims.values().next())
-            .cloned();
-        if let Some(route) = oldest {
-            self.published.insert(host.clone(), route);
-        } else {
-            self.published.remove(host);
-            self.by_host.remove(host);
-        }
-    }
-
-    /// Names of all projects that have routes.
-    pub fn projects(&self) -> impl Iterator<Item = &ProjectName> {
-        self.by_project.keys()
-    }
-
-    /// The published routes.
-    pub fn published(&self) -> &OrdMap<Hostname, Arc<Host>> {
-        &self.published
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use cara_api::project::{Endpoint, ServiceState, ServiceStatus};
-
-    use super::*;
-
-    fn domain() -> Domain {
-        Domain {
-            environment: "dev".into(),
-            base: "localhost".into(),
-        }
-    }
-
-    fn project(name: &str, phase: ProjectPhase, ready: bool, created: i64) -> Project {
-        let mut project = Project::default();
-        project.metadata.name = name.into();
-        project.metadata.created_at = Timestamp::from_second(created).ok();
-        project.status.phase = phase;
-        project.spec.ingress = vec![Ingress {
-            name: "web".into(),
-            host: "shop".into(),
-            target: IngressTarget {
-                service: "app".into(),
-                port: 80,
-                ..IngressTarget::default()
-            },
-            ..Ingress::default()
-        }];
-        let address = |text: &str| text.parse().expect("an address");
-        project.status.services = vec![ServiceStatus {
-            name: "app".into(),
-            state: ServiceState::Running,
-            ready,
-            endpoints: vec![
-                Endpoint {
-                    port: 80,
-                    address: address("10.0.0.1:80"),
-                    ready,
-                },
-                Endpoint {
-                    port: 81,
-                    address: address("10.0.0.1:81"),
-                    ready: true,
-                },
-            ],
-            ..ServiceStatus::default()
-        }];
-        project
-    }
-
-    fn shown(routes: &OrdMap<Hostname, Arc<Host>>) -> Vec<String> {
-        let backend = |host: &Host| match compile::backend_of(&host.routes[0]).expect("a target") {
-            Backend::Ready { endpoints } => format!("{endpoints:?}"),
-            Backend::Unavailable { phase, reason } => format!("{phase} {reason}"),
-        };
-        routes
-            .iter()
-            .map(|(name, host)| format!("{name} {} {}", host.project, backend(host)))
-            .collect()
-    }
-
-    #[test]
-    fn a_route_leads_to_the_ready_endpoints_of_its_port() {
-        for (phase, ready, expected) in [
-            (ProjectPhase::Running, true, "[10.0.0.1:80]"),
-            (ProjectPhase::Failed, true, "[10.0.0.1:80]"),
-            (ProjectPhase::Running, false, "Running ServiceNotReady"),
-            (ProjectPhase::Scheduled, false, "Scheduled Waiting"),
-            (ProjectPhase::Terminating, true, "Terminating Waiting"),
-        ] {
-            let mut set = RouteSet::default();
-            let project = project("p", phase, ready, 1);
-            assert!(set.update(&project.name(), Some((&project, None)), &domain()));
-            assert_eq!(
-                shown(set.published()),
-                [format!("shop.dev.localhost p {expected}")]
-            );
-            assert!(
-                !set.update(&project.name(), Some((&project, None)), &domain()),
-                "the same again changes nothing"
-            );
-            assert!(set.update(&project.name(), None, &domain()));
-            assert_eq!(shown(set.published()), [""; 0]);
-        }
-    }
-
-    #[test]
-    fn the_older_of_two_projects_keeps_the_hostname_and_the_other_inherits_it() {
-        let mut set = RouteSet::default();
-        let (old, new) = (
-            project("z", ProjectPhase::Running, true, 1),
-            project("a", ProjectPhase::Running, true, 2),
-        );
-        set.update(&new.name(), Some((&new, None)), &domain());
-        set.update(&old.name(), Some((&old, None)), &domain());
-        assert_eq!(
-            shown(set.published()),
-            ["shop.dev.localhost z [10.0.0.1:80]"]
-        );
-        set.update(&old.name(), None, &domain());
-        assert_eq!(
-            shown(set.published()),
-            ["shop.dev.localhost a [10.0.0.1:80]"]
-        );
-    }
-
-    #[test]
-    fn requests_follow_the_generation_that_runs_until_the_newer_one_does() {
-        let mut project = project("p", ProjectPhase::Running, true, 1);
-        let stable = ProjectRevision {
-            ran: false,
-            project: "p".into(),
-            generation: cara_api::Generation(1),
-            spec: Arc::new(project.spec.clone()),
-            replaced_at: Timestamp::UNIX_EPOCH,
-        };
-        project.metadata.generation = cara_api::Generation(2);
-        project.status.observed_generation = cara_api::Generation(1);
-        project.status.stable_generation = cara_api::Generation(1);
-        project.spec.ingress[0].target.port = 90;
-        let lead = |project: &Project, stable| {
-            let mut set = RouteSet::default();
-            set.update(&project.name(), Some((project, stable)), &domain());
-            shown(set.published()).remove(0)
-        };
-        let ready = "shop.dev.localhost p [10.0.0.1:80]";
-        assert_eq!(lead(&project, Some(&stable)), ready);
-        project.status.rejected_generation = cara_api::Generation(2);
-        assert_eq!(lead(&project, Some(&stable)), ready, "taken back");
-        project.status.observed_generation = cara_api::Generation(2);
-        assert_eq!(
-            lead(&project, Some(&stable)),
-            "shop.dev.localhost p Running ServiceNotReady"
-        );
     }
 }

@@ -1,5 +1,7 @@
-//! Publishes routes: follows the projects and hands the gateway a new state after every change
-//! that matters to it.
+//! Publishes routes: follows the projects and what their rules refer to, and hands the gateway a
+//! new state after every change that matters to it.
+
+mod material;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,8 +13,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::Shared;
-use crate::cache::State;
-use crate::plan::routes::RouteSet;
+use crate::cache::{Change, State};
+use crate::plan::routes::material::Reference;
+use crate::plan::routes::{Ground, RouteSet};
+use material::Opened;
 
 /// Publishes routes until cancelled.
 pub(crate) async fn run(
@@ -39,16 +43,17 @@ pub(crate) async fn run(
         is_published |= shared.cache.is_live();
         if is_due && is_published {
             is_due = false;
-            let published = routes.published().clone();
+            let hosts = routes.hosts().clone();
             shared
                 .metrics
                 .routes
-                .set(i64::try_from(published.len()).unwrap_or(i64::MAX));
-            tracing::debug!(%revision, routes = published.len(), "routes");
+                .set(i64::try_from(hosts.len()).unwrap_or(i64::MAX));
+            tracing::debug!(%revision, hosts = hosts.len(), "routes");
             let state = GatewayState {
                 // 0 stands for "nothing known yet", which an empty store is not.
                 revision: ResourceVersion(revision.0.max(1)),
-                hosts: published,
+                hosts,
+                ports: routes.ports().clone(),
                 ..GatewayState::default()
             };
             gateway.send_replace(Arc::new(state));
@@ -60,22 +65,36 @@ pub(crate) async fn run(
 fn update(routes: &mut RouteSet, state: &State, seen: Option<Revision>, shared: &Shared) -> bool {
     let recent = seen.and_then(|revision| state.changes_since(revision).ok());
     let names: BTreeSet<ProjectName> = match recent {
-        Some(changes) => changes
-            .iter()
-            .filter_map(|c| c.project())
-            .map(|p| p.name())
-            .collect(),
+        Some(changes) => concerned(&changes, routes),
         None => routes
             .projects()
             .chain(state.projects().keys())
             .cloned()
             .collect(),
     };
+    let material = Opened::new(state, &shared.key);
+    let ground = Ground {
+        domain: &shared.config.domain,
+        material: &material,
+    };
     let mut is_changed = false;
     for name in names {
         let project = state.project(name.as_str());
         let project = project.map(|p| (&**p, state.stable(p).map(|r| &**r)));
-        is_changed |= routes.update(&name, project, &shared.config.domain);
+        is_changed |= routes.update(&name, project, &ground);
     }
     is_changed
+}
+
+/// The projects that changed, and those whose rules refer to what changed.
+fn concerned(changes: &[Arc<Change>], routes: &RouteSet) -> BTreeSet<ProjectName> {
+    let mut names = BTreeSet::new();
+    for change in changes {
+        names.extend(change.project().map(|project| project.name()));
+        if let Some(secret) = change.secret() {
+            let reference = Reference::Secret(secret.metadata.name.clone());
+            names.extend(routes.depending_on(&reference).cloned());
+        }
+    }
+    names
 }

@@ -11,7 +11,8 @@ use cara_api::hostname::Hostname;
 use cara_api::project::ProjectPhase;
 
 use super::{Again, Draft, SCHEDULER, Site, agent, says_the_same, service};
-use crate::plan::routes;
+use crate::plan::routes::material::Nothing;
+use crate::plan::routes::{self, Ground};
 
 /// What a change of a project means, in order.
 pub fn of_project(
@@ -196,12 +197,18 @@ fn progress(before: &Project, after: &Project) -> Option<Draft> {
 
 /// Hostnames that began or ceased to be served.
 fn routed(before: &Project, after: &Project, site: &Site<'_>) -> Vec<Draft> {
-    let was_served: BTreeMap<Hostname, bool> = routes::of_project(before, None, site.domain)
+    // Who may come in does not matter here.
+    let ground = Ground {
+        domain: site.domain,
+        material: &Nothing,
+    };
+    let was_served: BTreeMap<Hostname, bool> = routes::of_project(before, None, &ground)
+        .hosts
         .into_iter()
         .map(|host| (host.hostname.clone(), routes::unserved(&host).is_none()))
         .collect();
     let mut drafts = Vec::new();
-    for host in routes::of_project(after, None, site.domain) {
+    for host in routes::of_project(after, None, &ground).hosts {
         let was = was_served.get(&host.hostname).copied().unwrap_or(false);
         let url = site.url(&host.hostname);
         match (was, routes::unserved(&host)) {

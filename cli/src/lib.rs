@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod ctl;
+pub mod listen;
 pub mod process;
 pub mod server;
 pub mod settings;

@@ -10,7 +10,7 @@ use cara_api::hostname::{Domain, Hostname};
 use cara_controlplane::plan::Patience;
 use cara_controlplane::vault::{self, KeySource, MasterKey};
 use cara_controlplane::{ControlPlane, audit};
-use cara_gateway::{AccessLog, Gateway, Workers};
+use cara_gateway::{AccessLog, Gateway, ListenerKind, TlsVersion, Workers};
 use cara_store::SqliteStore;
 use clap::ArgMatches;
 use prometheus::Registry;
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::agent::{log_options, node_config, node_name};
+use crate::listen::{self, ListenOptions, limits};
 use crate::process;
 use crate::settings::{Reader, Setting, SettingsError, common};
 use crate::telemetry::{self, LogFormat};
@@ -41,9 +42,33 @@ pub static SETTINGS: &[Setting] = &[
     },
     Setting {
         key: "http-listen",
-        value: "ADDRESS",
+        value: "ADDRESSES",
         default: "0.0.0.0:80",
-        help: "Address of the gateway",
+        help: "Addresses of the gateway for HTTP, separated by commas",
+    },
+    Setting {
+        key: "https-listen",
+        value: "ADDRESSES",
+        default: "",
+        help: "Addresses of the gateway for HTTPS, such as 0.0.0.0:443, separated by commas; none if not given",
+    },
+    Setting {
+        key: "tls-min-version",
+        value: "VERSION",
+        default: "1.2",
+        help: "Lowest version of TLS that clients may speak: 1.2 or 1.3",
+    },
+    Setting {
+        key: "proxy-protocol-from",
+        value: "RANGES",
+        default: "",
+        help: "Load balancers that send a PROXY header, as ranges such as 10.0.0.0/8 separated by commas; if given, HTTP and HTTPS take connections from nobody else",
+    },
+    Setting {
+        key: "tcp-ports",
+        value: "PORTS",
+        default: "",
+        help: "Ports that projects may open for plain TCP, such as 30000-32767, on the first address of http-listen; none if not given",
     },
     Setting {
         key: "environment",
@@ -121,6 +146,30 @@ pub static SETTINGS: &[Setting] = &[
         help: "How long requests under way may take to end when the server stops",
     },
     Setting {
+        key: "header-timeout",
+        value: "DURATION",
+        default: "15s",
+        help: "How long a client may take for a TLS handshake, and for the head of a request once it has begun",
+    },
+    Setting {
+        key: "client-write-timeout",
+        value: "DURATION",
+        default: "60s",
+        help: "How long a client may take nothing of an answer",
+    },
+    Setting {
+        key: "max-connections",
+        value: "NUMBER",
+        default: "50000",
+        help: "Connections of clients that are open at once; further ones are closed",
+    },
+    Setting {
+        key: "max-connections-per-ip",
+        value: "NUMBER",
+        default: "0",
+        help: "The same for one IPv4 address or one /64 of IPv6; 0 for no limit",
+    },
+    Setting {
         key: "access-log",
         value: "TARGET",
         default: "stdout",
@@ -152,7 +201,7 @@ const KEEPALIVE: Duration = Duration::from_secs(5);
 pub struct Options {
     data_dir: PathBuf,
     api_listen: SocketAddr,
-    http_listen: SocketAddr,
+    listen: ListenOptions,
     domain: Domain,
     node_timeout: Duration,
     plain_node_timeout: Duration,
@@ -178,9 +227,11 @@ impl Options {
             let node = node_name(&mut reader);
             node_config(&mut reader, node)
         });
+        let listen = ListenOptions::read(&mut reader);
+        let tcp = listen.tcp.clone();
         let options = Self {
             api_listen: reader.value("api-listen", "an address such as 127.0.0.1:8080", any),
-            http_listen: reader.value("http-listen", "an address such as 0.0.0.0:80", any),
+            listen,
             domain: domain(&mut reader),
             node_timeout: reader.duration("node-timeout"),
             plain_node_timeout: reader.duration("plain-node-timeout"),
@@ -193,6 +244,9 @@ impl Options {
                 upstream_timeout: reader.duration("upstream-timeout"),
                 stream_timeout: reader.duration("stream-timeout"),
                 drain_timeout: reader.duration("drain-timeout"),
+                limits: limits(&mut reader),
+                tls_min_version: reader.value("tls-min-version", "1.2 or 1.3", TlsVersion::V1_2),
+                tcp,
             },
             access_log: reader.text("access-log").unwrap_or_default(),
             audit_log: match reader.text("audit-log").as_deref() {
@@ -266,11 +320,13 @@ async fn run(
     let token = CancellationToken::new();
     let signals = process::cancel_on_signal(&token)?;
     let api = bind(options.api_listen, "api-listen").await?;
-    let http = bind(options.http_listen, "http-listen").await?.into_std()?;
-    let (api_address, http_address) = (api.local_addr()?, http.local_addr()?);
+    let listeners = options.listen.bind(Vec::new())?;
+    let api_address = api.local_addr()?;
+    let http_address = listen::address_of(&listeners, ListenerKind::Http)?;
+    let https_address = listen::address_of(&listeners, ListenerKind::Https)?;
     let config = cara_controlplane::Config {
         domain: options.domain,
-        http_port: http_address.port(),
+        http_port: http_address.map_or(80, |address| address.port()),
         node_timeout: options.node_timeout,
         plain_node_timeout: options.plain_node_timeout,
         patience: options.patience,
@@ -287,16 +343,16 @@ async fn run(
     let serve = token.clone();
     parts.spawn_on(
         async move {
-            gateway
-                .run(TcpListener::from_std(http)?, routes, serve)
-                .await;
+            gateway.run(listeners, routes, serve).await;
             Ok(())
         },
         edge,
     );
     let serve = token.clone();
     parts.spawn(async move { control.run(api, serve).await.context("the API ended") });
-    tracing::info!(api = %api_address, http = %http_address, "server listens");
+    let [http, https] =
+        [http_address, https_address].map(|address| address.map(tracing::field::display));
+    tracing::info!(api = %api_address, http, https, "server listens");
     if let Some(agent) = options.agent {
         let agent = cara_agent::Config {
             server: format!("http://{}", reachable(api_address)),

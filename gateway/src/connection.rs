@@ -1,83 +1,234 @@
 //! A client's connection, in the form in which pingora wants it.
 //!
 //! Pingora's own stream type can only be given a write buffer inside pingora; without one,
-//! head and body of every answer would be two system calls.
+//! head and body of every answer would be two system calls, and two records of TLS.
+//!
+//! It also holds the deadlines that pingora lacks: for the whole head of a request, for HTTP/2's
+//! first bytes, and for clients that do not read. A request whose head arrives in one piece and
+//! whose answer fits into the socket's buffer never sets a timer.
 
-use std::os::fd::AsRawFd;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::SystemTime;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_core::protocols::tls::SslDigest;
 use pingora_core::protocols::{
-    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
     TimingDigest, UniqueID, UniqueIDType,
 };
+use pingora_http::ResponseHeader;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
-use tokio::net::TcpStream;
+
+use crate::deadline::{Deadline, Ending, EndingWait};
+use crate::listen::client::{Alpn, ClientInfo, Stage};
 
 /// One segment of Ethernet: what fits goes out in one packet anyway.
 const WRITE_BUFFER_BYTES: usize = 1_460;
+/// Bytes of HTTP/2's preface; after them its own limits hold.
+const PREFACE_BYTES: usize = 24;
 
-/// A TCP connection with a write buffer.
-#[derive(Debug)]
-pub(crate) struct Connection {
-    stream: BufWriter<TcpStream>,
-    id: UniqueIDType,
-    digest: Arc<SocketDigest>,
-    accepted_at: SystemTime,
+/// What is spoken on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// HTTP/1.
+    Http1,
+    /// HTTP/2, without TLS.
+    Http2,
+    /// What TLS settled.
+    Tls(Alpn),
 }
 
-impl Connection {
-    /// Wraps a connection that was accepted.
-    pub(crate) fn new(stream: TcpStream) -> Self {
-        let id = stream.as_raw_fd();
-        let digest = Arc::new(SocketDigest::from_raw_fd(id));
-        let stream = BufWriter::with_capacity(WRITE_BUFFER_BYTES, stream);
+impl Protocol {
+    /// True for HTTP/2.
+    pub(crate) fn is_h2(self) -> bool {
+        matches!(self, Self::Http2 | Self::Tls(Alpn::Http2))
+    }
+}
+
+/// How long a client may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// For the rest of a request's head, or HTTP/2's preface.
+    pub(crate) head: Duration,
+    /// To take anything of what is written.
+    pub(crate) write: Duration,
+}
+
+/// A connection with a write buffer and deadlines.
+#[derive(Debug)]
+pub(crate) struct Connection<S> {
+    stream: BufWriter<S>,
+    id: UniqueIDType,
+    protocol: Protocol,
+    info: Arc<ClientInfo>,
+    digests: Digests,
+    accepted_at: SystemTime,
+    patience: Patience,
+    /// For what is being read.
+    reading: Deadline,
+    writing: Deadline,
+    /// Bytes of HTTP/2's preface that are missing.
+    preface_left: usize,
+    ending: EndingWait,
+}
+
+#[derive(Debug)]
+struct Digests {
+    socket: Arc<SocketDigest>,
+    tls: Option<Arc<SslDigest>>,
+    proxy: Option<Arc<ProxyDigest>>,
+}
+
+impl Digests {
+    fn new(id: UniqueIDType, info: &Arc<ClientInfo>) -> Self {
+        let socket = SocketDigest::from_raw_fd(id);
+        // What pingora would ask the system for, or what the PROXY header said.
+        let _ = socket.peer_addr.set(Some(SocketAddr::Inet(info.peer)));
+        let tls = info.tls.as_ref().map(|tls| {
+            let digest = SslDigest::new("", tls.version, None, None, Vec::new());
+            Arc::new(digest)
+        });
+        // Pingora's one place for data of our own that requests of both protocols can reach; the
+        // answer in it is that of an upstream proxy, which there is none of.
+        let proxy = ResponseHeader::build(200, Some(0)).ok().map(|none| {
+            let data: Box<Arc<ClientInfo>> = Box::new(Arc::clone(info));
+            Arc::new(ProxyDigest::new(Box::new(none), Some(data)))
+        });
         Self {
-            stream,
-            id,
-            digest,
-            accepted_at: SystemTime::now(),
+            socket: Arc::new(socket),
+            tls,
+            proxy,
         }
     }
 }
 
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// Wraps a connection that was accepted; `id` is the number of its socket.
+    pub(crate) fn new(
+        stream: S,
+        id: UniqueIDType,
+        protocol: Protocol,
+        info: Arc<ClientInfo>,
+        patience: Patience,
+        ending: &Arc<Ending>,
+    ) -> Self {
+        Self {
+            stream: BufWriter::with_capacity(WRITE_BUFFER_BYTES, stream),
+            id,
+            protocol,
+            digests: Digests::new(id, &info),
+            info,
+            accepted_at: SystemTime::now(),
+            patience,
+            reading: Deadline::default(),
+            writing: Deadline::default(),
+            preface_left: if protocol.is_h2() { PREFACE_BYTES } else { 0 },
+            ending: EndingWait::new(ending),
+        }
+    }
+
+    fn stream(self: Pin<&mut Self>) -> Pin<&mut BufWriter<S>> {
+        Pin::new(&mut self.get_mut().stream)
+    }
+
+    /// Watches over a write: it fails when the client takes nothing for too long.
+    fn watch_write<T>(
+        &mut self,
         cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        Pin::new(self.stream.get_mut()).poll_read(cx, buf)
+        outcome: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if outcome.is_ready() {
+            self.writing.disarm();
+            return outcome;
+        }
+        ready!(self.writing.poll(cx, self.patience.write));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Notes what a read brought, and moves the stage on.
+    fn note_read(&mut self, count: usize) {
+        self.preface_left = self.preface_left.saturating_sub(count);
+        match self.info.stage() {
+            Stage::Idle if count > 0 => self.info.set_stage(Stage::Head),
+            Stage::Idle | Stage::Head => {}
+            Stage::Open | Stage::Tunnel => self.reading.disarm(),
+        }
+    }
+
+    /// Whether a client that is silent now has taken too long.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let is_due = if self.protocol.is_h2() {
+            self.preface_left > 0
+        } else {
+            self.info.stage() == Stage::Head
+        };
+        if is_due {
+            return self.reading.poll(cx, self.patience.head);
+        }
+        self.reading.disarm();
+        Poll::Pending
     }
 }
 
-impl AsyncWrite for Connection {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Connection<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        // A drip of bytes is always ready in time; the deadline counts from the first of them.
+        if this.reading.is_armed() && this.poll_late(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        if let Poll::Ready(outcome) = Pin::new(this.stream.get_mut()).poll_read(cx, buf) {
+            this.note_read(buf.filled().len() - before);
+            return Poll::Ready(outcome);
+        }
+        if this.poll_late(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        if this.info.stage() == Stage::Tunnel && this.ending.poll(cx).is_ready() {
+            // As if the client had closed: both sides of the tunnel end in order.
+            return Poll::Ready(Ok(()));
+        }
+        Poll::Pending
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+    ) -> Poll<io::Result<usize>> {
+        let outcome = self.as_mut().stream().poll_write(cx, buf);
+        self.watch_write(cx, outcome)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let outcome = self.as_mut().stream().poll_flush(cx);
+        self.watch_write(cx, outcome)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let outcome = self.as_mut().stream().poll_shutdown(cx);
+        self.watch_write(cx, outcome)
     }
 
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        bufs: &[std::io::IoSlice<'_>],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = self.as_mut().stream().poll_write_vectored(cx, bufs);
+        self.watch_write(cx, outcome)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -86,24 +237,36 @@ impl AsyncWrite for Connection {
 }
 
 #[async_trait]
-impl Shutdown for Connection {
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Shutdown for Connection<S> {
     async fn shutdown(&mut self) {
         // The peer may be gone already, which is what is wanted.
-        let _ = self.stream.shutdown().await;
+        let _ = AsyncWriteExt::shutdown(self).await;
     }
 }
 
-impl UniqueID for Connection {
+impl<S> UniqueID for Connection<S> {
     fn id(&self) -> UniqueIDType {
         self.id
     }
 }
 
-impl Ssl for Connection {}
+impl<S> Ssl for Connection<S> {
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.digests.tls.clone()
+    }
 
-impl Peek for Connection {}
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        match self.protocol {
+            Protocol::Tls(Alpn::Http2) => Some(ALPN::H2),
+            Protocol::Tls(Alpn::Http1) => Some(ALPN::H1),
+            Protocol::Http1 | Protocol::Http2 => None,
+        }
+    }
+}
 
-impl GetTimingDigest for Connection {
+impl<S: Send> Peek for Connection<S> {}
+
+impl<S> GetTimingDigest for Connection<S> {
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
         vec![Some(TimingDigest {
             established_ts: self.accepted_at,
@@ -112,14 +275,17 @@ impl GetTimingDigest for Connection {
     }
 }
 
-impl GetProxyDigest for Connection {
+impl<S> GetProxyDigest for Connection<S> {
+    /// Pingora asks for it when it begins to wait for a request, which is how the connection
+    /// learns that the head of the next one is to come.
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        None
+        self.info.set_stage(Stage::Idle);
+        self.digests.proxy.clone()
     }
 }
 
-impl GetSocketDigest for Connection {
+impl<S> GetSocketDigest for Connection<S> {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        Some(Arc::clone(&self.digest))
+        Some(Arc::clone(&self.digests.socket))
     }
 }

@@ -23,6 +23,7 @@ pub(crate) fn set_headers(
     request: &mut RequestHeader,
     client: Option<IpAddr>,
     host: HeaderValue,
+    scheme: &'static str,
     id: HeaderValue,
 ) -> Result<()> {
     // Most requests have none of them: one look at the names there are is cheaper than asking
@@ -41,7 +42,7 @@ pub(crate) fn set_headers(
         None => drop(request.remove_header("x-forwarded-for")),
     }
     request.insert_header("x-forwarded-host", host)?;
-    request.insert_header("x-forwarded-proto", HeaderValue::from_static("http"))?;
+    request.insert_header("x-forwarded-proto", HeaderValue::from_static(scheme))?;
     request.insert_header("x-request-id", id)
 }
 
@@ -65,6 +66,7 @@ mod tests {
             &mut request,
             "192.0.2.1".parse().ok(),
             HeaderValue::from_static("web.dev.localhost:8000"),
+            "https",
             HeaderValue::from_static("id"),
         )
         .expect("valid values");
@@ -79,7 +81,7 @@ mod tests {
             [
                 "x-forwarded-for: 192.0.2.1",
                 "x-forwarded-host: web.dev.localhost:8000",
-                "x-forwarded-proto: http",
+                "x-forwarded-proto: https",
                 "x-request-id: id"
             ]
         );

@@ -1,9 +1,9 @@
 //! The edge: accepts connections, finds the route of each request, and proxies.
 //!
 //! ```text
-//! listener -> server -> connection -> proxy (pingora) -> request, pages, forward
-//!                                        |
-//! state from the control plane -> live --'
+//! listener -> server, listen -> connection -> proxy (pingora) -> request, pages, forward
+//!                                                |
+//! state from the control plane -> live ----------'
 //! ```
 //!
 //! Owns connections and everything about HTTP on the wire. It refuses to know where routes come
@@ -11,7 +11,9 @@
 
 mod access_log;
 mod connection;
+mod deadline;
 mod forward;
+mod listen;
 mod live;
 mod metrics;
 mod pages;
@@ -20,19 +22,27 @@ mod request;
 mod server;
 mod workers;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use cara_api::gateway::GatewayState;
 use prometheus::Registry;
-use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use access_log::AccessLog;
+pub use listen::streams::{BadPorts, TcpPorts};
+pub use listen::{BadRange, Limits, Listener, ListenerKind, TlsVersion, TrustedRanges};
 pub use workers::Workers;
 
+use listen::follow::Follower;
+use listen::metrics::ListenMetrics;
+use listen::names::Names;
+use listen::streams::StreamTable;
+use listen::tls::Configs;
 use live::Live;
 use metrics::Metrics;
 
@@ -47,6 +57,12 @@ pub struct Config {
     pub stream_timeout: Duration,
     /// How long requests under way may take to end when the gateway stops.
     pub drain_timeout: Duration,
+    /// What a client's connection may take.
+    pub limits: Limits,
+    /// Lowest version of TLS that is accepted.
+    pub tls_min_version: TlsVersion,
+    /// Where ports of projects are opened, and which may be. None: no port is.
+    pub tcp: Option<(IpAddr, TcpPorts)>,
 }
 
 /// The gateway, ready to run.
@@ -56,6 +72,10 @@ pub struct Gateway {
     metrics: Arc<Metrics>,
     access_log: AccessLog,
     threads: Vec<Handle>,
+    names: Arc<ArcSwap<Names>>,
+    tls: Arc<Configs>,
+    streams: watch::Sender<StreamTable>,
+    listen_metrics: ListenMetrics,
 }
 
 impl Gateway {
@@ -67,7 +87,12 @@ impl Gateway {
         registry: &Registry,
     ) -> Self {
         let metrics = Arc::new(Metrics::register(registry));
+        let names = Arc::new(ArcSwap::from_pointee(Names::default()));
         Self {
+            tls: Arc::new(Configs::new(config.tls_min_version, Arc::clone(&names))),
+            names,
+            streams: watch::Sender::default(),
+            listen_metrics: ListenMetrics::register(registry),
             config,
             live: Arc::new(Live::default()),
             metrics,
@@ -76,22 +101,32 @@ impl Gateway {
         }
     }
 
-    /// Serves `listener` by the routes of `state` until `token` is cancelled; then idle
+    /// Serves `listeners` by the routes of `state` until `token` is cancelled; then idle
     /// connections are closed and requests under way get the drain timeout to end.
     ///
     /// Call it on one of the gateway's threads; it hands connections to all of them in turn.
     pub async fn run(
         self,
-        listener: TcpListener,
+        listeners: Vec<Listener>,
         state: watch::Receiver<Arc<GatewayState>>,
         token: CancellationToken,
     ) {
-        let follow = self.live.follow(state, &self.metrics);
-        let serve = server::serve(&self, listener, token);
+        let follower = Follower {
+            configs: Arc::clone(&self.tls),
+            names: Arc::clone(&self.names),
+            ports: self.streams.clone(),
+        };
+        let follow = async {
+            tokio::join!(
+                self.live.follow(state.clone(), &self.metrics),
+                follower.follow(state.clone())
+            )
+        };
+        let serve = server::serve(&self, listeners, token);
         tokio::pin!(serve);
         tokio::select! {
             () = &mut serve => return,
-            () = follow => {}
+            ((), ()) = follow => {}
         }
         // The control plane in this process has stopped: serve what is known.
         serve.await;

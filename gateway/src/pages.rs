@@ -38,6 +38,8 @@ pub(crate) enum Answer {
     Timeout,
     /// The request breaks the protocol.
     BadRequest,
+    /// The connection was made for another host, with another certificate or other demands.
+    Misdirected,
     /// A fault of the gateway.
     Internal,
 }
@@ -71,6 +73,7 @@ impl Answer {
             Self::NotReady { .. } | Self::Starting => 503,
             Self::BadGateway => 502,
             Self::Timeout => 504,
+            Self::Misdirected => 421,
             Self::Internal => 500,
         }
     }
@@ -82,6 +85,7 @@ impl Answer {
             Self::NotReady { .. } | Self::Starting => "Not ready",
             Self::BadGateway => "No answer",
             Self::Timeout => "No answer in time",
+            Self::Misdirected => "Wrong connection",
             Self::Internal => "Something went wrong",
         }
     }
@@ -114,6 +118,9 @@ impl Answer {
             },
             Self::BadGateway => "The service refused the connection or cut it.".into(),
             Self::Timeout => "The service did not answer in time.".into(),
+            Self::Misdirected => {
+                "The connection was made for another host. Connect again for this one.".into()
+            }
             Self::Internal => "The gateway could not handle the request.".into(),
         }
     }
@@ -131,6 +138,7 @@ impl Answer {
             | Self::UnknownPath { .. }
             | Self::Timeout
             | Self::BadRequest
+            | Self::Misdirected
             | Self::Internal => None,
         }
     }

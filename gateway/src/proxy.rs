@@ -15,9 +15,11 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 use crate::access_log::{AccessLog, Line};
+use crate::listen::client::{ClientInfo, client_info, is_misdirected};
 use crate::live::{Live, LiveRule};
 use crate::metrics::Metrics;
 use crate::pages::Answer;
+use crate::server::SharedNames;
 use crate::{Config, forward, request};
 
 /// How long an idle connection to a service is kept.
@@ -31,6 +33,7 @@ pub(crate) struct Edge {
     live: Arc<Live>,
     metrics: Arc<Metrics>,
     access_log: AccessLog,
+    names: SharedNames,
     turn: AtomicUsize,
 }
 
@@ -40,12 +43,14 @@ impl Edge {
         live: Arc<Live>,
         metrics: Arc<Metrics>,
         access_log: AccessLog,
+        names: SharedNames,
     ) -> Self {
         Self {
             config,
             live,
             metrics,
             access_log,
+            names,
             turn: AtomicUsize::new(0),
         }
     }
@@ -153,6 +158,12 @@ impl ProxyHttp for Edge {
             .map(SocketAddr::ip);
         // Else pingora cuts a WebSocket whose client is silent for a minute.
         ctx.is_stream = request::is_stream(&session.req_header().headers);
+        if let Some(client) = client_info(session) {
+            client.head_is_complete(request::is_upgrade(&session.req_header().headers));
+        }
+        session
+            .as_mut()
+            .set_write_timeout(Some(self.config.limits.write_timeout));
         if ctx.is_stream {
             session
                 .as_mut()
@@ -162,6 +173,10 @@ impl ProxyHttp for Edge {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+        if is_misdirected(session, &self.names) {
+            self.answer(session, ctx, &Answer::Misdirected).await?;
+            return Ok(true);
+        }
         match self.find(session) {
             Ok(rule) => ctx.rule = Some(rule),
             Err(answer) => {
@@ -223,7 +238,8 @@ impl ProxyHttp for Edge {
     ) -> Result<()> {
         let host = request::host_value(session.req_header())
             .unwrap_or_else(|| HeaderValue::from_static(""));
-        forward::set_headers(upstream, ctx.client, host, ctx.id.clone())
+        let scheme = client_info(session).map_or("http", ClientInfo::scheme);
+        forward::set_headers(upstream, ctx.client, host, scheme, ctx.id.clone())
     }
 
     async fn response_filter(

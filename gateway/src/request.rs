@@ -38,7 +38,12 @@ pub(crate) fn is_stream(headers: &HeaderMap) -> bool {
         .get(header::ACCEPT)
         .map(HeaderValue::as_bytes)
         .unwrap_or_default();
-    headers.contains_key(header::UPGRADE) || accept.starts_with(b"text/event-stream")
+    is_upgrade(headers) || accept.starts_with(b"text/event-stream")
+}
+
+/// Whether the connection is to be used for another protocol, such as WebSocket.
+pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::UPGRADE)
 }
 
 /// The request's id: the client's, if it is short and plain, else a new one.

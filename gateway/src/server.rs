@@ -1,41 +1,348 @@
 //! Accepts connections and hands them to pingora; drains them when the gateway stops.
 //!
-//! Our own accept loop instead of pingora's server: the listener is the caller's, the runtime is
-//! the caller's, and stopping waits for requests under way instead of a fixed time.
+//! Our own accept loops instead of pingora's server: the listeners are the caller's, the runtimes
+//! are the caller's, and stopping waits for requests under way instead of a fixed time.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use cara_api::gateway::StreamRoute;
 use pingora_core::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora_core::server::ShutdownWatch;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::services::listening::Service;
 use pingora_proxy::HttpProxy;
-use tokio::net::{TcpListener, TcpStream};
+use prometheus::IntGauge;
+use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::Gateway;
-use crate::connection::Connection;
+use crate::connection::{Patience, Protocol};
+use crate::deadline::Ending;
+use crate::listen::admission::{Admission, Permit};
+use crate::listen::establish::{Accepted, Establish, Established};
+use crate::listen::metrics::ListenMetrics;
+use crate::listen::names::Names;
+use crate::listen::streams::{Ports, StreamTable};
+use crate::listen::{Listener, ListenerKind, TrustedRanges, prepare, splice};
 use crate::proxy::Edge;
 
 /// Idle connections to services that are kept, over all services.
 const UPSTREAM_POOL: usize = 1_024;
 /// Tries at a service, the first included; a try counts only when connecting failed.
 const MAX_RETRIES: usize = 2;
-/// How long a client may take to send its first bytes.
-const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long an HTTP/2 connection without requests is kept, as HTTP/1 ones are.
 const H2_IDLE: Duration = Duration::from_secs(60);
+/// Requests that an HTTP/2 connection may have under way.
+const H2_STREAMS: u32 = 128;
+/// Bytes of a head, decoded.
+const H2_HEADER_LIST: u32 = 64 * 1024;
+/// Bytes of one upload that may wait for its service.
+const H2_STREAM_WINDOW: u32 = 256 * 1024;
+/// Bytes of all uploads of a connection that may wait for their services.
+const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Streams that a client may open and reset before the gateway looks at them.
+const H2_EARLY_RESETS: usize = 20;
+/// Streams that a client may make the gateway reset.
+const H2_FORCED_RESETS: usize = 256;
 /// Pause after the system refused to accept, such as for want of file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
-/// Pause between looks at a connection whose first bytes came one by one.
-const PEEK_PAUSE: Duration = Duration::from_millis(5);
+/// What tunnels get to end in order, after they were told to.
+const TUNNEL_GRACE: Duration = Duration::from_millis(500);
+
+/// What all connections share.
+struct Shared {
+    proxy: Arc<HttpProxy<Edge>>,
+    h2c: Arc<H2c>,
+    establish: Establish,
+    admission: Arc<Admission>,
+    metrics: ListenMetrics,
+    splice: splice::Patience,
+    streams: watch::Receiver<StreamTable>,
+    stopping: ShutdownWatch,
+    threads: Vec<Handle>,
+    open: IntGauge,
+    drain: Duration,
+}
 
 /// Serves until cancelled, then drains.
-pub(crate) async fn serve(gateway: &Gateway, listener: TcpListener, token: CancellationToken) {
+pub(crate) async fn serve(gateway: &Gateway, listeners: Vec<Listener>, token: CancellationToken) {
+    let (stop, stopping) = watch::channel(false);
+    let ending = Arc::new(Ending::default());
+    let shared = Arc::new(Shared::new(gateway, stopping, Arc::clone(&ending)));
+    let mut accepting = JoinSet::new();
+    for listener in listeners {
+        accepting.spawn(accept(Arc::clone(&shared), listener, token.clone()));
+    }
+    let mut ports = JoinSet::new();
+    if let Some((ip, allowed)) = &gateway.config.tcp {
+        let shared = Arc::clone(&shared);
+        let table = shared.streams.clone();
+        let ports_of = Ports {
+            ip: *ip,
+            allowed: allowed.clone(),
+            serve: move |listener, token| serve_port(Arc::clone(&shared), listener, token),
+        };
+        ports.spawn(ports_of.follow(table, token.clone()));
+    }
+    let mut open = Vec::new();
+    while let Some(connections) = accepting.join_next().await {
+        match connections {
+            Ok(connections) => open.push(connections),
+            Err(error) => tracing::error!(error = %error, "an accept loop panicked"),
+        }
+    }
+    token.cancelled().await;
+    // Nobody listens any more when every connection has ended already.
+    let _ = stop.send(true);
+    shared.proxy.http_cleanup().await;
+    drain(&mut open, gateway.config.drain_timeout, &ending).await;
+    while ports.join_next().await.is_some() {}
+}
+
+/// Waits for connections to end; tells those that do not to, and cuts the rest.
+async fn drain(open: &mut [JoinSet<()>], patience: Duration, ending: &Ending) {
+    if all_ended(open, patience).await {
+        return;
+    }
+    ending.come();
+    if all_ended(open, TUNNEL_GRACE).await {
+        return;
+    }
+    let connections: usize = open.iter().map(JoinSet::len).sum();
+    tracing::warn!(connections, "cutting connections that did not end in time");
+    for connections in open {
+        connections.shutdown().await;
+    }
+}
+
+async fn all_ended(open: &mut [JoinSet<()>], patience: Duration) -> bool {
+    let ended = async {
+        for connections in open {
+            while let Some(ended) = connections.join_next().await {
+                note_panic(ended);
+            }
+        }
+    };
+    tokio::time::timeout(patience, ended).await.is_ok()
+}
+
+/// Accepts on one socket until cancelled; returns the connections that are still open.
+async fn accept(shared: Arc<Shared>, listener: Listener, token: CancellationToken) -> JoinSet<()> {
+    let mut connections = JoinSet::new();
+    let metrics = shared.metrics.of(listener.kind);
+    let trusted = Arc::new(listener.proxy_protocol);
+    let socket = match prepare(listener.socket) {
+        Ok(socket) => socket,
+        Err(error) => {
+            tracing::error!(error = %error, "cannot use a socket that was bound");
+            return connections;
+        }
+    };
+    let port = socket.local_addr().map_or(0, |address| address.port());
+    let mut threads = shared.threads.iter().cycle();
+    loop {
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            Some(ended) = connections.join_next() => {
+                note_panic(ended);
+                continue;
+            }
+            () = token.cancelled() => return connections,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(error = %error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+                continue;
+            }
+        };
+        metrics.accepted.inc();
+        let permit = match shared.admission.enter() {
+            Ok(permit) => permit,
+            Err(refusal) => {
+                shared.metrics.refused(refusal);
+                continue;
+            }
+        };
+        // Registered anew by the thread that serves it.
+        let Ok(stream) = stream.into_std() else {
+            continue;
+        };
+        let socket = Socket {
+            stream,
+            peer,
+            port,
+            kind: listener.kind,
+            trusted: Arc::clone(&trusted),
+            open: Open::new(permit, [&shared.open, &metrics.open]),
+        };
+        let task = handle(Arc::clone(&shared), socket);
+        match threads.next() {
+            Some(thread) => connections.spawn_on(task, thread),
+            None => connections.spawn(task),
+        };
+    }
+}
+
+/// Serves one port of a project until it is closed, and drains it.
+async fn serve_port(shared: Arc<Shared>, listener: Listener, token: CancellationToken) {
+    let patience = shared.drain;
+    let mut open = [accept(shared, listener, token).await];
+    drain(&mut open, patience, &Ending::default()).await;
+}
+
+/// A panic ends the request that it happened in, and nothing else.
+fn note_panic(ended: Result<(), JoinError>) {
+    match ended {
+        Err(error) if error.is_panic() => {
+            tracing::error!(error = %error, "a connection's task panicked");
+        }
+        Ok(()) | Err(_) => {}
+    }
+}
+
+/// A connection that was accepted, on its way to a thread.
+struct Socket {
+    stream: std::net::TcpStream,
+    peer: SocketAddr,
+    port: u16,
+    kind: ListenerKind,
+    trusted: Arc<TrustedRanges>,
+    open: Open,
+}
+
+/// Counts an open connection until it is dropped.
+struct Open {
+    permit: Permit,
+    gauges: [IntGauge; 2],
+}
+
+impl Open {
+    fn new(permit: Permit, gauges: [&IntGauge; 2]) -> Self {
+        let gauges = gauges.map(Clone::clone);
+        gauges.iter().for_each(IntGauge::inc);
+        Self { permit, gauges }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.gauges.iter().for_each(IntGauge::dec);
+    }
+}
+
+async fn handle(shared: Arc<Shared>, socket: Socket) {
+    let mut open = socket.open;
+    let Ok(stream) = TcpStream::from_std(socket.stream) else {
+        return;
+    };
+    if socket.kind == ListenerKind::Tcp {
+        if open.permit.count_for(socket.peer.ip()).is_ok() {
+            shared.pass_to_port(stream, socket.peer, socket.port).await;
+        }
+        return;
+    }
+    let accepted = Accepted {
+        stream,
+        peer: socket.peer,
+        kind: socket.kind,
+        trusted: &socket.trusted,
+    };
+    let mut stopped = shared.stopping.clone();
+    let established = tokio::select! {
+        established = shared.establish.establish(accepted, &mut open.permit) => established,
+        _ = stopped.wait_for(|stop| *stop) => return,
+    };
+    let stopping = shared.stopping.clone();
+    match established {
+        None => {}
+        Some(Established::Plain(connection, Protocol::Http2)) => {
+            Service::handle_event(connection, Arc::clone(&shared.h2c), stopping).await;
+        }
+        Some(Established::Plain(connection, Protocol::Http1 | Protocol::Tls(_))) => {
+            Service::handle_event(connection, Arc::clone(&shared.proxy), stopping).await;
+        }
+        Some(Established::Tls(connection)) => {
+            Service::handle_event(connection, Arc::clone(&shared.proxy), stopping).await;
+        }
+        Some(Established::Passthrough {
+            client,
+            first,
+            peer,
+            route,
+        }) => shared.pass(client, &first, peer, &route).await,
+    }
+}
+
+impl Shared {
+    fn new(gateway: &Gateway, stopping: ShutdownWatch, ending: Arc<Ending>) -> Self {
+        let (config, limits) = (&gateway.config, &gateway.config.limits);
+        let proxy = Arc::new(proxy(gateway));
+        Self {
+            h2c: Arc::new(H2c {
+                proxy: Arc::clone(&proxy),
+                options: http_options(true),
+            }),
+            proxy,
+            establish: Establish {
+                configs: Arc::clone(&gateway.tls),
+                names: Arc::clone(&gateway.names),
+                metrics: gateway.listen_metrics.clone(),
+                patience: Patience {
+                    head: limits.header_timeout,
+                    write: limits.write_timeout,
+                },
+                ending,
+            },
+            admission: Arc::new(Admission::new(limits)),
+            metrics: gateway.listen_metrics.clone(),
+            splice: splice::Patience {
+                connect: config.connect_timeout,
+                idle: limits.stream_idle,
+            },
+            streams: gateway.streams.subscribe(),
+            stopping,
+            threads: gateway.threads.clone(),
+            open: gateway.metrics.connections.clone(),
+            drain: config.drain_timeout,
+        }
+    }
+
+    async fn pass_to_port(&self, client: TcpStream, peer: SocketAddr, port: u16) {
+        let route = self.streams.borrow().get(&port).cloned();
+        if let Some(route) = route {
+            self.pass(client, &[], peer, &route).await;
+        }
+    }
+
+    async fn pass(&self, client: TcpStream, first: &[u8], peer: SocketAddr, route: &StreamRoute) {
+        let ip = peer.ip().to_canonical();
+        if !route.allow.is_empty() && !route.allow.iter().any(|network| network.contains(&ip)) {
+            self.metrics.not_allowed();
+            return;
+        }
+        let endpoints = route.backend.endpoints();
+        // Boxed: few connections need its buffers.
+        let passed = Box::pin(splice::run(client, first, endpoints, self.splice)).await;
+        if let Err(error) = passed {
+            if matches!(error, splice::SpliceError::Unreachable) {
+                self.metrics.unreachable();
+            }
+            tracing::debug!(error = %error, "a passed-through connection ended");
+        }
+    }
+}
+
+fn proxy(gateway: &Gateway) -> HttpProxy<Edge> {
     let conf = ServerConf {
         max_retries: MAX_RETRIES,
         upstream_keepalive_pool_size: UPSTREAM_POOL,
@@ -46,119 +353,34 @@ pub(crate) async fn serve(gateway: &Gateway, listener: TcpListener, token: Cance
         Arc::clone(&gateway.live),
         Arc::clone(&gateway.metrics),
         gateway.access_log.clone(),
+        Arc::clone(&gateway.names),
     );
     let mut proxy = HttpProxy::new(edge, Arc::new(conf));
+    proxy.server_options = Some(http_options(false));
+    proxy.h2_options = Some(h2_options());
     proxy.handle_init_modules();
-    let proxy = Arc::new(proxy);
-    let h2c = Arc::new(H2c {
-        proxy: Arc::clone(&proxy),
-        options: {
-            let mut options = HttpServerOptions::default();
-            options.h2c = true;
-            options.h2_idle_timeout = Some(H2_IDLE);
-            options
-        },
-    });
-    let (stop, stopping) = watch::channel(false);
-    let mut connections = JoinSet::new();
-    let mut threads = gateway.threads.iter().cycle();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            Some(ended) = connections.join_next() => {
-                gateway.metrics.connections.dec();
-                note_panic(ended);
-                continue;
-            }
-            () = token.cancelled() => break,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                // Registered anew by the thread that serves it.
-                let Ok(stream) = stream.into_std() else {
-                    continue;
-                };
-                let (proxy, h2c) = (Arc::clone(&proxy), Arc::clone(&h2c));
-                gateway.metrics.connections.inc();
-                let task = handle(stream, proxy, h2c, stopping.clone());
-                match threads.next() {
-                    Some(thread) => connections.spawn_on(task, thread),
-                    None => connections.spawn(task),
-                };
-            }
-            Err(error) => {
-                tracing::warn!(error = %error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_RETRY).await;
-            }
-        }
-    }
-    drop(listener);
-    // Nobody listens any more when every connection has ended already.
-    let _ = stop.send(true);
-    proxy.http_cleanup().await;
-    let drained = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(gateway.config.drain_timeout, drained)
-        .await
-        .is_err()
-    {
-        tracing::warn!(
-            connections = connections.len(),
-            "cutting connections that did not end in time"
-        );
-        connections.shutdown().await;
-    }
-    gateway.metrics.connections.set(0);
+    proxy
 }
 
-/// A panic ends the request that it happened in, and nothing else.
-fn note_panic(ended: Result<(), JoinError>) {
-    if let Err(error) = ended {
-        tracing::error!(error = %error, "a connection's task panicked");
-    }
+fn http_options(is_h2c: bool) -> HttpServerOptions {
+    let mut options = HttpServerOptions::default();
+    options.h2c = is_h2c;
+    options.h2_idle_timeout = Some(H2_IDLE);
+    options
 }
 
-async fn handle(
-    stream: std::net::TcpStream,
-    proxy: Arc<HttpProxy<Edge>>,
-    h2c: Arc<H2c>,
-    stopping: ShutdownWatch,
-) {
-    let Ok(stream) = TcpStream::from_std(stream) else {
-        return;
-    };
-    if stream.set_nodelay(true).is_err() {
-        return;
-    }
-    let mut stopped = stopping.clone();
-    let is_h2 = tokio::select! {
-        is_h2 = tokio::time::timeout(FIRST_BYTES_TIMEOUT, begins_as_h2(&stream)) => is_h2,
-        _ = stopped.wait_for(|stop| *stop) => return,
-    };
-    let connection = || Box::new(Connection::new(stream));
-    match is_h2 {
-        Ok(Ok(true)) => Service::handle_event(connection(), h2c, stopping).await,
-        Ok(Ok(false)) => Service::handle_event(connection(), proxy, stopping).await,
-        // Silent, or gone before it said anything.
-        Ok(Err(_)) | Err(_) => {}
-    }
-}
-
-/// Whether a connection begins with HTTP/2's preface (RFC 9113 section 3.4); no HTTP/1 method
-/// begins with `PRI`. Looks without consuming.
-async fn begins_as_h2(stream: &TcpStream) -> std::io::Result<bool> {
-    const PREFACE: &[u8] = b"PRI";
-    let mut buffer = [0; PREFACE.len()];
-    loop {
-        let count = stream.peek(&mut buffer).await?;
-        let seen = buffer.get(..count).unwrap_or_default();
-        if count == 0 || !PREFACE.starts_with(seen) {
-            return Ok(false);
-        }
-        if count == PREFACE.len() {
-            return Ok(true);
-        }
-        tokio::time::sleep(PEEK_PAUSE).await;
-    }
+/// Limits of an HTTP/2 connection. Floods of settings and pings need none: h2 answers each before
+/// it reads on.
+fn h2_options() -> H2Options {
+    let mut options = default_h2_options();
+    options
+        .max_header_list_size(H2_HEADER_LIST)
+        .max_concurrent_streams(H2_STREAMS)
+        .initial_window_size(H2_STREAM_WINDOW)
+        .initial_connection_window_size(H2_CONNECTION_WINDOW)
+        .max_pending_accept_reset_streams(H2_EARLY_RESETS)
+        .max_local_error_reset_streams(Some(H2_FORCED_RESETS));
+    options
 }
 
 /// The proxy for connections that are known to speak HTTP/2 without TLS.
@@ -177,7 +399,14 @@ impl HttpServerApp for H2c {
         self.proxy.process_new_http(session, shutdown).await
     }
 
+    fn h2_options(&self) -> Option<H2Options> {
+        self.proxy.h2_options()
+    }
+
     fn server_options(&self) -> Option<&HttpServerOptions> {
         Some(&self.options)
     }
 }
+
+/// What server names lead to, shared with the handshakes.
+pub(crate) type SharedNames = Arc<ArcSwap<Names>>;

@@ -1,0 +1,171 @@
+//! What is known about the client of a connection, for everybody who serves its requests.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use arc_swap::ArcSwap;
+use cara_certs::Bundle;
+use pingora_proxy::Session;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::ListenerKind;
+use super::names::{ClientAuth, Names};
+
+/// What a connection is, from its first byte to its end.
+#[derive(Debug)]
+pub(crate) struct ClientInfo {
+    /// The client; what a trusted PROXY header says goes before the socket's own address.
+    pub(crate) peer: SocketAddr,
+    /// What the client connected to, by the same rule. None when nobody knows.
+    #[allow(dead_code, reason = "for access logs")]
+    pub(crate) destination: Option<SocketAddr>,
+    /// The kind of the listener.
+    #[allow(dead_code, reason = "for access logs")]
+    pub(crate) listener: ListenerKind,
+    /// What TLS says; none without it.
+    pub(crate) tls: Option<TlsInfo>,
+    stage: AtomicU8,
+}
+
+/// What the handshake of a connection settled.
+#[derive(Debug)]
+pub(crate) struct TlsInfo {
+    /// The version, as logs show it: `TLSv1.3`.
+    pub(crate) version: &'static str,
+    /// The server name that the client asked for, in lower case without trailing dot.
+    pub(crate) sni: Option<Box<str>>,
+    /// What is spoken inside.
+    #[allow(dead_code, reason = "for access logs")]
+    pub(crate) alpn: Alpn,
+    /// The certificate that stood for the name at the handshake.
+    pub(crate) certificate: Arc<Bundle>,
+    /// Who had to vouch for the client, and did.
+    pub(crate) client_auth: Option<Arc<ClientAuth>>,
+    /// The certificate that the client showed.
+    #[allow(dead_code, reason = "for headers to services")]
+    pub(crate) client_certificate: Option<ClientCertificate>,
+}
+
+/// The protocol inside TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Alpn {
+    /// HTTP/1.1, asked for or by default.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+/// A client's certificate that was verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ClientCertificate {
+    /// The subject, such as `CN=ci, O=Example`; it may hold anything that the authority signed.
+    pub(crate) subject: String,
+    /// SHA-256 of the certificate, 64 hexadecimal digits in lower case.
+    pub(crate) fingerprint: String,
+}
+
+impl ClientCertificate {
+    /// Reads a certificate in DER.
+    pub(crate) fn of(der: &[u8]) -> Self {
+        let subject = X509Certificate::from_der(der).map(|(_, c)| c.subject().to_string());
+        let digest = ring::digest::digest(&ring::digest::SHA256, der);
+        let digits = digest.as_ref().iter().map(|byte| format!("{byte:02x}"));
+        Self {
+            subject: subject.unwrap_or_default(),
+            fingerprint: digits.collect(),
+        }
+    }
+}
+
+/// Where a connection is between two requests and the next; decides which deadline applies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Stage {
+    /// Nothing of the next request has arrived.
+    Idle = 0,
+    /// A part of a request's head has arrived.
+    Head = 1,
+    /// The head is complete, or the connection speaks HTTP/2 and counts its streams itself.
+    Open = 2,
+    /// The connection was upgraded, such as to WebSocket: it stays silent for as long as it likes,
+    /// and ends when the gateway does.
+    Tunnel = 3,
+}
+
+impl ClientInfo {
+    pub(crate) fn new(
+        peer: SocketAddr,
+        destination: Option<SocketAddr>,
+        listener: ListenerKind,
+        tls: Option<TlsInfo>,
+    ) -> Self {
+        Self {
+            peer,
+            destination,
+            listener,
+            tls,
+            stage: AtomicU8::new(Stage::Idle as u8),
+        }
+    }
+
+    /// The stage of the connection.
+    pub(crate) fn stage(&self) -> Stage {
+        match self.stage.load(Ordering::Relaxed) {
+            0 => Stage::Idle,
+            1 => Stage::Head,
+            2 => Stage::Open,
+            _ => Stage::Tunnel,
+        }
+    }
+
+    /// Moves on. Only the connection's task and the requests on it do, one after the other.
+    pub(crate) fn set_stage(&self, stage: Stage) {
+        self.stage.store(stage as u8, Ordering::Relaxed);
+    }
+
+    /// To be called when a request's head is complete.
+    pub(crate) fn head_is_complete(&self, is_upgrade: bool) {
+        self.set_stage(if is_upgrade {
+            Stage::Tunnel
+        } else {
+            Stage::Open
+        });
+    }
+
+    /// `https` or `http`.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+}
+
+impl fmt::Display for Alpn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http1 => "http/1.1",
+            Self::Http2 => "h2",
+        })
+    }
+}
+
+/// What is known about the client of a request, over HTTP/1 and HTTP/2 alike. None only for
+/// sessions that no listener of ours accepted.
+pub(crate) fn client_info(session: &Session) -> Option<&ClientInfo> {
+    let digest = session.as_downstream().digest()?;
+    let data = digest.proxy_digest.as_ref()?.user_data.as_ref()?;
+    data.downcast_ref::<Arc<ClientInfo>>().map(Arc::as_ref)
+}
+
+/// Whether a request came over a TLS connection that was made for another host, by rules of
+/// [`Names::allows`]. A request without a usable host is left to others.
+pub(crate) fn is_misdirected(session: &Session, names: &ArcSwap<Names>) -> bool {
+    let Some(tls) = client_info(session).and_then(|client| client.tls.as_ref()) else {
+        return false;
+    };
+    let host = crate::request::host(session.req_header());
+    let Some(host) = host.and_then(cara_routes::host::normalize) else {
+        return false;
+    };
+    !names.load().allows(tls, &host)
+}

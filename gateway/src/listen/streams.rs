@@ -1,0 +1,190 @@
+//! Plain TCP: ports that are opened when a project asks for them and closed when none does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cara_api::gateway::StreamRoute;
+use imbl::OrdMap;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::{Listener, ListenerKind, TrustedRanges};
+
+/// Pause before a port that could not be opened is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Ports that may be opened for projects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TcpPorts(RangeInclusive<u16>);
+
+/// Text that is no range of ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be a range of ports such as 30000-32767")]
+pub struct BadPorts;
+
+impl FromStr for TcpPorts {
+    type Err = BadPorts;
+
+    fn from_str(text: &str) -> Result<Self, BadPorts> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let port = |text: &str| text.trim().parse::<u16>().map_err(|_| BadPorts);
+        let (first, last) = (port(first)?, port(last)?);
+        if first == 0 || first > last {
+            return Err(BadPorts);
+        }
+        Ok(Self(first..=last))
+    }
+}
+
+/// Where each port leads.
+pub(crate) type StreamTable = OrdMap<u16, Arc<StreamRoute>>;
+
+/// What to do about ports.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Changes {
+    open: Vec<u16>,
+    close: Vec<u16>,
+}
+
+/// Which ports to open and close; those that may not be opened are left out.
+fn plan(open: &BTreeSet<u16>, wanted: &StreamTable, allowed: &TcpPorts) -> Changes {
+    let wanted: BTreeSet<u16> = wanted
+        .keys()
+        .filter(|port| allowed.0.contains(port))
+        .copied()
+        .collect();
+    Changes {
+        open: wanted.difference(open).copied().collect(),
+        close: open.difference(&wanted).copied().collect(),
+    }
+}
+
+/// What to open ports with.
+pub(crate) struct Ports<Serve> {
+    /// Address to listen on.
+    pub(crate) ip: IpAddr,
+    /// Ports that may be opened.
+    pub(crate) allowed: TcpPorts,
+    /// Serves a listener until its token is cancelled and its connections are drained.
+    pub(crate) serve: Serve,
+}
+
+impl<Serve, Serving> Ports<Serve>
+where
+    Serve: Fn(Listener, CancellationToken) -> Serving,
+    Serving: Future<Output = ()> + Send + 'static,
+{
+    /// Opens and closes ports as the table says, until the token is cancelled; then waits until
+    /// the last connection is drained.
+    pub(crate) async fn follow(
+        self,
+        mut table: watch::Receiver<StreamTable>,
+        token: CancellationToken,
+    ) {
+        let mut serving = JoinSet::new();
+        let mut open: BTreeMap<u16, CancellationToken> = BTreeMap::new();
+        loop {
+            let wanted = table.borrow_and_update().clone();
+            let is_complete = self.apply(&wanted, &mut open, &mut serving, &token);
+            tokio::select! {
+                changed = table.changed() => if changed.is_err() {
+                    token.cancelled().await;
+                    break;
+                },
+                Some(_ended) = serving.join_next() => {}
+                () = tokio::time::sleep(RETRY), if !is_complete => {}
+                () = token.cancelled() => break,
+            }
+        }
+        while serving.join_next().await.is_some() {}
+    }
+
+    /// True when every port could be opened.
+    fn apply(
+        &self,
+        wanted: &StreamTable,
+        open: &mut BTreeMap<u16, CancellationToken>,
+        serving: &mut JoinSet<()>,
+        token: &CancellationToken,
+    ) -> bool {
+        let now_open = open.keys().copied().collect();
+        let changes = plan(&now_open, wanted, &self.allowed);
+        for port in changes.close {
+            if let Some(token) = open.remove(&port) {
+                token.cancel();
+                tracing::info!(port, "TCP port closed");
+            }
+        }
+        let mut is_complete = true;
+        for port in changes.open {
+            match std::net::TcpListener::bind((self.ip, port)) {
+                Ok(socket) => {
+                    let token = token.child_token();
+                    let listener = Listener {
+                        socket,
+                        kind: ListenerKind::Tcp,
+                        proxy_protocol: TrustedRanges::default(),
+                    };
+                    serving.spawn((self.serve)(listener, token.clone()));
+                    open.insert(port, token);
+                    tracing::info!(port, "TCP port opened");
+                }
+                Err(error) => {
+                    tracing::warn!(port, error = %error, "cannot open a TCP port");
+                    is_complete = false;
+                }
+            }
+        }
+        is_complete
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cara_api::gateway::Backend;
+
+    use super::*;
+
+    #[test]
+    fn ranges_of_ports_are_read() {
+        for (text, expected) in [
+            ("30000-32767", Ok(TcpPorts(30_000..=32_767))),
+            ("5432", Ok(TcpPorts(5_432..=5_432))),
+            ("0-10", Err(BadPorts)),
+            ("20-10", Err(BadPorts)),
+            ("1-70000", Err(BadPorts)),
+            ("", Err(BadPorts)),
+        ] {
+            assert_eq!(text.parse::<TcpPorts>(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_what_differs_is_opened_and_closed_and_only_what_is_allowed() {
+        let allowed = "30000-30010".parse().expect("a range");
+        let route = Arc::new(StreamRoute {
+            project: "p".into(),
+            ingress: "i".into(),
+            service: "s".into(),
+            allow: Vec::new(),
+            backend: Backend::Ready {
+                endpoints: Vec::new(),
+            },
+        });
+        let wanted = [22_u16, 30_001, 30_002, 40_000].map(|port| (port, Arc::clone(&route)));
+        let wanted: StreamTable = wanted.into_iter().collect();
+        let changes = plan(&[30_002, 30_003].into(), &wanted, &allowed);
+        assert_eq!(
+            changes,
+            Changes {
+                open: vec![30_001],
+                close: vec![30_003]
+            }
+        );
+    }
+}

@@ -1,0 +1,19 @@
+//! The gateway's listeners with real sockets: TLS, limits, PROXY headers, plain TCP, draining.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tasks of a test end with its runtime"
+)]
+
+mod admission;
+mod authority;
+mod client;
+mod deadlines;
+mod drain;
+mod h2;
+mod proxy_header;
+mod resumption;
+mod service;
+mod streams;
+mod support;
+mod tls;

@@ -1,8 +1,8 @@
 //! The edge: accepts connections, finds the route of each request, and proxies.
 //!
 //! ```text
-//! listener -> server, listen -> connection -> proxy (pingora) -> request, pages, forward
-//!                                                |
+//! listener -> server, listen -> connection -> proxy (pingora) -> filter -> upstream, forward
+//!                                                |           '-> answer, pages
 //! state from the control plane -> live ----------'
 //! ```
 //!
@@ -10,8 +10,12 @@
 //! from and how services run. No type of pingora leaves this crate.
 
 mod access_log;
+mod answer;
 mod connection;
+mod ctx;
 mod deadline;
+mod edge;
+mod filter;
 mod forward;
 mod listen;
 mod live;
@@ -20,6 +24,7 @@ mod pages;
 mod proxy;
 mod request;
 mod server;
+mod upstream;
 mod workers;
 
 use std::net::IpAddr;

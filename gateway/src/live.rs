@@ -1,57 +1,71 @@
 //! The hosts that requests see, swapped as a whole.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use cara_api::gateway::{GatewayState, Host, Route};
+use cara_api::hostname::Hostname;
 use cara_routes::{RouteTable, rank};
+use imbl::ordmap::DiffItem;
 use tokio::sync::watch;
 
 use crate::metrics::Metrics;
+use crate::upstream::{Probes, Shared, Upstream};
+
+/// The registry of rules is swept when it has grown by this much.
+const SWEEP_AFTER: usize = 1_024;
 
 /// The current table. A request loads it once and keeps the rule that it found, so a change
 /// never disturbs what is under way.
 #[derive(Default)]
 pub(crate) struct Live {
     table: ArcSwap<RouteTable<LiveHost>>,
+    shared: Shared,
 }
 
 /// A host with its rules, the most specific first.
 pub(crate) struct LiveHost {
-    _host: Arc<Host>,
-    rules: Vec<LiveRule>,
+    host: Arc<Host>,
+    rules: Vec<Arc<LiveRule>>,
 }
 
-/// A rule, and what the gateway remembers about it from request to request.
-#[derive(Clone)]
+/// A rule, and what the gateway remembers about it from request to request. All hosts of a rule
+/// share it; what is remembered goes over to the rule that takes its place.
 pub(crate) struct LiveRule {
     pub(crate) route: Arc<Route>,
+    pub(crate) upstream: Upstream,
 }
 
-impl AsRef<Route> for LiveRule {
-    fn as_ref(&self) -> &Route {
-        &self.route
+impl LiveRule {
+    /// The rule of `route`; goes on from the one that was there `before`.
+    fn new(route: &Arc<Route>, before: Option<&Self>, shared: &Shared) -> Self {
+        let old = before.map(|rule| (&*rule.route, &rule.upstream));
+        Self {
+            route: Arc::clone(route),
+            upstream: Upstream::new(route, old, shared),
+        }
+    }
+
+    /// Something goes on beside its requests, or they wait for its change.
+    fn is_watched(&self) -> bool {
+        self.route.policy.health.is_some() || self.route.policy.pause.is_some()
     }
 }
 
 impl LiveHost {
-    fn new(host: &Arc<Host>) -> Self {
-        let mut rules: Vec<LiveRule> = host
-            .routes
-            .iter()
-            .map(|route| LiveRule {
-                route: Arc::clone(route),
-            })
-            .collect();
-        rank::sort(&mut rules);
+    fn new(host: &Arc<Host>, mut rule: impl FnMut(&Arc<Route>) -> Arc<LiveRule>) -> Self {
+        let mut routes = host.routes.clone();
+        rank::sort(&mut routes);
         Self {
-            _host: Arc::clone(host),
-            rules,
+            host: Arc::clone(host),
+            rules: routes.iter().map(&mut rule).collect(),
         }
     }
 
     /// The most specific rule that takes a request.
-    pub(crate) fn rule(&self, path: &str, headers: &http::HeaderMap) -> Option<&LiveRule> {
+    pub(crate) fn rule(&self, path: &str, headers: &http::HeaderMap) -> Option<&Arc<LiveRule>> {
         let values = |name: &str| {
             headers
                 .get_all(name)
@@ -70,26 +84,139 @@ impl Live {
         self.table.load()
     }
 
-    /// Takes in every state that is published; ends when the publisher is gone.
+    /// Time on the gateway's own clock, which never goes back.
+    pub(crate) fn now(&self) -> Duration {
+        self.shared.now()
+    }
+
+    /// Takes in every state that is published, and checks endpoints, until it is dropped; when
+    /// the publisher is gone, what is known stays.
     pub(crate) async fn follow(
         &self,
         mut state: watch::Receiver<Arc<GatewayState>>,
         metrics: &Metrics,
     ) {
+        let mut rules = Rules::default();
+        let mut probes = Probes::default();
+        let mut is_published = true;
         loop {
             let next = Arc::clone(&state.borrow_and_update());
-            let table = self
-                .table
-                .load()
-                .apply(&next, |host, _| LiveHost::new(host));
+            self.take_in(&next, &mut rules, &mut probes);
+            let table = self.table.load();
             metrics
                 .routes
                 .set(i64::try_from(table.len()).unwrap_or(i64::MAX));
             tracing::debug!(revision = %table.revision(), hosts = table.len(), "routes");
-            self.table.store(Arc::new(table));
-            if state.changed().await.is_err() {
-                return;
+            drop(table);
+            loop {
+                tokio::select! {
+                    changed = state.changed(), if is_published => match changed {
+                        Ok(()) => break,
+                        Err(_) => is_published = false,
+                    },
+                    () = probes.ended() => {}
+                }
             }
         }
+    }
+
+    fn take_in(&self, next: &Arc<GatewayState>, rules: &mut Rules, probes: &mut Probes) {
+        let before = self.table.load_full();
+        self.shared.follow(&next.keys);
+        let table = before.apply(next, |host, _| {
+            LiveHost::new(host, |route| rules.get(route, &self.shared))
+        });
+        let table = Arc::new(table);
+        self.table.store(Arc::clone(&table));
+        rules.sweep();
+        if !rules.are_watched {
+            return;
+        }
+        let touched = before.state().hosts.diff(&table.state().hosts);
+        let names = touched.map(|change| match change {
+            DiffItem::Add(name, _) | DiffItem::Remove(name, _) => name,
+            DiffItem::Update { new: (name, _), .. } => name,
+        });
+        let mut is_probed = false;
+        for name in names {
+            for host in [before.get(name), table.get(name)].into_iter().flatten() {
+                for rule in &host.rules {
+                    rule.upstream.wake();
+                    is_probed |= rule.route.policy.health.is_some();
+                }
+                rules.note(host);
+            }
+        }
+        if is_probed {
+            rules.probe(&table, probes);
+        }
+    }
+}
+
+/// The rules that there are, by what they are called: what is remembered about a rule is found
+/// here when it changes, whichever host it comes with.
+#[derive(Default)]
+struct Rules {
+    by_name: HashMap<u64, Weak<LiveRule>>,
+    /// Entries after the last sweep.
+    kept: usize,
+    /// There was a rule that is watched.
+    are_watched: bool,
+    /// Hosts with rules that ask for checks.
+    probed: HashMap<Hostname, ()>,
+}
+
+impl Rules {
+    fn get(&mut self, route: &Arc<Route>, shared: &Shared) -> Arc<LiveRule> {
+        let name = shared.hash((&route.project, &route.ingress));
+        let before = self.by_name.get(&name).and_then(Weak::upgrade);
+        // Other names may have the same hash.
+        let is_same = |old: &Arc<LiveRule>| {
+            old.route.project == route.project && old.route.ingress == route.ingress
+        };
+        let before = before.filter(is_same);
+        if let Some(old) = &before
+            && (Arc::ptr_eq(&old.route, route) || old.route == *route)
+        {
+            return Arc::clone(old);
+        }
+        let rule = Arc::new(LiveRule::new(route, before.as_deref(), shared));
+        self.are_watched |= rule.is_watched();
+        self.by_name.insert(name, Arc::downgrade(&rule));
+        rule
+    }
+
+    /// Forgets rules that are gone, now and then.
+    fn sweep(&mut self) {
+        if self.by_name.len() < 2 * self.kept + SWEEP_AFTER {
+            return;
+        }
+        self.by_name.retain(|_, rule| rule.strong_count() > 0);
+        self.kept = self.by_name.len();
+    }
+
+    fn note(&mut self, host: &LiveHost) {
+        let asks = |rule: &Arc<LiveRule>| rule.route.policy.health.is_some();
+        if host.rules.iter().any(asks) {
+            self.probed.insert(host.host.hostname.clone(), ());
+        }
+    }
+
+    /// Asks all endpoints of all rules that want it.
+    fn probe(&mut self, table: &RouteTable<LiveHost>, probes: &mut Probes) {
+        self.probed.retain(|name, ()| {
+            let host = table.get(name);
+            host.is_some_and(|h| h.rules.iter().any(|r| r.route.policy.health.is_some()))
+        });
+        let hosts = self.probed.keys().filter_map(|name| table.get(name));
+        let asking = hosts.flat_map(|host| {
+            let rules = host.rules.iter();
+            let asking = rules.filter(|rule| rule.route.policy.health.is_some());
+            asking.flat_map(|rule| {
+                rule.upstream
+                    .wanted(&rule.route, host.host.hostname.as_str())
+            })
+        });
+        probes.follow(asking);
     }
 }

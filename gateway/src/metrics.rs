@@ -18,6 +18,12 @@ pub(crate) struct Metrics {
     /// By `kind`: connect, timeout, reset, other.
     pub(crate) upstream_errors: IntCounterVec,
     pub(crate) routes: IntGauge,
+    /// By `kind`: connect, stale, reset, status.
+    pub(crate) retries: IntCounterVec,
+    pub(crate) ejections: IntCounter,
+    pub(crate) queued: IntGauge,
+    pub(crate) held: IntGauge,
+    pub(crate) overloads: IntCounter,
 }
 
 impl Metrics {
@@ -33,6 +39,10 @@ impl Metrics {
                 "cara_gateway_upstream_errors_total",
                 "Failures of services by kind",
             );
+            let retries = Opts::new(
+                "cara_gateway_retries_total",
+                "Requests that were tried again, by what had failed",
+            );
             let metrics = Self {
                 requests: IntCounterVec::new(requests, &["status"])?,
                 by_status: (0..STATUSES).map(|_| OnceLock::new()).collect(),
@@ -41,6 +51,23 @@ impl Metrics {
                 connections: IntGauge::new("cara_gateway_connections", "Open client connections")?,
                 upstream_errors: IntCounterVec::new(errors, &["kind"])?,
                 routes: IntGauge::new("cara_gateway_routes", "Routes that are served")?,
+                retries: IntCounterVec::new(retries, &["kind"])?,
+                ejections: IntCounter::new(
+                    "cara_gateway_ejections_total",
+                    "Endpoints that were left out since they failed too often",
+                )?,
+                queued: IntGauge::new(
+                    "cara_gateway_requests_queued",
+                    "Requests that wait since a rule has as many under way as it allows",
+                )?,
+                held: IntGauge::new(
+                    "cara_gateway_requests_held",
+                    "Requests that wait for the end of a pause",
+                )?,
+                overloads: IntCounter::new(
+                    "cara_gateway_overloads_total",
+                    "Requests that were turned away since too many were under way",
+                )?,
             };
             registry.register(Box::new(metrics.requests.clone()))?;
             registry.register(Box::new(metrics.seconds.clone()))?;
@@ -48,6 +75,11 @@ impl Metrics {
             registry.register(Box::new(metrics.connections.clone()))?;
             registry.register(Box::new(metrics.upstream_errors.clone()))?;
             registry.register(Box::new(metrics.routes.clone()))?;
+            registry.register(Box::new(metrics.retries.clone()))?;
+            registry.register(Box::new(metrics.ejections.clone()))?;
+            registry.register(Box::new(metrics.queued.clone()))?;
+            registry.register(Box::new(metrics.held.clone()))?;
+            registry.register(Box::new(metrics.overloads.clone()))?;
             Ok(metrics)
         };
         build().expect("the gateway's metrics are registered once, under valid names")

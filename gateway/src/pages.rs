@@ -32,6 +32,10 @@ pub(crate) enum Answer {
         /// Why, in one CamelCase word.
         reason: String,
     },
+    /// As many requests are under way and wait as the rule allows.
+    Overloaded,
+    /// The rule is paused, for too long or with too many requests before this one.
+    Paused,
     /// The service refused or cut the connection.
     BadGateway,
     /// The service did not answer in time.
@@ -70,7 +74,7 @@ impl Answer {
         match self {
             Self::BadHost | Self::BadRequest => 400,
             Self::UnknownHost { .. } | Self::UnknownPath { .. } => 404,
-            Self::NotReady { .. } | Self::Starting => 503,
+            Self::NotReady { .. } | Self::Starting | Self::Overloaded | Self::Paused => 503,
             Self::BadGateway => 502,
             Self::Timeout => 504,
             Self::Misdirected => 421,
@@ -83,6 +87,8 @@ impl Answer {
             Self::BadHost | Self::BadRequest => "Bad request",
             Self::UnknownHost { .. } | Self::UnknownPath { .. } => "Nothing here",
             Self::NotReady { .. } | Self::Starting => "Not ready",
+            Self::Overloaded => "Overloaded",
+            Self::Paused => "Back in a moment",
             Self::BadGateway => "No answer",
             Self::Timeout => "No answer in time",
             Self::Misdirected => "Wrong connection",
@@ -116,6 +122,8 @@ impl Answer {
                     format!("The project is being deleted ({phase}, {reason}).")
                 }
             },
+            Self::Overloaded => "The service has as many requests as it takes at once.".into(),
+            Self::Paused => "The service is being switched over.".into(),
             Self::BadGateway => "The service refused the connection or cut it.".into(),
             Self::Timeout => "The service did not answer in time.".into(),
             Self::Misdirected => {
@@ -132,7 +140,11 @@ impl Answer {
                 phase: ProjectPhase::Pending | ProjectPhase::Failed,
                 ..
             } => Some(5),
-            Self::NotReady { .. } | Self::Starting | Self::BadGateway => Some(1),
+            Self::NotReady { .. }
+            | Self::Starting
+            | Self::Overloaded
+            | Self::Paused
+            | Self::BadGateway => Some(1),
             Self::BadHost
             | Self::UnknownHost { .. }
             | Self::UnknownPath { .. }
@@ -166,7 +178,10 @@ impl Answer {
     }
 
     fn html(&self, request_id: &str) -> Vec<u8> {
-        let is_waiting = matches!(self, Self::NotReady { .. } | Self::Starting);
+        let is_waiting = matches!(
+            self,
+            Self::NotReady { .. } | Self::Starting | Self::Overloaded | Self::Paused
+        );
         let refresh = match self.retry_after_s().filter(|_| is_waiting) {
             Some(seconds) => format!("<meta http-equiv=\"refresh\" content=\"{}\">", seconds + 1),
             None => String::new(),

@@ -26,18 +26,18 @@ use tokio_util::sync::CancellationToken;
 use crate::Gateway;
 use crate::connection::{Patience, Protocol};
 use crate::deadline::Ending;
+use crate::edge::Edge;
 use crate::listen::admission::{Admission, Permit};
 use crate::listen::establish::{Accepted, Establish, Established};
 use crate::listen::metrics::ListenMetrics;
 use crate::listen::names::Names;
 use crate::listen::streams::{Ports, StreamTable};
 use crate::listen::{Listener, ListenerKind, TrustedRanges, prepare, splice};
-use crate::proxy::Edge;
 
 /// Idle connections to services that are kept, over all services.
 const UPSTREAM_POOL: usize = 1_024;
-/// Tries at a service, the first included; a try counts only when connecting failed.
-const MAX_RETRIES: usize = 2;
+/// Bound on tries at a service whatever rules allow, which is less.
+const MAX_RETRIES: usize = 8;
 /// How long an HTTP/2 connection without requests is kept, as HTTP/1 ones are.
 const H2_IDLE: Duration = Duration::from_secs(60);
 /// Requests that an HTTP/2 connection may have under way.
@@ -346,6 +346,7 @@ fn proxy(gateway: &Gateway) -> HttpProxy<Edge> {
     let conf = ServerConf {
         max_retries: MAX_RETRIES,
         upstream_keepalive_pool_size: UPSTREAM_POOL,
+        ca_file: crate::upstream::roots_file(),
         ..ServerConf::default()
     };
     let edge = Edge::new(

@@ -1,11 +1,16 @@
 //! Which route serves a request, and which endpoint of it: pure decisions of the gateway.
 //!
-//! Owns host matching and endpoint choice. It refuses to know about sockets, time and
+//! Owns host matching, endpoint choice, and what failures lead to. It refuses to know about sockets, time and
 //! randomness: what varies comes in as an argument.
 
 pub mod balance;
+pub mod health;
 pub mod host;
+pub mod outlier;
 pub mod rank;
+pub mod retry;
+pub mod sticky;
 mod table;
+pub mod weights;
 
 pub use table::RouteTable;

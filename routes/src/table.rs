@@ -71,6 +71,11 @@ impl<H> RouteTable<H> {
         })
     }
 
+    /// The entry under exactly this name.
+    pub fn get(&self, name: &Hostname) -> Option<&Arc<H>> {
+        self.by_host.get(name)
+    }
+
     /// The state that the table follows from.
     pub fn state(&self) -> &Arc<GatewayState> {
         &self.state

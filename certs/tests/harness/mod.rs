@@ -152,7 +152,13 @@ impl Pebble {
         std::fs::write(at("pebble.json"), config.to_string()).expect("written");
         let process = Process::start(directory.path(), "pebble", |command| {
             command
-                .args(["-strict", "-config", "pebble.json", "-dnsserver", &dns.to_string()])
+                .args([
+                    "-strict",
+                    "-config",
+                    "pebble.json",
+                    "-dnsserver",
+                    &dns.to_string(),
+                ])
                 .env("PEBBLE_VA_NOSLEEP", "1")
                 .env("PEBBLE_AUTHZREUSE", "0")
                 .env_remove("PEBBLE_VA_ALWAYS_VALID")

@@ -1,0 +1,79 @@
+//! State of one request, from its head to its line in the access log.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use cara_api::gateway::{Action, Forward, Target};
+use http::HeaderValue;
+use pingora_proxy::Session;
+
+use crate::listen::client::client_info;
+use crate::live::LiveRule;
+use crate::request;
+use crate::upstream::Attempt;
+
+/// State of one request. Phases fill it in; whatever they decided stays, also over retries.
+pub(crate) struct Ctx {
+    pub(crate) started: Instant,
+    /// As text: only visible ASCII.
+    pub(crate) id: HeaderValue,
+    /// The client: what a trusted PROXY header says before the socket's own address.
+    pub(crate) client: Option<IpAddr>,
+    /// True when the client speaks TLS.
+    pub(crate) is_tls: bool,
+    /// An upgrade or an event stream: it may be silent for long.
+    pub(crate) is_stream: bool,
+    /// The rule that takes the request; it stays the same when rules change meanwhile.
+    pub(crate) rule: Option<Arc<LiveRule>>,
+    /// Which of the rule's targets it goes to.
+    pub(crate) target: usize,
+    /// What it did at its service so far.
+    pub(crate) upstream: Attempt,
+    /// True once the gauge of requests under way holds it.
+    pub(crate) is_counted: bool,
+}
+
+impl Ctx {
+    pub(crate) fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            id: HeaderValue::from_static("-"),
+            client: None,
+            is_tls: false,
+            is_stream: false,
+            rule: None,
+            target: 0,
+            upstream: Attempt::default(),
+            is_counted: false,
+        }
+    }
+
+    /// Notes what the request's head and its connection say.
+    pub(crate) fn begin(&mut self, session: &Session) {
+        let headers = &session.req_header().headers;
+        self.id = request::id(headers, || fastrand::u128(..));
+        self.is_stream = request::is_stream(headers);
+        let client = client_info(session);
+        self.client = client.map(|client| client.peer.ip());
+        self.is_tls = client.is_some_and(|client| client.tls.is_some());
+    }
+
+    /// The request's id as text.
+    pub(crate) fn id(&self) -> &str {
+        self.id.to_str().unwrap_or_default()
+    }
+
+    /// What the rule forwards to; none when it answers by itself.
+    pub(crate) fn forward(&self) -> Option<&Forward> {
+        match &self.rule.as_ref()?.route.action {
+            Action::Forward(forward) => Some(forward),
+            Action::Redirect(_) | Action::Respond(_) => None,
+        }
+    }
+
+    /// The service that the request goes to.
+    pub(crate) fn target(&self) -> Option<&Target> {
+        self.forward()?.targets.get(self.target)
+    }
+}

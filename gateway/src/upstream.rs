@@ -1,0 +1,248 @@
+//! The way to services: which one, which endpoint of it, how many requests at once, and what
+//! happens when a try fails.
+//!
+//! ```text
+//! admit (pause, target, queue) -> forward (endpoint, peer) -> answer
+//!                                        ^-- once more? ----'
+//! ```
+//!
+//! Decisions are pure functions of `cara_routes`; this holds what they look at. Everything that a
+//! request reads on its way is prepared when the rule is published. It refuses to know who the
+//! client is and what may pass.
+
+mod admit;
+mod endpoint;
+mod forward;
+mod gate;
+mod health;
+mod peer;
+mod sticky;
+mod tls;
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use cara_api::gateway::{self, Action, Policy, Protocol, Route};
+use cara_routes::balance::{self, FULL_SHARE, Load};
+use cara_routes::retry::Budget;
+use tokio::sync::Notify;
+
+pub(crate) use admit::admit;
+pub(crate) use forward::{Attempt, answered, finish, not_connected, not_proxied, peer};
+pub(crate) use health::{Probes, Wanted};
+pub(crate) use tls::roots_file;
+
+use endpoint::Endpoint;
+use gate::Gate;
+use sticky::Tokens;
+use tls::Material;
+
+/// What all rules of a gateway are built with.
+pub(crate) struct Shared {
+    started: Instant,
+    hashes: RandomState,
+    tokens: Tokens,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            started: Instant::now(),
+            hashes: RandomState::new(),
+            tokens: Tokens::default(),
+        }
+    }
+}
+
+impl Shared {
+    /// Time on the gateway's own clock.
+    pub(crate) fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Follows the keys of the installation.
+    pub(crate) fn follow(&self, keys: &gateway::Keys) {
+        self.tokens.follow(keys);
+    }
+
+    /// A number that stands for `value` in this process.
+    pub(crate) fn hash(&self, value: impl std::hash::Hash) -> u64 {
+        self.hashes.hash_one(value)
+    }
+}
+
+/// What a rule forwards to, in the order of the rule's own targets; empty when it forwards
+/// nothing.
+pub(crate) struct Upstream {
+    targets: Box<[Target]>,
+    state: Arc<State>,
+}
+
+/// A service and its endpoints.
+struct Target {
+    endpoints: Box<[Arc<Endpoint>]>,
+    /// What a client's cookie says for each endpoint; empty when clients are not kept.
+    tokens: Box<[Box<str>]>,
+    tls: Option<Arc<Material>>,
+    /// Keeps connections apart: those of other projects, and those that know the service by
+    /// other means, are never used for it.
+    group: u64,
+}
+
+/// What lasts while a rule changes.
+#[derive(Default)]
+struct State {
+    requests: AtomicU64,
+    budget: Mutex<Budget>,
+    /// Requests that wait for the end of a pause.
+    held: AtomicU32,
+    /// Told when the rule has changed or is gone.
+    changed: Notify,
+    gate: Gate,
+}
+
+impl Upstream {
+    /// The state of `route`; goes on from what was there `before`.
+    pub(crate) fn new(route: &Route, before: Option<(&Route, &Self)>, shared: &Shared) -> Self {
+        let state = before.map_or_else(Arc::default, |(_, old)| Arc::clone(&old.state));
+        state.gate.resize(route.policy.in_flight.as_ref());
+        let targets = targets(route).iter();
+        Self {
+            targets: targets
+                .map(|target| Target::new(route, target, before, shared))
+                .collect(),
+            state,
+        }
+    }
+
+    /// Wakes those who wait for a change of the rule.
+    pub(crate) fn wake(&self) {
+        self.state.changed.notify_waiters();
+    }
+
+    /// The endpoints that checks are asked for.
+    pub(crate) fn wanted<'a>(
+        &'a self,
+        route: &'a Arc<Route>,
+        host: &'a str,
+    ) -> impl Iterator<Item = Wanted> + 'a {
+        let numbered = self.targets.iter().enumerate();
+        numbered.flat_map(move |(place, target)| {
+            let endpoints = target.endpoints.iter();
+            endpoints.map(move |endpoint| Wanted {
+                route: Arc::clone(route),
+                place,
+                host: host.to_owned(),
+                endpoint: Arc::clone(endpoint),
+                tls: target.tls.clone(),
+                group: target.group,
+            })
+        })
+    }
+
+    /// Takes a retry from the rule's budget.
+    fn take_retry(&self, percent: u32, now: Duration) -> bool {
+        let requests = self.state.requests.load(Ordering::Relaxed);
+        let mut budget = self
+            .state
+            .budget
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        budget.take(percent, requests, now)
+    }
+}
+
+/// The targets of a rule; none when it forwards nothing.
+fn targets(route: &Route) -> &[gateway::Target] {
+    match &route.action {
+        Action::Forward(forward) => &forward.targets,
+        Action::Redirect(_) | Action::Respond(_) => &[],
+    }
+}
+
+impl Target {
+    fn new(
+        route: &Route,
+        target: &gateway::Target,
+        before: Option<(&Route, &Upstream)>,
+        shared: &Shared,
+    ) -> Self {
+        let pairs = before.map(|(old_route, old)| targets(old_route).iter().zip(&old.targets));
+        let same =
+            |t: &gateway::Target| t.service == target.service && t.protocol == target.protocol;
+        // The same service may be there twice, by different ports.
+        let old: Vec<&Self> = pairs
+            .into_iter()
+            .flatten()
+            .filter(|(spec, _)| same(spec))
+            .map(|(_, old)| old)
+            .collect();
+        let known = || old.iter().flat_map(|old| old.endpoints.iter());
+        let now = shared.now();
+        let endpoints: Box<[Arc<Endpoint>]> = target
+            .backend
+            .endpoints()
+            .iter()
+            .map(|address| {
+                let kept = known().find(|e| e.address == *address);
+                kept.map_or_else(|| Arc::new(Endpoint::new(*address, now)), Arc::clone)
+            })
+            .collect();
+        // Those that were there from the start share the load evenly.
+        if known().next().is_none() {
+            endpoints.iter().for_each(|e| e.count_as_old());
+        }
+        let tokens = match &route.policy.sticky {
+            Some(_) => endpoints
+                .iter()
+                .map(|e| shared.tokens.token(route, &target.service, e.address))
+                .collect(),
+            None => Box::default(),
+        };
+        let tls = match (&target.protocol, old.first()) {
+            (Protocol::Tls(_), Some(old)) => old.tls.clone(),
+            (Protocol::Tls(tls), None) => Some(Arc::new(Material::new(route, tls))),
+            (Protocol::Http1 | Protocol::H2c, _) => None,
+        };
+        let group = match &target.protocol {
+            Protocol::Tls(tls) => shared.hash((&route.project, tls::identity(tls))),
+            Protocol::Http1 | Protocol::H2c => shared.hash(&route.project),
+        };
+        Self {
+            endpoints,
+            tokens,
+            tls,
+            group,
+        }
+    }
+
+    /// The endpoint for a try. Those that this request failed at and those that are left out are
+    /// chosen only when there is nothing else.
+    fn choose(
+        &self,
+        policy: &Policy,
+        failed: &[SocketAddr],
+        now: impl Fn() -> Duration,
+        draw: impl FnOnce() -> u64,
+    ) -> Option<&Arc<Endpoint>> {
+        if let [only] = &*self.endpoints {
+            return Some(only);
+        }
+        let (now, draw) = (now(), draw());
+        let is_new = |e: &Endpoint| !failed.contains(&e.address);
+        let load = |e: &Arc<Endpoint>| Load {
+            in_flight: e.in_flight(),
+            share: policy
+                .slow_start
+                .map_or(FULL_SHARE, |window| balance::share(e.age(now), window)),
+        };
+        let all = &*self.endpoints;
+        let place = balance::pick(all, |e| (is_new(e) && e.is_in(now)).then(|| load(e)), draw)
+            .or_else(|| balance::pick(all, |e| is_new(e).then(|| load(e)), draw))
+            .or_else(|| balance::pick(all, |e| Some(load(e)), draw));
+        all.get(place?)
+    }
+}

@@ -1,0 +1,309 @@
+//! Tries of a request: the endpoint of each, what its end says about the endpoint, and whether
+//! there is another.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use cara_api::gateway::Policy;
+use cara_routes::outlier::Fleet;
+use cara_routes::retry::{self, Decision, Failure, Progress, Shape};
+use http::HeaderValue;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_error::{Error, ErrorSource, ErrorType, Result, RetryType};
+use pingora_http::ResponseHeader;
+use pingora_proxy::Session;
+
+use super::endpoint::{Endpoint, InFlight};
+use super::gate::Permit;
+use super::peer::{self, Times};
+use super::{Target, sticky};
+use crate::ctx::Ctx;
+use crate::edge::Edge;
+use crate::live::LiveRule;
+use crate::request;
+
+/// An answer that is not passed on since the request is tried again.
+const TRY_AGAIN: ErrorType = ErrorType::new("TryAgain");
+
+/// What a request did at its service so far. Dropping it leaves the queue and the endpoint.
+#[derive(Default)]
+pub(crate) struct Attempt {
+    /// Its place among those that may be under way.
+    pub(super) permit: Option<Permit>,
+    /// The endpoint that the client is kept with.
+    pub(super) stuck: Option<Arc<Endpoint>>,
+    current: Option<InFlight>,
+    /// Endpoints that it failed at.
+    failed: Vec<SocketAddr>,
+    tries: u32,
+    /// When it was let in, if it had to wait for that.
+    pub(super) admitted: Option<Instant>,
+    is_refused: bool,
+    /// The answer's head came; it cannot be tried again.
+    is_answered: bool,
+}
+
+impl Attempt {
+    /// The last try found no connection, which was counted.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.is_refused
+    }
+}
+
+/// Chooses the endpoint for a try.
+///
+/// # Errors
+/// The service has none, or its TLS cannot be used.
+pub(crate) fn peer(edge: &Edge, session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+    let nowhere = || Error::new(ErrorType::HTTPStatus(502));
+    let rule = ctx.rule.clone().ok_or_else(nowhere)?;
+    let (target, spec) = target(&rule, ctx).ok_or_else(nowhere)?;
+    let attempt = &mut ctx.upstream;
+    attempt.current = None;
+    let now = || edge.live.now();
+    let is_usable = |e: &&Arc<Endpoint>| e.is_in(now()) && !attempt.failed.contains(&e.address);
+    let stuck = attempt.stuck.as_ref().filter(is_usable);
+    let chosen = stuck.or_else(|| {
+        target.choose(&rule.route.policy, &attempt.failed, now, || {
+            fastrand::u64(..)
+        })
+    });
+    let endpoint = chosen.ok_or_else(nowhere)?;
+    let address = endpoint.address;
+    let current = InFlight::begin(endpoint);
+    attempt.current = Some(current);
+    attempt.tries += 1;
+    attempt.is_refused = false;
+    if attempt.tries == 1 {
+        rule.upstream.state.requests.fetch_add(1, Ordering::Relaxed);
+    }
+    let head = session.req_header();
+    let host = match &target.tls {
+        Some(_) => request::host(head).and_then(cara_routes::host::normalize),
+        None => None,
+    };
+    let peer = peer::build(
+        address,
+        &spec.protocol,
+        target.tls.as_deref(),
+        host.as_deref().unwrap_or_default(),
+        target.group,
+        times(edge, &rule.route.policy, ctx.is_stream),
+        head.headers.contains_key(http::header::UPGRADE),
+    );
+    peer.map(Box::new).ok_or_else(nowhere)
+}
+
+fn target<'a>(
+    rule: &'a LiveRule,
+    ctx: &Ctx,
+) -> Option<(&'a Target, &'a cara_api::gateway::Target)> {
+    let target = rule.upstream.targets.get(ctx.target)?;
+    let spec = super::targets(&rule.route).get(ctx.target)?;
+    Some((target, spec))
+}
+
+/// How long a service may take to begin its answer, over all tries.
+fn response_limit(edge: &Edge, policy: &Policy) -> Duration {
+    let wanted = policy.timeouts.response;
+    wanted.unwrap_or(edge.config.upstream_timeout)
+}
+
+fn times(edge: &Edge, policy: &Policy, is_stream: bool) -> Times {
+    let (config, wanted) = (&edge.config, &policy.timeouts);
+    let response = response_limit(edge, policy);
+    Times {
+        connect: wanted.connect.unwrap_or(config.connect_timeout),
+        read: if is_stream {
+            wanted.idle.unwrap_or(config.stream_timeout)
+        } else {
+            response
+        },
+        write: response,
+    }
+}
+
+/// After a try that found no connection.
+pub(crate) fn not_connected(
+    edge: &Edge,
+    session: &mut Session,
+    ctx: &mut Ctx,
+    mut error: Box<Error>,
+) -> Box<Error> {
+    edge.metrics
+        .upstream_errors
+        .with_label_values(&["connect"])
+        .inc();
+    note_failure(edge, ctx, true);
+    ctx.upstream.is_refused = true;
+    let again = is_tried_again(edge, session, ctx, Failure::Connect);
+    error.set_retry(again);
+    error
+}
+
+/// After a try that failed on its connection.
+pub(crate) fn not_proxied(
+    edge: &Edge,
+    session: &mut Session,
+    ctx: &mut Ctx,
+    mut error: Box<Error>,
+    is_reused: bool,
+) -> Box<Error> {
+    if *error.etype() == TRY_AGAIN {
+        error.set_retry(true);
+        return error;
+    }
+    let failure = match error.retry {
+        // Pingora knows that the service did not look at the request.
+        RetryType::Decided(true) => Failure::Stale,
+        RetryType::ReusedOnly if is_reused => Failure::Stale,
+        RetryType::ReusedOnly => Failure::Died,
+        RetryType::Decided(false) => Failure::Other,
+    };
+    let is_services_fault = *error.esource() == ErrorSource::Upstream && !ctx.upstream.is_answered;
+    if is_services_fault && failure != Failure::Stale {
+        note_failure(edge, ctx, false);
+    }
+    let again = !ctx.upstream.is_answered && is_tried_again(edge, session, ctx, failure);
+    error.set_retry(again);
+    error
+}
+
+/// When the head of an answer came.
+///
+/// # Errors
+/// The request is tried again instead of passing the answer on.
+pub(crate) fn answered(
+    edge: &Edge,
+    session: &mut Session,
+    answer: &ResponseHeader,
+    ctx: &mut Ctx,
+) -> Result<()> {
+    let status = answer.status.as_u16();
+    if answer.status.is_informational() && status != 101 {
+        return Ok(());
+    }
+    if matches!(status, 502..=504) {
+        note_failure(edge, ctx, false);
+        if is_tried_again(edge, session, ctx, Failure::Status(status)) {
+            let mut error = Error::new(TRY_AGAIN);
+            error.as_up();
+            return Err(error);
+        }
+    } else if let Some(current) = &ctx.upstream.current {
+        current.endpoint().succeeded(|| edge.live.now());
+    }
+    ctx.upstream.is_answered = true;
+    Ok(())
+}
+
+/// Adds to an answer what keeps the client with its endpoint.
+///
+/// # Errors
+/// The cookie is no header's value; cannot happen for a rule that was checked.
+pub(crate) fn finish(ctx: &Ctx, answer: &mut ResponseHeader) -> Result<()> {
+    let (Some(rule), Some(current)) = (&ctx.rule, &ctx.upstream.current) else {
+        return Ok(());
+    };
+    let Some(wanted) = &rule.route.policy.sticky else {
+        return Ok(());
+    };
+    let endpoint = current.endpoint();
+    let is_kept = ctx.upstream.stuck.as_ref();
+    if is_kept.is_some_and(|stuck| Arc::ptr_eq(stuck, endpoint)) {
+        return Ok(());
+    }
+    let Some(token) = sticky::token_of(&rule.upstream, ctx.target, endpoint) else {
+        return Ok(());
+    };
+    let cookie = cara_routes::sticky::set_cookie(
+        &wanted.cookie,
+        token,
+        &rule.route.path,
+        wanted.max_age,
+        ctx.is_tls,
+    );
+    match HeaderValue::try_from(cookie) {
+        Ok(cookie) => answer
+            .append_header(http::header::SET_COOKIE, cookie)
+            .map(drop),
+        Err(_) => Ok(()),
+    }
+}
+
+fn note_failure(edge: &Edge, ctx: &mut Ctx, is_refusal: bool) {
+    let Some(rule) = ctx.rule.clone() else { return };
+    let Some((target, _)) = target(&rule, ctx) else {
+        return;
+    };
+    let Some(current) = &ctx.upstream.current else {
+        return;
+    };
+    let endpoint = current.endpoint();
+    let now = edge.live.now();
+    let fleet = Fleet {
+        total: target.endpoints.len(),
+        out: target.endpoints.iter().filter(|e| !e.is_in(now)).count(),
+    };
+    let outlier = rule.route.policy.outlier.as_ref();
+    if endpoint.failed(outlier, is_refusal, fleet, now) {
+        edge.metrics.ejections.inc();
+        tracing::warn!(
+            project = rule.route.project,
+            ingress = rule.route.ingress,
+            endpoint = %endpoint.address,
+            "an endpoint failed too often and is left out"
+        );
+    }
+    let address = endpoint.address;
+    ctx.upstream.failed.push(address);
+}
+
+fn is_tried_again(edge: &Edge, session: &mut Session, ctx: &Ctx, failure: Failure) -> bool {
+    let Some(rule) = &ctx.rule else { return false };
+    let Some((target, _)) = target(rule, ctx) else {
+        return false;
+    };
+    let policy = &rule.route.policy;
+    let failed = &ctx.upstream.failed;
+    let progress = Progress {
+        tries: ctx.upstream.tries,
+        elapsed: ctx.upstream.admitted.unwrap_or(ctx.started).elapsed(),
+        limit: response_limit(edge, policy),
+        has_other_endpoint: target
+            .endpoints
+            .iter()
+            .any(|e| !failed.contains(&e.address)),
+    };
+    let decision = retry::decide(&policy.retries, failure, shape(session), progress);
+    let again = match decision {
+        Decision::GiveUp => false,
+        Decision::Again => true,
+        Decision::AgainWithinBudget => rule
+            .upstream
+            .take_retry(policy.retries.budget_percent, edge.live.now()),
+    };
+    if again {
+        let kind = match failure {
+            Failure::Connect => "connect",
+            Failure::Stale => "stale",
+            Failure::Died => "reset",
+            Failure::Status(_) => "status",
+            Failure::Other => "other",
+        };
+        edge.metrics.retries.with_label_values(&[kind]).inc();
+    }
+    again
+}
+
+fn shape(session: &mut Session) -> Shape {
+    let downstream = session.as_mut();
+    let has_no_body = downstream.is_body_empty();
+    Shape {
+        is_idempotent: downstream.req_header().method.is_idempotent(),
+        has_no_body,
+        is_replayable: !downstream.retry_buffer_truncated(),
+    }
+}

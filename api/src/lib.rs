@@ -27,6 +27,8 @@ pub mod project;
 pub mod quantity;
 pub mod schema;
 pub mod secret;
+pub mod share;
+pub mod signing;
 pub mod validate;
 
 pub use condition::Condition;

@@ -170,10 +170,28 @@ pub static SETTINGS: &[Setting] = &[
         help: "The same for one IPv4 address or one /64 of IPv6; 0 for no limit",
     },
     Setting {
+        key: "auth-host",
+        value: "HOST",
+        default: "",
+        help: "Host that login services send browsers back to, one for all projects; auth.{environment}.{base-domain} if not given",
+    },
+    Setting {
+        key: "auth-ca-file",
+        value: "FILE",
+        default: "",
+        help: "Authorities of login services beside those of the system, PEM",
+    },
+    Setting {
         key: "access-log",
         value: "TARGET",
         default: "stdout",
         help: "Where the gateway writes its access log: stdout, off, or a file",
+    },
+    Setting {
+        key: "error-pages",
+        value: "DIRECTORY",
+        default: "",
+        help: "Error pages of your own: 404.html, 4xx.html, 5xx.html, default.html",
     },
     Setting {
         key: "audit-log",
@@ -247,6 +265,9 @@ impl Options {
                 limits: limits(&mut reader),
                 tls_min_version: reader.value("tls-min-version", "1.2 or 1.3", TlsVersion::V1_2),
                 tcp,
+                https_port: None,
+                error_pages: reader.text("error-pages").map(PathBuf::from),
+                access: access(&mut reader),
             },
             access_log: reader.text("access-log").unwrap_or_default(),
             audit_log: match reader.text("audit-log").as_deref() {
@@ -279,6 +300,17 @@ fn domain(reader: &mut Reader) -> Domain {
     Domain {
         environment: environment.unwrap_or_default(),
         base: base.unwrap_or_default(),
+    }
+}
+
+/// The auth host follows the domain where it is not given.
+fn access(reader: &mut Reader) -> cara_gateway::AccessConfig {
+    let text = |key: &str| reader.text(key).unwrap_or_default();
+    let derived = format!("auth.{}.{}", text("environment"), text("base-domain"));
+    let given = reader.with("auth-host", Hostname::parse);
+    cara_gateway::AccessConfig {
+        auth_host: given.or_else(|| Hostname::parse(&derived).ok()),
+        issuer_authorities: reader.with("auth-ca-file", |path| std::fs::read_to_string(path)),
     }
 }
 
@@ -336,7 +368,11 @@ async fn run(
     };
     let control = ControlPlane::open(config, Arc::new(store), &registry).await?;
     let log = access_log(&options.access_log)?;
-    let gateway = Gateway::new(options.gateway, log, threads, &registry);
+    let gateway = cara_gateway::Config {
+        https_port: https_address.map(|address| address.port()),
+        ..options.gateway
+    };
+    let gateway = Gateway::new(gateway, log, threads, &registry);
     let edge = threads.first().context("the gateway has a thread")?;
     let routes = control.gateway_state();
     let mut parts: JoinSet<anyhow::Result<()>> = JoinSet::new();

@@ -1,20 +1,32 @@
 //! How the gateway answers in place of a service.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
-use pingora_http::ResponseHeader;
+use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
 use crate::ctx::Ctx;
-use crate::pages::Answer;
+use crate::edge::Edge;
+use crate::filter::decorate;
+use crate::pages::{Answer, Shown};
 use crate::request;
+
+/// How long the rest of a request's body is read after its answer, so that the connection can be
+/// used again and a client that is still sending hears the answer.
+const DRAIN: Duration = Duration::from_secs(5);
+/// What is taken where `CONNECT` and `TRACE` are not; services may take fewer or more.
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// Why a request goes no further.
 #[derive(Debug)]
 pub(crate) enum Stop {
     /// It gets one of the gateway's pages.
     Page(Answer),
+    /// The same, with headers that belong to it, such as a challenge.
+    PageWith(Answer, Vec<(HeaderName, HeaderValue)>),
     /// It gets what its rule says.
     Reply(Box<Reply>),
 }
@@ -43,29 +55,84 @@ pub(crate) struct Reply {
 ///
 /// # Errors
 /// The client is gone.
-pub(crate) async fn send(session: &mut Session, ctx: &Ctx, stop: Stop) -> Result<()> {
-    let reply = match stop {
-        Stop::Page(answer) => page(session, ctx, &answer),
-        Stop::Reply(reply) => *reply,
+pub(crate) async fn send(edge: &Edge, session: &mut Session, ctx: &Ctx, stop: Stop) -> Result<()> {
+    let head = session.req_header();
+    let (reply, is_page) = match stop {
+        Stop::Page(answer) => (page(edge, head, ctx, &answer, Vec::new()), true),
+        Stop::PageWith(answer, headers) => (page(edge, head, ctx, &answer, headers), true),
+        Stop::Reply(reply) => (*reply, false),
     };
-    write(session, ctx, reply).await
+    let mut answer = ResponseHeader::build(reply.status, Some(reply.headers.len() + 6))?;
+    for (name, value) in reply.headers {
+        answer.append_header(name, value)?;
+    }
+    // RFC 9110 section 8.6: there is nothing that could have a length.
+    let is_empty = reply.status == StatusCode::NO_CONTENT;
+    if !is_empty {
+        answer.insert_header(header::CONTENT_LENGTH, HeaderValue::from(reply.body.len()))?;
+    }
+    decorate::answer(&mut answer, ctx, &head.headers)?;
+    // A rule's headers belong to what the rule says, not to the gateway's pages.
+    if let Some(rule) = ctx.rule.as_ref().filter(|_| !is_page) {
+        rule.filters
+            .response_headers
+            .apply_to_response(&mut answer)?;
+    }
+    let has_body = !is_empty && head.method != Method::HEAD;
+    finish_request(session);
+    session
+        .write_response_header(Box::new(answer), !has_body)
+        .await?;
+    if has_body {
+        session.write_response_body(Some(reply.body), true).await?;
+    }
+    Ok(())
 }
 
-fn page(session: &Session, ctx: &Ctx, answer: &Answer) -> Reply {
-    let as_html = request::wants_html(&session.req_header().headers);
-    let page = answer.render(as_html, ctx.id());
-    let mut headers = vec![
-        (
-            http::header::CONTENT_TYPE,
-            HeaderValue::from_static(page.content_type),
-        ),
-        (
-            http::header::CACHE_CONTROL,
-            HeaderValue::from_static("no-store"),
-        ),
-    ];
+/// Decides what becomes of a body that nobody wants.
+fn finish_request(session: &mut Session) {
+    let waits = session.req_header().headers.contains_key(header::EXPECT);
+    session.as_mut().set_total_drain_timeout(Some(DRAIN));
+    if waits {
+        // The client sends its body only when told to, so there is no next request to wait for.
+        session.set_keepalive(None);
+    }
+}
+
+fn page(
+    edge: &Edge,
+    head: &RequestHeader,
+    ctx: &Ctx,
+    answer: &Answer,
+    mut headers: Vec<(HeaderName, HeaderValue)>,
+) -> Reply {
+    let shown = Shown {
+        host: request::host(head).unwrap_or_default(),
+        request_id: ctx.id(),
+    };
+    let format = request::format(&head.headers);
+    let page = answer.render(format, &edge.pages.load(), shown);
+    let mut set = |name, value| headers.push((name, value));
+    set(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(page.content_type),
+    );
+    set(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    set(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    if let Some(policy) = page.security_policy {
+        set(
+            header::CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static(policy),
+        );
+    }
     if let Some(seconds) = page.retry_after_s {
-        headers.push((http::header::RETRY_AFTER, HeaderValue::from(seconds)));
+        set(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if *answer == Answer::MethodNotAllowed {
+        set(header::ALLOW, HeaderValue::from_static(METHODS));
     }
     Reply {
         status: StatusCode::from_u16(page.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
@@ -74,28 +141,12 @@ fn page(session: &Session, ctx: &Ctx, answer: &Answer) -> Reply {
     }
 }
 
-async fn write(session: &mut Session, ctx: &Ctx, reply: Reply) -> Result<()> {
-    let mut head = ResponseHeader::build(reply.status, Some(reply.headers.len() + 2))?;
-    for (name, value) in reply.headers {
-        head.append_header(name, value)?;
-    }
-    head.insert_header("content-length", HeaderValue::from(reply.body.len()))?;
-    head.insert_header("x-request-id", ctx.id.clone())?;
-    let is_head = session.req_header().method == Method::HEAD;
-    session
-        .write_response_header(Box::new(head), is_head)
-        .await?;
-    if !is_head {
-        session.write_response_body(Some(reply.body), true).await?;
-    }
-    Ok(())
-}
-
 /// What to tell the client about a failure; none when it is gone.
 pub(crate) fn to_error(error: &Error) -> Option<Answer> {
     use ErrorType as T;
     match (error.esource(), error.etype()) {
         (_, T::HTTPStatus(502)) => Some(Answer::BadGateway),
+        (_, T::HTTPStatus(413)) => Some(Answer::BodyTooLarge { limit: 0 }),
         (
             ErrorSource::Downstream,
             T::WriteError | T::ReadError | T::ConnectionClosed | T::ReadTimedout,

@@ -6,12 +6,26 @@ use std::time::Instant;
 
 use cara_api::gateway::{Action, Forward, Target};
 use http::HeaderValue;
+use pingora_error::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 
+use crate::access::Admitted;
+use crate::filter::compress;
 use crate::listen::client::client_info;
 use crate::live::LiveRule;
 use crate::request;
 use crate::upstream::Attempt;
+
+/// A client's rate, as headers show it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RateShown {
+    /// Requests that may come at once.
+    pub(crate) limit: u32,
+    /// Of those, how many are left.
+    pub(crate) remaining: u32,
+    /// Seconds until all are left again, or until the next one is.
+    pub(crate) reset_s: u32,
+}
 
 /// State of one request. Phases fill it in; whatever they decided stays, also over retries.
 pub(crate) struct Ctx {
@@ -26,6 +40,14 @@ pub(crate) struct Ctx {
     pub(crate) is_stream: bool,
     /// The rule that takes the request; it stays the same when rules change meanwhile.
     pub(crate) rule: Option<Arc<LiveRule>>,
+    /// What a client is told about its rate.
+    pub(crate) rate: Option<RateShown>,
+    /// Bytes of the body that have arrived.
+    pub(crate) body_bytes: u64,
+    /// Compresses the answer.
+    pub(crate) compression: Option<Box<compress::Stream>>,
+    /// Who it is, once access control let it in.
+    pub(crate) admitted: Option<Box<Admitted>>,
     /// Which of the rule's targets it goes to.
     pub(crate) target: usize,
     /// What it did at its service so far.
@@ -43,6 +65,10 @@ impl Ctx {
             is_tls: false,
             is_stream: false,
             rule: None,
+            rate: None,
+            body_bytes: 0,
+            compression: None,
+            admitted: None,
             target: 0,
             upstream: Attempt::default(),
             is_counted: false,
@@ -57,6 +83,21 @@ impl Ctx {
         let client = client_info(session);
         self.client = client.map(|client| client.peer.ip());
         self.is_tls = client.is_some_and(|client| client.tls.is_some());
+    }
+
+    /// Counts a piece of the body.
+    ///
+    /// # Errors
+    /// The body is larger than the rule allows (413).
+    pub(crate) fn count_body(&mut self, bytes: usize) -> Result<()> {
+        let limit = self.rule.as_ref().and_then(|rule| rule.route.policy.body);
+        self.body_bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
+        match limit {
+            Some(limit) if self.body_bytes > limit.bytes => {
+                Error::e_explain(ErrorType::HTTPStatus(413), "the body is too large")
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// The request's id as text.

@@ -6,14 +6,31 @@
 //! decisions are pure, in modules of their own.
 
 mod challenge;
+pub(crate) mod compress;
+mod cors;
+pub(crate) mod decorate;
+mod head;
+pub(crate) mod rules;
+pub(crate) mod target;
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use cara_api::gateway::{Action, Policy};
+use cara_routes::rate::{Rate, Verdict};
+use http::{HeaderValue, StatusCode, header};
+use ipnet::IpNet;
+use pingora_error::Error;
+use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
-use crate::answer::Stop;
-use crate::ctx::Ctx;
+use crate::access;
+use crate::answer::{Reply, Stop};
+use crate::ctx::{Ctx, RateShown};
 use crate::edge::Edge;
+use crate::limit::Who;
 use crate::listen::client::is_misdirected;
 use crate::live::LiveRule;
 use crate::pages::Answer;
@@ -24,27 +41,49 @@ use crate::{request, upstream};
 /// # Errors
 /// What the client gets instead.
 pub(crate) async fn request(edge: &Edge, session: &mut Session, ctx: &mut Ctx) -> Result<(), Stop> {
+    head::check(session.req_header(), || session.as_downstream().to_h1_raw())?;
     challenge::check(edge, session, ctx)?;
     if is_misdirected(session, &edge.names) {
         return Err(Answer::Misdirected.into());
     }
-    ctx.rule = Some(find(edge, session)?);
-    redirect_to_https(session, ctx)?;
-    maintenance(session, ctx)?;
-    access(edge, session, ctx).await?;
-    limits(edge, session, ctx)?;
+    access::own(edge, session, ctx).await?;
+    let rule = find(edge, session.req_header())?;
+    ctx.rule = Some(Arc::clone(&rule));
+    redirect_to_https(edge, session.req_header(), ctx, &rule)?;
+    maintenance(&rule.route.policy, ctx.client)?;
+    preflight(session.req_header(), &rule)?;
+    access::check(edge, session, ctx).await?;
+    limits(edge, session.req_header(), ctx, &rule)?;
     hold(edge, session, ctx).await?;
-    action(session, ctx)
+    action(session.req_header(), &rule)
 }
 
-/// The rule that takes the request.
-pub(crate) fn find(edge: &Edge, session: &Session) -> Result<Arc<LiveRule>, Answer> {
-    let head = session.req_header();
+/// Changes a service's answer on its way to the client.
+///
+/// # Errors
+/// There are more headers than a message can have, or no memory to compress.
+pub(crate) fn response(
+    asked: &RequestHeader,
+    answer: &mut ResponseHeader,
+    ctx: &mut Ctx,
+) -> Result<(), Box<Error>> {
+    decorate::answer(answer, ctx, &asked.headers)?;
+    let Some(rule) = &ctx.rule else { return Ok(()) };
+    rule.filters.response_headers.apply_to_response(answer)?;
+    if rule.route.policy.compression {
+        ctx.compression = compress::begin(asked, answer)?.map(Box::new);
+    }
+    Ok(())
+}
+
+/// The rule that takes a request.
+pub(crate) fn find(edge: &Edge, head: &RequestHeader) -> Result<Arc<LiveRule>, Answer> {
     let host = request::host(head).ok_or(Answer::BadHost)?;
     let host = cara_routes::host::normalize(host).ok_or(Answer::BadHost)?;
+    let path = cara_routes::path::normalize(head.uri.path()).ok_or(Answer::BadPath)?;
     let table = edge.live.table();
     match table.find(&host) {
-        Some(found) => match found.rule(head.uri.path(), &head.headers) {
+        Some(found) => match found.rule(&path, &head.headers) {
             Some(rule) => Ok(Arc::clone(rule)),
             None => Err(Answer::UnknownPath {
                 host: host.into_owned(),
@@ -57,21 +96,122 @@ pub(crate) fn find(edge: &Edge, session: &Session) -> Result<Arc<LiveRule>, Answ
     }
 }
 
-fn redirect_to_https(_session: &Session, _ctx: &Ctx) -> Result<(), Stop> {
+fn redirect_to_https(
+    edge: &Edge,
+    head: &RequestHeader,
+    ctx: &Ctx,
+    rule: &LiveRule,
+) -> Result<(), Stop> {
+    if ctx.is_tls || !rule.route.policy.redirect_https {
+        return Ok(());
+    }
+    let Some(port) = edge.config.https_port else {
+        return Ok(());
+    };
+    let host = request::host(head).and_then(cara_routes::host::normalize);
+    let host = host.ok_or(Answer::BadHost)?;
+    let to = target::https(&host, port, &head.uri);
+    Err(redirect(&to, StatusCode::PERMANENT_REDIRECT)?.into())
+}
+
+/// An answer that sends a client elsewhere.
+fn redirect(to: &str, status: StatusCode) -> Result<Reply, Answer> {
+    let location = HeaderValue::from_bytes(to.as_bytes()).map_err(|_| Answer::BadRequest)?;
+    Ok(Reply {
+        status,
+        headers: vec![(header::LOCATION, location)],
+        body: Bytes::new(),
+    })
+}
+
+fn maintenance(policy: &Policy, client: Option<IpAddr>) -> Result<(), Answer> {
+    match &policy.maintenance {
+        Some(maintenance) if !is_within(&maintenance.allow, client) => Err(Answer::Maintenance {
+            message: maintenance.message.clone(),
+        }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn is_within(networks: &[IpNet], client: Option<IpAddr>) -> bool {
+    let client = client.map(|address| address.to_canonical());
+    client.is_some_and(|address| networks.iter().any(|network| network.contains(&address)))
+}
+
+/// A preflight carries no credentials, so it is answered before they are asked for.
+fn preflight(head: &RequestHeader, rule: &LiveRule) -> Result<(), Stop> {
+    let granted = rule
+        .filters
+        .cors
+        .as_ref()
+        .and_then(|policy| policy.preflight(&head.method, &head.headers));
+    match granted {
+        None => Ok(()),
+        Some(granted) => Err(Reply {
+            status: StatusCode::NO_CONTENT,
+            headers: granted.set,
+            body: Bytes::new(),
+        }
+        .into()),
+    }
+}
+
+/// Size of the body, as far as it is known, and rates.
+fn limits(edge: &Edge, head: &RequestHeader, ctx: &mut Ctx, rule: &LiveRule) -> Result<(), Answer> {
+    if let Some(limit) = rule.route.policy.body {
+        let length = head.headers.get(header::CONTENT_LENGTH);
+        let length = length.and_then(|l| l.to_str().ok()?.parse::<u64>().ok());
+        if length.is_some_and(|length| length > limit.bytes) {
+            return Err(Answer::BodyTooLarge { limit: limit.bytes });
+        }
+    }
+    let rules = &rule.filters;
+    let now = ctx.started;
+    if let Some(rate) = &rules.per_client {
+        take(edge, ctx, rules.key, Who::client(ctx.client), rate, now)?;
+    }
+    if let Some(rate) = &rules.total {
+        take(edge, ctx, rules.key, Who::All, rate, now)?;
+    }
     Ok(())
 }
 
-fn maintenance(_session: &Session, _ctx: &Ctx) -> Result<(), Stop> {
-    Ok(())
+fn take(
+    edge: &Edge,
+    ctx: &mut Ctx,
+    rule: u64,
+    who: Who,
+    rate: &Rate,
+    now: Instant,
+) -> Result<(), Answer> {
+    let shown = |remaining, reset| RateShown {
+        limit: rate.burst(),
+        remaining,
+        reset_s: seconds(reset),
+    };
+    match edge.limiter.check(rule, who, rate, now) {
+        Verdict::Allowed {
+            remaining, reset, ..
+        } => {
+            // What a client is told is about itself: others are not its business.
+            if who != Who::All {
+                ctx.rate = Some(shown(remaining, reset));
+            }
+            Ok(())
+        }
+        Verdict::Denied { retry_after } => {
+            ctx.rate = Some(shown(0, retry_after));
+            Err(Answer::TooManyRequests {
+                retry_after_s: seconds(retry_after),
+            })
+        }
+    }
 }
 
-/// Who may come in.
-async fn access(_edge: &Edge, _session: &mut Session, _ctx: &mut Ctx) -> Result<(), Stop> {
-    Ok(())
-}
-
-fn limits(_edge: &Edge, _session: &Session, _ctx: &Ctx) -> Result<(), Stop> {
-    Ok(())
+/// Whole seconds, at least one.
+fn seconds(duration: Duration) -> u32 {
+    let whole = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+    u32::try_from(whole.max(1)).unwrap_or(u32::MAX)
 }
 
 /// Choice of the target, pause, and the queue before a service that is busy.
@@ -79,6 +219,26 @@ async fn hold(edge: &Edge, session: &mut Session, ctx: &mut Ctx) -> Result<(), S
     upstream::admit(edge, session, ctx).await
 }
 
-fn action(_session: &Session, _ctx: &Ctx) -> Result<(), Stop> {
-    Ok(())
+/// Rules that need no service answer here.
+fn action(head: &RequestHeader, rule: &LiveRule) -> Result<(), Stop> {
+    match &rule.route.action {
+        Action::Forward(_) => Ok(()),
+        Action::Redirect(to) => {
+            let status = StatusCode::from_u16(to.status).ok();
+            let status = status.filter(|s| s.is_redirection());
+            let status = status.unwrap_or(StatusCode::PERMANENT_REDIRECT);
+            Err(redirect(&target::location(to, &head.uri), status)?.into())
+        }
+        Action::Respond(fixed) => {
+            let status = StatusCode::from_u16(fixed.status).unwrap_or(StatusCode::OK);
+            let kind = HeaderValue::from_str(&fixed.content_type);
+            let headers = kind.map(|kind| vec![(header::CONTENT_TYPE, kind)]);
+            Err(Reply {
+                status,
+                headers: headers.unwrap_or_default(),
+                body: Bytes::copy_from_slice(fixed.body.as_bytes()),
+            }
+            .into())
+        }
+    }
 }

@@ -9,6 +9,7 @@
 //! Owns connections and everything about HTTP on the wire. It refuses to know where routes come
 //! from and how services run. No type of pingora leaves this crate.
 
+mod access;
 mod access_log;
 mod answer;
 mod connection;
@@ -17,6 +18,7 @@ mod deadline;
 mod edge;
 mod filter;
 mod forward;
+mod limit;
 mod listen;
 mod live;
 mod metrics;
@@ -28,6 +30,7 @@ mod upstream;
 mod workers;
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +41,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use access::Config as AccessConfig;
 pub use access_log::AccessLog;
 pub use listen::streams::{BadPorts, TcpPorts};
 pub use listen::{BadRange, Limits, Listener, ListenerKind, TlsVersion, TrustedRanges};
@@ -50,6 +54,7 @@ use listen::streams::StreamTable;
 use listen::tls::Configs;
 use live::Live;
 use metrics::Metrics;
+use pages::CustomPages;
 
 /// Settings of the gateway.
 #[derive(Debug, Clone)]
@@ -68,6 +73,30 @@ pub struct Config {
     pub tls_min_version: TlsVersion,
     /// Where ports of projects are opened, and which may be. None: no port is.
     pub tcp: Option<(IpAddr, TcpPorts)>,
+    /// The port at which clients reach HTTPS. None: nobody is redirected to it.
+    pub https_port: Option<u16>,
+    /// Directory with the operator's own error pages.
+    pub error_pages: Option<PathBuf>,
+    /// Who may come in.
+    pub access: AccessConfig,
+}
+
+impl Default for Config {
+    /// Times that suit most services; nothing is open that was not asked for.
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(3),
+            upstream_timeout: Duration::from_secs(60),
+            stream_timeout: Duration::from_secs(3_600),
+            drain_timeout: Duration::from_secs(10),
+            limits: Limits::default(),
+            tls_min_version: TlsVersion::V1_2,
+            tcp: None,
+            https_port: None,
+            error_pages: None,
+            access: AccessConfig::default(),
+        }
+    }
 }
 
 /// The gateway, ready to run.
@@ -76,6 +105,7 @@ pub struct Gateway {
     live: Arc<Live>,
     metrics: Arc<Metrics>,
     access_log: AccessLog,
+    pages: Arc<ArcSwap<CustomPages>>,
     threads: Vec<Handle>,
     names: Arc<ArcSwap<Names>>,
     tls: Arc<Configs>,
@@ -102,6 +132,7 @@ impl Gateway {
             live: Arc::new(Live::default()),
             metrics,
             access_log,
+            pages: Arc::default(),
             threads: threads.to_vec(),
         }
     }
@@ -121,19 +152,23 @@ impl Gateway {
             names: Arc::clone(&self.names),
             ports: self.streams.clone(),
         };
+        let pages = async {
+            match self.config.error_pages.clone() {
+                Some(directory) => match pages::follow(directory, &self.pages).await {},
+                None => std::future::pending::<()>().await,
+            }
+        };
+        // When the control plane in this process has stopped, what is known is served.
         let follow = async {
             tokio::join!(
                 self.live.follow(state.clone(), &self.metrics),
-                follower.follow(state.clone())
+                follower.follow(state.clone()),
+                pages
             )
         };
-        let serve = server::serve(&self, listeners, token);
-        tokio::pin!(serve);
         tokio::select! {
-            () = &mut serve => return,
-            ((), ()) = follow => {}
+            () = server::serve(&self, listeners, token) => {}
+            _ = follow => {}
         }
-        // The control plane in this process has stopped: serve what is known.
-        serve.await;
     }
 }

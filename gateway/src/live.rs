@@ -11,6 +11,7 @@ use cara_routes::{RouteTable, rank};
 use imbl::ordmap::DiffItem;
 use tokio::sync::watch;
 
+use crate::filter::rules::Filters;
 use crate::metrics::Metrics;
 use crate::upstream::{Probes, Shared, Upstream};
 
@@ -35,6 +36,8 @@ pub(crate) struct LiveHost {
 /// share it; what is remembered goes over to the rule that takes its place.
 pub(crate) struct LiveRule {
     pub(crate) route: Arc<Route>,
+    /// Its policy, ready to use.
+    pub(crate) filters: Filters,
     pub(crate) upstream: Upstream,
 }
 
@@ -44,6 +47,7 @@ impl LiveRule {
         let old = before.map(|rule| (&*rule.route, &rule.upstream));
         Self {
             route: Arc::clone(route),
+            filters: Filters::of(route),
             upstream: Upstream::new(route, old, shared),
         }
     }
@@ -62,6 +66,11 @@ impl LiveHost {
             host: Arc::clone(host),
             rules: routes.iter().map(&mut rule).collect(),
         }
+    }
+
+    /// All rules.
+    pub(crate) fn rules(&self) -> impl Iterator<Item = &Arc<LiveRule>> {
+        self.rules.iter()
     }
 
     /// The most specific rule that takes a request.

@@ -3,16 +3,39 @@
 //! They name what the client may know (host, phase, reason, request id) and nothing of the
 //! inside: no address, no container, no cause.
 
+mod custom;
+mod html;
+
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use cara_api::Problem;
 use cara_api::gateway::Backend;
 use cara_api::project::ProjectPhase;
+
+use crate::access::Refused;
+
+pub(crate) use custom::{CustomPages, follow};
+
+/// Content type of pages.
+const HTML: &str = "text/html; charset=utf-8";
+/// Content type of plain answers.
+const TEXT: &str = "text/plain; charset=utf-8";
+/// What the gateway's own pages may load: nothing but the style within them.
+const OWN_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; \
+                          base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Why a request is not proxied, or failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// The request names no host, or something that cannot be one.
     BadHost,
+    /// The request breaks the protocol, or can be read in two ways.
+    BadRequest,
+    /// The path has segments that a service may resolve differently.
+    BadPath,
+    /// Access control does not let it in.
+    Refused(Refused),
     /// The routes are not known yet.
     Starting,
     /// No route has this host.
@@ -25,6 +48,33 @@ pub(crate) enum Answer {
         /// The host, as it was looked up.
         host: String,
     },
+    /// The method is one that the gateway does not take.
+    MethodNotAllowed,
+    /// The body is larger than the rule allows.
+    BodyTooLarge {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The target is longer than the gateway takes.
+    UriTooLong,
+    /// The connection was made for another host.
+    Misdirected,
+    /// The client, or all of them, asked too often.
+    TooManyRequests {
+        /// When to come back, in seconds.
+        retry_after_s: u32,
+    },
+    /// The headers are more than the gateway takes.
+    HeadersTooLarge,
+    /// The rule is under maintenance.
+    Maintenance {
+        /// What its owner says; may be empty.
+        message: String,
+    },
+    /// The rule was paused for longer than a request waits.
+    Paused,
+    /// As many requests as the service takes are under way, and others wait already.
+    Overloaded,
     /// The service behind the host cannot be reached yet, or any more.
     NotReady {
         /// Phase of the project.
@@ -32,20 +82,31 @@ pub(crate) enum Answer {
         /// Why, in one CamelCase word.
         reason: String,
     },
-    /// As many requests are under way and wait as the rule allows.
-    Overloaded,
-    /// The rule is paused, for too long or with too many requests before this one.
-    Paused,
     /// The service refused or cut the connection.
     BadGateway,
     /// The service did not answer in time.
     Timeout,
-    /// The request breaks the protocol.
-    BadRequest,
-    /// The connection was made for another host, with another certificate or other demands.
-    Misdirected,
     /// A fault of the gateway.
     Internal,
+}
+
+/// In what form an answer is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// A page for people.
+    Html,
+    /// RFC 9457, for programs.
+    Problem,
+    /// For those who ask for it.
+    Text,
+}
+
+/// What a page shows besides the answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shown<'a> {
+    /// The host that the client asked for; empty when it named none.
+    pub(crate) host: &'a str,
+    pub(crate) request_id: &'a str,
 }
 
 /// A rendered answer.
@@ -54,6 +115,8 @@ pub(crate) struct Page {
     pub(crate) content_type: &'static str,
     /// Seconds, for `Retry-After`.
     pub(crate) retry_after_s: Option<u32>,
+    /// Value of `Content-Security-Policy`.
+    pub(crate) security_policy: Option<&'static str>,
     pub(crate) body: Bytes,
 }
 
@@ -72,64 +135,111 @@ impl Answer {
     /// The HTTP status.
     pub(crate) fn status(&self) -> u16 {
         match self {
-            Self::BadHost | Self::BadRequest => 400,
+            Self::BadHost | Self::BadRequest | Self::BadPath => 400,
+            Self::Refused(refused) => refused.status,
             Self::UnknownHost { .. } | Self::UnknownPath { .. } => 404,
-            Self::NotReady { .. } | Self::Starting | Self::Overloaded | Self::Paused => 503,
-            Self::BadGateway => 502,
-            Self::Timeout => 504,
+            Self::MethodNotAllowed => 405,
+            Self::BodyTooLarge { .. } => 413,
+            Self::UriTooLong => 414,
             Self::Misdirected => 421,
+            Self::TooManyRequests { .. } => 429,
+            Self::HeadersTooLarge => 431,
             Self::Internal => 500,
+            Self::BadGateway => 502,
+            Self::NotReady { .. }
+            | Self::Starting
+            | Self::Maintenance { .. }
+            | Self::Paused
+            | Self::Overloaded => 503,
+            Self::Timeout => 504,
         }
     }
 
-    fn title(&self) -> &'static str {
+    /// What happened, in a few words.
+    pub(crate) fn title(&self) -> &'static str {
         match self {
-            Self::BadHost | Self::BadRequest => "Bad request",
+            Self::BadHost | Self::BadRequest | Self::BadPath => "Bad request",
+            Self::Refused(refused) => refused.title,
             Self::UnknownHost { .. } | Self::UnknownPath { .. } => "Nothing here",
+            Self::MethodNotAllowed => "Method not allowed",
+            Self::BodyTooLarge { .. } => "Too large",
+            Self::UriTooLong => "Address too long",
+            Self::Misdirected => "Wrong connection",
+            Self::TooManyRequests { .. } => "Too many requests",
+            Self::HeadersTooLarge => "Headers too large",
             Self::NotReady { .. } | Self::Starting => "Not ready",
-            Self::Overloaded => "Overloaded",
-            Self::Paused => "Back in a moment",
+            Self::Maintenance { .. } => "Under maintenance",
+            Self::Paused => "Paused",
+            Self::Overloaded => "Too busy",
             Self::BadGateway => "No answer",
             Self::Timeout => "No answer in time",
-            Self::Misdirected => "Wrong connection",
             Self::Internal => "Something went wrong",
         }
     }
 
-    fn detail(&self) -> String {
+    /// What happened, in a sentence or two.
+    pub(crate) fn detail(&self) -> Cow<'_, str> {
         match self {
             Self::BadHost => "The request does not name a valid host.".into(),
             Self::BadRequest => "The request could not be understood.".into(),
-            Self::Starting => "The gateway is starting.".into(),
-            Self::UnknownHost { host } => {
-                format!(
-                    "No project serves {host}. It may have been deleted, or the name is misspelt."
-                )
+            Self::BadPath => {
+                "The path has segments of dots, which have to be resolved first.".into()
             }
-            Self::UnknownPath { host } => format!("No rule of {host} takes this path."),
-            Self::NotReady { phase, reason } => match phase {
-                ProjectPhase::Pending => {
-                    format!("The project waits for a node (Pending, {reason}).")
-                }
-                ProjectPhase::Scheduled => {
-                    format!("The project is starting (Scheduled, {reason}).")
-                }
-                ProjectPhase::Running => format!("The service is not ready (Running, {reason})."),
-                ProjectPhase::Failed => {
-                    format!("The project could not be started (Failed, {reason}).")
-                }
-                ProjectPhase::Terminating | ProjectPhase::Terminated => {
-                    format!("The project is being deleted ({phase}, {reason}).")
-                }
-            },
-            Self::Overloaded => "The service has as many requests as it takes at once.".into(),
-            Self::Paused => "The service is being switched over.".into(),
+            Self::Refused(refused) => Cow::Borrowed(&refused.detail),
+            Self::Starting => "The gateway is starting.".into(),
+            Self::UnknownHost { host } => format!(
+                "No project serves {host}. It may have been deleted, or the name is misspelt."
+            )
+            .into(),
+            Self::UnknownPath { host } => format!("No rule of {host} takes this path.").into(),
+            Self::MethodNotAllowed => "The gateway does not take this method.".into(),
+            Self::BodyTooLarge { limit } => {
+                format!("At most {limit} bytes can be sent to this address.").into()
+            }
+            Self::UriTooLong => "The address is longer than the gateway takes.".into(),
+            Self::TooManyRequests { .. } => "Too many requests came in a short time.".into(),
+            Self::HeadersTooLarge => {
+                "The request has more headers, or larger ones, than the gateway takes.".into()
+            }
+            Self::Maintenance { message } if message.is_empty() => {
+                "This address is under maintenance and will be back.".into()
+            }
+            Self::Maintenance { message } => message.into(),
+            Self::Paused => "Requests to this address are on hold for a moment.".into(),
+            Self::Overloaded => "The service has more requests than it can take.".into(),
+            Self::NotReady { phase, reason } => not_ready(*phase, reason).into(),
             Self::BadGateway => "The service refused the connection or cut it.".into(),
             Self::Timeout => "The service did not answer in time.".into(),
             Self::Misdirected => {
                 "The connection was made for another host. Connect again for this one.".into()
             }
             Self::Internal => "The gateway could not handle the request.".into(),
+        }
+    }
+
+    /// What a visitor can do; empty when there is nothing.
+    pub(crate) fn advice(&self) -> &'static str {
+        match self {
+            Self::BadHost | Self::BadRequest | Self::BadPath | Self::Misdirected => {
+                "Open the address again. If it happens once more, tell whoever gave it to you."
+            }
+            Self::Refused(refused) if matches!(refused.status, 401 | 403) => {
+                "Ask its owner if you should have access."
+            }
+            Self::Refused(_) => "",
+            Self::UnknownHost { .. } | Self::UnknownPath { .. } => "Check the address.",
+            Self::BodyTooLarge { .. } => "Send something smaller.",
+            Self::HeadersTooLarge => "Deleting the cookies of this site may help.",
+            Self::UriTooLong | Self::MethodNotAllowed => "",
+            Self::TooManyRequests { .. } => "Wait a little, then try again.",
+            Self::Maintenance { .. } | Self::Timeout | Self::BadGateway => "Try again in a while.",
+            Self::Paused | Self::Overloaded => "Try again in a moment.",
+            Self::NotReady {
+                phase: ProjectPhase::Terminating | ProjectPhase::Terminated | ProjectPhase::Failed,
+                ..
+            } => "Its owner sees the reason in the project's status.",
+            Self::NotReady { .. } | Self::Starting => "",
+            Self::Internal => "Try again. If it stays, tell its owner the number below.",
         }
     }
 
@@ -142,31 +252,69 @@ impl Answer {
             } => Some(5),
             Self::NotReady { .. }
             | Self::Starting
-            | Self::Overloaded
+            | Self::BadGateway
             | Self::Paused
-            | Self::BadGateway => Some(1),
+            | Self::Overloaded => Some(1),
+            Self::Refused(refused) => refused.retry_after_s,
+            Self::Maintenance { .. } => Some(60),
+            Self::TooManyRequests { retry_after_s } => Some(*retry_after_s),
             Self::BadHost
+            | Self::BadRequest
+            | Self::BadPath
             | Self::UnknownHost { .. }
             | Self::UnknownPath { .. }
-            | Self::Timeout
-            | Self::BadRequest
+            | Self::MethodNotAllowed
+            | Self::BodyTooLarge { .. }
+            | Self::UriTooLong
             | Self::Misdirected
+            | Self::HeadersTooLarge
+            | Self::Timeout
             | Self::Internal => None,
         }
     }
 
-    /// Renders the answer for a browser or a program.
-    pub(crate) fn render(&self, as_html: bool, request_id: &str) -> Page {
-        let retry_after_s = self.retry_after_s();
-        let (content_type, body) = if as_html {
-            ("text/html; charset=utf-8", self.html(request_id))
-        } else {
-            (cara_api::problem::CONTENT_TYPE, self.problem(request_id))
+    /// Seconds after which the page loads itself again; none when nothing will change by itself.
+    pub(crate) fn refresh_s(&self) -> Option<u32> {
+        let is_waiting = match self {
+            Self::NotReady { phase, .. } => match phase {
+                ProjectPhase::Pending | ProjectPhase::Scheduled | ProjectPhase::Running => true,
+                // The one is tried again by the platform, later; the other never comes back.
+                ProjectPhase::Failed => true,
+                ProjectPhase::Terminating | ProjectPhase::Terminated => false,
+            },
+            Self::Starting | Self::Paused | Self::Overloaded | Self::Maintenance { .. } => true,
+            _ => false,
+        };
+        self.retry_after_s()
+            .filter(|_| is_waiting)
+            .map(|seconds| seconds + 1)
+    }
+
+    /// Renders the answer. Pages of an operator go before the built-in ones.
+    pub(crate) fn render(&self, format: Format, custom: &CustomPages, shown: Shown<'_>) -> Page {
+        let mut security_policy = None;
+        let (content_type, body) = match format {
+            Format::Html => {
+                let page = custom
+                    .find(self.status())
+                    .map(|page| page.fill(self, shown));
+                let page = page.unwrap_or_else(|| {
+                    security_policy = Some(OWN_POLICY);
+                    html::page(self, shown)
+                });
+                (HTML, page.into_bytes())
+            }
+            Format::Problem => (
+                cara_api::problem::CONTENT_TYPE,
+                self.problem(shown.request_id),
+            ),
+            Format::Text => (TEXT, self.text(shown.request_id)),
         };
         Page {
             status: self.status(),
             content_type,
-            retry_after_s,
+            retry_after_s: self.retry_after_s(),
+            security_policy,
             body: body.into(),
         }
     }
@@ -177,51 +325,38 @@ impl Answer {
         serde_json::to_vec(&problem).unwrap_or_default()
     }
 
-    fn html(&self, request_id: &str) -> Vec<u8> {
-        let is_waiting = matches!(
-            self,
-            Self::NotReady { .. } | Self::Starting | Self::Overloaded | Self::Paused
-        );
-        let refresh = match self.retry_after_s().filter(|_| is_waiting) {
-            Some(seconds) => format!("<meta http-equiv=\"refresh\" content=\"{}\">", seconds + 1),
-            None => String::new(),
-        };
-        let note = if is_waiting {
-            "<p class=\"note\">This page tries again by itself.</p>"
-        } else {
-            ""
-        };
-        format!(
-            include_str!("page.html"),
-            refresh = refresh,
-            title = self.title(),
-            status = self.status(),
-            detail = escape(&self.detail()),
-            note = note,
-            id = escape(request_id),
-        )
-        .into_bytes()
+    fn text(&self, request_id: &str) -> Vec<u8> {
+        let (status, title, detail) = (self.status(), self.title(), self.detail());
+        format!("{status} {title}\n\n{detail}\n\nrequest {request_id}\n").into_bytes()
     }
 }
 
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            other => out.push(other),
+fn not_ready(phase: ProjectPhase, reason: &str) -> String {
+    match phase {
+        ProjectPhase::Pending => format!("The project waits for a node (Pending, {reason})."),
+        ProjectPhase::Scheduled => format!("The project is starting (Scheduled, {reason})."),
+        ProjectPhase::Running => format!("The service is not ready (Running, {reason})."),
+        ProjectPhase::Failed => format!("The project could not be started (Failed, {reason})."),
+        ProjectPhase::Terminating | ProjectPhase::Terminated => {
+            format!("The project is being deleted ({phase}, {reason}).")
         }
     }
-    out
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SHOWN: Shown<'static> = Shown {
+        host: "web.dev.localhost",
+        request_id: "id-1",
+    };
+
+    fn render(answer: &Answer, format: Format) -> (Page, String) {
+        let page = answer.render(format, &CustomPages::default(), SHOWN);
+        let body = String::from_utf8(page.body.to_vec()).expect("text");
+        (page, body)
+    }
 
     #[test]
     fn browsers_get_a_page_and_programs_a_problem_document() {
@@ -229,27 +364,58 @@ mod tests {
             phase: ProjectPhase::Scheduled,
             reason: "<b>".into(),
         };
-        let page = answer.render(true, "id-1");
-        let html = String::from_utf8(page.body.to_vec()).expect("text");
+        let (page, html) = render(&answer, Format::Html);
         assert_eq!((page.status, page.retry_after_s), (503, Some(1)));
+        for part in [
+            "(Scheduled, &lt;b&gt;)",
+            "id-1",
+            "web.dev.localhost",
+            "http-equiv=\"refresh\"",
+        ] {
+            assert!(html.contains(part), "{part} in {html}");
+        }
         assert!(
-            html.contains("(Scheduled, &lt;b&gt;)") && html.contains("id-1"),
-            "{html}"
+            page.security_policy
+                .is_some_and(|p| p.starts_with("default-src 'none'"))
         );
-        assert!(html.contains("http-equiv=\"refresh\""));
-        let page = answer.render(false, "id-1");
-        let problem: Problem = serde_json::from_slice(&page.body).expect("a problem document");
+        let (page, body) = render(&answer, Format::Problem);
+        let problem: Problem = serde_json::from_str(&body).expect("a problem document");
         assert_eq!(
             (problem.status, problem.title.as_str()),
             (503, "Service Unavailable")
         );
         assert_eq!(problem.instance.as_deref(), Some("urn:request:id-1"));
+        assert_eq!(page.security_policy, None);
+        let (_, text) = render(&answer, Format::Text);
+        assert!(
+            text.starts_with("503 Not ready\n\nThe project is starting"),
+            "{text}"
+        );
     }
 
     #[test]
     fn only_what_will_change_by_itself_is_tried_again() {
-        let unknown = Answer::UnknownHost { host: "a.x".into() }.render(true, "1");
-        assert_eq!((unknown.status, unknown.retry_after_s), (404, None));
-        assert!(!String::from_utf8_lossy(&unknown.body).contains("refresh"));
+        let not_ready = |phase| Answer::NotReady {
+            phase,
+            reason: "Waiting".into(),
+        };
+        for (answer, refreshes) in [
+            (Answer::UnknownHost { host: "a.x".into() }, false),
+            (Answer::BadGateway, false),
+            (Answer::TooManyRequests { retry_after_s: 9 }, false),
+            (Answer::Starting, true),
+            (Answer::Paused, true),
+            (
+                Answer::Maintenance {
+                    message: String::new(),
+                },
+                true,
+            ),
+            (not_ready(ProjectPhase::Pending), true),
+            (not_ready(ProjectPhase::Terminating), false),
+        ] {
+            let (_, html) = render(&answer, Format::Html);
+            assert_eq!(html.contains("refresh"), refreshes, "{answer:?}");
+        }
     }
 }

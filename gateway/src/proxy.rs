@@ -1,7 +1,9 @@
 //! The phases of a request. Each one calls small functions that know nothing of the others.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
-use http::HeaderValue;
+use bytes::Bytes;
 use pingora_core::modules::http::HttpModules;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, Result};
@@ -11,7 +13,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 use crate::access_log::Line;
 use crate::ctx::Ctx;
 use crate::edge::Edge;
-use crate::listen::client::{ClientInfo, client_info};
+use crate::listen::client::client_info;
 use crate::pages::Answer;
 use crate::{answer, filter, forward, request, upstream};
 
@@ -49,7 +51,7 @@ impl ProxyHttp for Edge {
         match filter::request(self, session, ctx).await {
             Ok(()) => Ok(false),
             Err(stop) => {
-                answer::send(session, ctx, stop).await?;
+                answer::send(self, session, ctx, stop).await?;
                 Ok(true)
             }
         }
@@ -95,20 +97,54 @@ impl ProxyHttp for Edge {
         upstream: &mut RequestHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        let host = request::host_value(session.req_header())
-            .unwrap_or_else(|| HeaderValue::from_static(""));
-        let scheme = client_info(session).map_or("http", ClientInfo::scheme);
-        forward::set_headers(upstream, ctx.client, host, scheme, ctx.id.clone())
+        forward::prepare(session.req_header(), upstream, ctx)
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _is_last: bool,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        ctx.count_body(body.as_ref().map_or(0, Bytes::len))
     }
 
     async fn response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
+        if response.status.is_informational() {
+            return Ok(());
+        }
         upstream::finish(ctx, response)?;
-        response.insert_header("x-request-id", ctx.id.clone())
+        filter::response(session.req_header(), response, ctx)
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        is_last: bool,
+        ctx: &mut Ctx,
+    ) -> Result<Option<Duration>> {
+        if let Some(compression) = &mut ctx.compression {
+            let piece = body.take().unwrap_or_default();
+            *body = Some(compression.push(&piece, is_last)?);
+        }
+        Ok(None)
+    }
+
+    async fn response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        _trailers: &mut http::HeaderMap,
+        ctx: &mut Ctx,
+    ) -> Result<Option<Bytes>> {
+        let compression = ctx.compression.as_mut();
+        compression.map(|c| c.push(b"", true)).transpose()
     }
 
     async fn fail_to_proxy(
@@ -137,7 +173,7 @@ impl ProxyHttp for Edge {
         // The connection is not used again, which the client must know: the request's body may not
         // have been read.
         session.set_keepalive(None);
-        match answer::send(session, ctx, answer.into()).await {
+        match answer::send(self, session, ctx, answer.into()).await {
             Ok(()) => FailToProxy {
                 error_code: status,
                 can_reuse_downstream: false,

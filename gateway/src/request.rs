@@ -3,6 +3,8 @@
 use http::{HeaderMap, HeaderValue, header};
 use pingora_http::RequestHeader;
 
+use crate::pages::Format;
+
 /// Longest request id of a client that is passed on, in bytes.
 const ID_MAX: usize = 128;
 
@@ -21,15 +23,25 @@ pub(crate) fn host_value(request: &RequestHeader) -> Option<HeaderValue> {
     header.or_else(|| HeaderValue::from_str(request.uri.authority()?.as_str()).ok())
 }
 
-/// Whether the client is a browser that shows pages, by its `Accept`.
-pub(crate) fn wants_html(headers: &HeaderMap) -> bool {
+/// In what form a client wants answers of the gateway, by its `Accept`: browsers get pages, whoever
+/// asks for text gets that, and everybody else is a program.
+pub(crate) fn format(headers: &HeaderMap) -> Format {
     let accept = headers
         .get(header::ACCEPT)
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
-    accept
-        .split(',')
-        .any(|part| part.trim_start().starts_with("text/html"))
+    let has = |kind: &str| {
+        accept
+            .split(',')
+            .any(|part| part.trim_start().starts_with(kind))
+    };
+    if has("text/html") {
+        Format::Html
+    } else if has("text/plain") && !has("application/json") && !has("application/problem+json") {
+        Format::Text
+    } else {
+        Format::Problem
+    }
 }
 
 /// Whether the answer is likely to be a stream that is silent for long: an upgrade, or events.
@@ -41,9 +53,10 @@ pub(crate) fn is_stream(headers: &HeaderMap) -> bool {
     is_upgrade(headers) || accept.starts_with(b"text/event-stream")
 }
 
-/// Whether the connection is to be used for another protocol, such as WebSocket.
+/// Whether the connection is to become a WebSocket, the only other protocol that passes.
 pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::UPGRADE)
+    let upgrade = headers.get(header::UPGRADE).map(HeaderValue::as_bytes);
+    upgrade.is_some_and(|to| to.eq_ignore_ascii_case(b"websocket"))
 }
 
 /// The request's id: the client's, if it is short and plain, else a new one.
@@ -90,21 +103,23 @@ mod tests {
     }
 
     #[test]
-    fn a_browser_is_told_by_its_accept_header() {
+    fn the_accept_header_decides_about_the_form() {
         for (accept, expected) in [
-            ("text/html,application/xhtml+xml,*/*;q=0.8", true),
-            ("application/json, text/html;q=0.5", true),
-            ("*/*", false),
-            ("application/json", false),
-            ("", false),
+            ("text/html,application/xhtml+xml,*/*;q=0.8", Format::Html),
+            ("application/json, text/html;q=0.5", Format::Html),
+            ("*/*", Format::Problem),
+            ("application/json", Format::Problem),
+            ("application/json, text/plain, */*", Format::Problem),
+            ("text/plain", Format::Text),
+            ("", Format::Problem),
         ] {
             assert_eq!(
-                wants_html(&headers(&[("accept", accept)])),
+                format(&headers(&[("accept", accept)])),
                 expected,
                 "{accept}"
             );
         }
-        assert!(!wants_html(&HeaderMap::new()));
+        assert_eq!(format(&HeaderMap::new()), Format::Problem);
     }
 
     #[test]
@@ -128,5 +143,6 @@ mod tests {
         assert!(is_stream(&headers(&[("upgrade", "websocket")])));
         assert!(is_stream(&headers(&[("accept", "text/event-stream")])));
         assert!(!is_stream(&headers(&[("accept", "*/*")])));
+        assert!(!is_stream(&headers(&[("upgrade", "h2c")])));
     }
 }

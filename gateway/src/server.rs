@@ -355,6 +355,7 @@ fn proxy(gateway: &Gateway) -> HttpProxy<Edge> {
         Arc::clone(&gateway.metrics),
         gateway.access_log.clone(),
         Arc::clone(&gateway.names),
+        Arc::clone(&gateway.pages),
     );
     let mut proxy = HttpProxy::new(edge, Arc::new(conf));
     proxy.server_options = Some(http_options(false));
@@ -363,10 +364,12 @@ fn proxy(gateway: &Gateway) -> HttpProxy<Edge> {
     proxy
 }
 
+/// Pingora's options. `CONNECT` is let through to our phases, which refuse it with a page.
 fn http_options(is_h2c: bool) -> HttpServerOptions {
     let mut options = HttpServerOptions::default();
     options.h2c = is_h2c;
     options.h2_idle_timeout = Some(H2_IDLE);
+    options.allow_connect_method_proxying = true;
     options
 }
 

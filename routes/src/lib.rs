@@ -1,13 +1,15 @@
 //! Which route serves a request, and which endpoint of it: pure decisions of the gateway.
 //!
-//! Owns host matching, endpoint choice, and what failures lead to. It refuses to know about sockets, time and
-//! randomness: what varies comes in as an argument.
+//! Owns host and path matching, endpoint choice, rates, and what failures lead to. It refuses to
+//! know about sockets, time and randomness: what varies comes in as an argument.
 
 pub mod balance;
 pub mod health;
 pub mod host;
 pub mod outlier;
+pub mod path;
 pub mod rank;
+pub mod rate;
 pub mod retry;
 pub mod sticky;
 mod table;

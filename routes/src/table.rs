@@ -127,7 +127,7 @@ mod tests {
         })
     }
 
-    fn keep(host: &Arc<Host>, _: Option<&Arc<Arc<Host>>>) -> Arc<Host> {
+    fn keep<T>(host: &Arc<Host>, _: Option<&T>) -> Arc<Host> {
         Arc::clone(host)
     }
 

@@ -133,11 +133,6 @@ impl ClientInfo {
             Stage::Open
         });
     }
-
-    /// `https` or `http`.
-    pub(crate) fn scheme(&self) -> &'static str {
-        if self.tls.is_some() { "https" } else { "http" }
-    }
 }
 
 impl fmt::Display for Alpn {

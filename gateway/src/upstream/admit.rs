@@ -154,7 +154,7 @@ async fn queue(
 /// The rule that takes the request now. One that asks more of clients than the one by which the
 /// request was let in must see the whole request: it has to come again.
 fn newest(edge: &Edge, session: &Session, old: &LiveRule) -> Result<Arc<LiveRule>, Stop> {
-    let rule = filter::find(edge, session)?;
+    let rule = filter::find(edge, session.req_header())?;
     if rule.route.policy.access != old.route.policy.access {
         return Err(Answer::Paused.into());
     }

@@ -11,6 +11,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::ParsedCertificate;
 
+/// An authority that signs nothing: its key was never kept. Verifiers cannot be made without
+/// any, not even one that accepts everything.
+const NOBODY: &str = include_str!("nobody.pem");
 /// A file without certificates.
 const NOTHING: &str = "/dev/null";
 
@@ -32,7 +35,9 @@ pub(super) struct Material {
 impl Material {
     /// Reads what a rule says. What cannot be read is logged, here and once.
     pub(super) fn new(route: &Route, tls: &UpstreamTls) -> Self {
-        let authorities = tls.ca_pem.as_deref().map(authorities).transpose();
+        let nobody = tls.is_insecure.then_some(NOBODY);
+        let trusted = tls.ca_pem.as_deref().or(nobody);
+        let authorities = trusted.map(authorities).transpose();
         let identity = tls.identity.as_ref();
         let identity = identity
             .map(|(chain, key)| self::certificate(chain, key.reveal()))
@@ -150,5 +155,6 @@ mod tests {
             assert_eq!(authorities(pem).err(), Some(expected), "{pem}");
         }
         assert!(certificate(nonsense, "").is_err());
+        assert!(authorities(NOBODY).is_ok());
     }
 }

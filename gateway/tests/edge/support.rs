@@ -11,9 +11,7 @@ use cara_api::gateway::{
 };
 use cara_api::hostname::Hostname;
 use cara_api::secret::Hidden;
-use cara_gateway::{
-    AccessLog, Config, Gateway, Limits, Listener, ListenerKind, TlsVersion, TrustedRanges,
-};
+use cara_gateway::{AccessLog, Config, Gateway, Listener, ListenerKind, TrustedRanges};
 use prometheus::Registry;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -48,10 +46,7 @@ impl Default for Setup {
                 connect_timeout: Duration::from_secs(3),
                 upstream_timeout: Duration::from_secs(20),
                 stream_timeout: Duration::from_secs(20),
-                drain_timeout: Duration::from_secs(10),
-                limits: Limits::default(),
-                tls_min_version: TlsVersion::V1_2,
-                tcp: None,
+                ..Config::default()
             },
             proxy_protocol: TrustedRanges::default(),
         }

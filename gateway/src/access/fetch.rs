@@ -1,0 +1,201 @@
+//! Calls to issuers: short, bounded, and never over a network without TLS.
+
+use std::error::Error as _;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cara_api::secret::Hidden;
+use http::{HeaderMap, header};
+use url::Url;
+
+/// Deadline of a call, from connecting to the last byte.
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Longest answer, in bytes.
+const BODY_MAX: usize = 512 * 1024;
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error("{0} is not an https URL")]
+    Url(String),
+    #[error("cannot set up the HTTP client: {0}")]
+    Client(String),
+    #[error("no answer from {url}: {reason}")]
+    Unreachable { url: String, reason: String },
+    #[error("{url} answered with status {status}")]
+    Status { url: String, status: u16 },
+    #[error("the answer of {0} is longer than 512 KiB")]
+    TooLong(String),
+    #[error("the answer of {url} is not what is expected: {reason}")]
+    Content { url: String, reason: &'static str },
+}
+
+/// An answer.
+pub(super) struct Answer {
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+/// How a client shows the issuer who it is.
+pub(super) enum ClientAuth<'a> {
+    /// It only names itself.
+    None,
+    /// By its secret in `Authorization` (RFC 6749 section 2.3.1).
+    Basic(&'a str, &'a Hidden),
+}
+
+/// The HTTP client, made at the first call: a host without authorities must not keep a gateway
+/// from starting that asks nobody.
+pub(super) struct Fetcher {
+    extra_authorities: Option<String>,
+    client: OnceLock<Result<reqwest::Client, String>>,
+}
+
+impl Fetcher {
+    pub(super) fn new(extra_authorities: Option<String>) -> Self {
+        Self {
+            extra_authorities,
+            client: OnceLock::new(),
+        }
+    }
+
+    fn client(&self) -> Result<&reqwest::Client, Error> {
+        let made = self.client.get_or_init(|| {
+            // Fails only when a provider is installed already, which serves as well.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+            let mut builder = reqwest::Client::builder()
+                .connect_timeout(CONNECT_TIMEOUT)
+                .timeout(CALL_TIMEOUT)
+                .redirect(reqwest::redirect::Policy::none())
+                .user_agent("caravanserai-gateway");
+            if let Some(pem) = &self.extra_authorities {
+                let authorities = reqwest::Certificate::from_pem_bundle(pem.as_bytes());
+                builder = builder.tls_certs_merge(authorities.map_err(|e| chain(&e))?);
+            }
+            builder.build().map_err(|e| chain(&e))
+        });
+        made.as_ref()
+            .map_err(|reason| Error::Client(reason.clone()))
+    }
+
+    /// Reads a document.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub(super) async fn get(&self, url: &str, token: Option<&str>) -> Result<Answer, Error> {
+        let mut request = self.client()?.get(safe(url)?);
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        self.call(url, request.header(header::ACCEPT, "application/json"))
+            .await
+    }
+
+    /// Sends a form.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub(super) async fn post(
+        &self,
+        url: &str,
+        form: &[(&str, &str)],
+        auth: ClientAuth<'_>,
+    ) -> Result<Answer, Error> {
+        let encode = |text: &str| -> String {
+            url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
+        };
+        let pairs: Vec<String> = form
+            .iter()
+            .map(|(name, value)| format!("{}={}", encode(name), encode(value)))
+            .collect();
+        let mut request = self
+            .client()?
+            .post(safe(url)?)
+            .header(header::ACCEPT, "application/json")
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(pairs.join("&"));
+        if let ClientAuth::Basic(id, secret) = auth {
+            request = request.basic_auth(encode(id), Some(encode(secret.reveal())));
+        }
+        self.call(url, request).await
+    }
+
+    async fn call(&self, url: &str, request: reqwest::RequestBuilder) -> Result<Answer, Error> {
+        let unreachable = |error: reqwest::Error| Error::Unreachable {
+            url: url.to_owned(),
+            reason: chain(&error.without_url()),
+        };
+        let mut response = request.send().await.map_err(unreachable)?;
+        if response.status() != http::StatusCode::OK {
+            return Err(Error::Status {
+                url: url.to_owned(),
+                status: response.status().as_u16(),
+            });
+        }
+        let headers = std::mem::take(response.headers_mut());
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
+            if body.len() + chunk.len() > BODY_MAX {
+                return Err(Error::TooLong(url.to_owned()));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Answer {
+            headers,
+            body: body.into(),
+        })
+    }
+}
+
+/// Keys and secrets travel over TLS, except within this machine.
+fn safe(url: &str) -> Result<Url, Error> {
+    let fault = || Error::Url(url.to_owned());
+    let parsed = Url::parse(url).map_err(|_| fault())?;
+    let is_local = match parsed.host() {
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    };
+    match parsed.scheme() {
+        "https" => Ok(parsed),
+        "http" if is_local => Ok(parsed),
+        _ => Err(fault()),
+    }
+}
+
+fn chain(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_is_called_without_tls() {
+        for (url, expected) in [
+            ("https://issuer.example", true),
+            ("http://127.0.0.1:9000/keys", true),
+            ("http://[::1]:9000", true),
+            ("http://issuer.localhost", true),
+            ("http://issuer.example", false),
+            ("http://localhost.example", false),
+            ("http://10.0.0.1", false),
+            ("file:///etc/passwd", false),
+            ("ftp://127.0.0.1", false),
+            ("issuer", false),
+        ] {
+            assert_eq!(safe(url).is_ok(), expected, "{url}");
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! The steps of a login that the gateway answers itself, under `/.cara/oidc/`.
+
+use std::sync::Arc;
+
+use cara_api::gateway::Oidc;
+use jiff::Timestamp;
+use pingora_http::RequestHeader;
+use pingora_proxy::Session;
+
+use super::cookies::{self, Name};
+use super::issuers::IssuerId;
+use super::login::{self, Begin, Callback, Exchange, Fault};
+use super::session::{Signers, State};
+use super::{Place, Refused, page, random, reply};
+use crate::answer::{Reply, Stop};
+use crate::ctx::Ctx;
+use crate::edge::Edge;
+use crate::live::LiveRule;
+use crate::pages::Answer;
+
+/// Begins every path of the gateway's own.
+const OWN: &str = "/.cara/";
+
+/// Answers the paths that are the gateway's own; all others go on.
+///
+/// # Errors
+/// The answer.
+pub(crate) async fn own(edge: &Edge, session: &mut Session, ctx: &Ctx) -> Result<(), Stop> {
+    let head = session.req_header();
+    if !head.uri.path().starts_with(OWN) {
+        return Ok(());
+    }
+    let Some(place) = Place::of(head, ctx.is_tls) else {
+        return Ok(());
+    };
+    let auth_host = edge.access.config.auth_host.as_ref();
+    if auth_host.is_some_and(|host| host.as_str() == place.host) {
+        return Err(match head.uri.path() {
+            login::CALLBACK => {
+                let done = Box::pin(callback(edge, head, &place)).await;
+                done.map_or_else(|fault| failed(&fault), Stop::from)
+            }
+            _ => Answer::UnknownPath { host: place.host }.into(),
+        });
+    }
+    if !has_logins(edge, &place) {
+        return Ok(());
+    }
+    match head.uri.path() {
+        login::SESSION => Err(match begin_session(edge, head, &place) {
+            Ok(reply) => reply.into(),
+            Err(fault) => failed(&fault),
+        }),
+        login::LOGOUT => Err(log_out(&place)),
+        _ => Ok(()),
+    }
+}
+
+fn has_logins(edge: &Edge, place: &Place) -> bool {
+    let table = edge.live.table();
+    let host = table.find(&place.host);
+    host.is_some_and(|host| {
+        host.rules()
+            .any(|rule| rule.route.policy.access.oidc.is_some())
+    })
+}
+
+fn failed(fault: &Fault) -> Stop {
+    let status = match fault {
+        Fault::State | Fault::Browser | Fault::Settings => 400,
+        Fault::Declined | Fault::Token => 403,
+        Fault::Issuer => 502,
+    };
+    let refused = Refused::new(status, "Login failed", fault.to_string());
+    page(refused, [])
+}
+
+/// Sends a browser to the issuer.
+pub(super) async fn log_in(
+    edge: &Edge,
+    head: &RequestHeader,
+    place: &Place,
+    rule: &LiveRule,
+    signers: Option<&Signers>,
+) -> Result<Reply, Refused> {
+    let guard = &edge.access;
+    let route = &rule.route;
+    let missing = || {
+        Refused::new(
+            503,
+            "Logins are not set up",
+            "This page asks for a login, for which the gateway lacks a key or a host.",
+        )
+    };
+    let oidc = route.policy.access.oidc.as_ref().ok_or_else(missing)?;
+    let auth_host = guard.config.auth_host.as_ref().ok_or_else(missing)?;
+    let signers = signers.ok_or_else(missing)?;
+    let id = IssuerId {
+        issuer: oidc.issuer.clone(),
+        jwks_url: None,
+    };
+    let silent = || Refused::new(502, "Login failed", Fault::Issuer.to_string());
+    let known = guard.issuers.get(&id).await.map_err(|_| silent())?;
+    // Kept over several logins at once, in several tabs.
+    let kept = cookies::values(&head.headers, Name::Login, place.is_tls).next();
+    let browser = match kept.filter(|value| is_ours(value)) {
+        Some(kept) => kept.to_owned(),
+        None => random::<32>().ok_or_else(missing)?,
+    };
+    let path = head.uri.path_and_query();
+    let begin = Begin {
+        oidc,
+        route,
+        authority: &place.authority,
+        is_tls: place.is_tls,
+        path: path.map_or("/", http::uri::PathAndQuery::as_str),
+        browser: &browser,
+        id: random::<16>().ok_or_else(missing)?,
+    };
+    let state = login::begin(signers, begin, Timestamp::now());
+    let callback = login::callback_url(auth_host.as_str(), &place.authority, place.is_tls);
+    let to = login::authorize_url(signers, &state, oidc, &known.endpoints, &callback);
+    let cookie = cookies::set(Name::Login, &browser, login::LOGIN_S, place.is_tls);
+    let reply = to.and_then(|to| reply::redirect(&to, cookie));
+    reply.ok_or_else(silent)
+}
+
+/// 32 bytes in base64.
+fn is_ours(value: &str) -> bool {
+    let is_letter = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    value.len() == 43 && value.bytes().all(is_letter)
+}
+
+/// The issuer sent the browser back to the auth host.
+async fn callback(edge: &Edge, head: &RequestHeader, place: &Place) -> Result<Reply, Fault> {
+    let guard = &edge.access;
+    let keys = edge.live.table().state().keys.clone();
+    let keys = guard.keyring.signers(&keys).ok_or(Fault::State)?;
+    let signers = &keys.1;
+    let given = Callback::parse(head.uri.query().unwrap_or_default());
+    let state = given.state(signers, Timestamp::now())?;
+    let code = given.code(&state)?;
+    let rule = find(edge, &state).ok_or(Fault::Settings)?;
+    let oidc = settings(&rule, &state).ok_or(Fault::Settings)?;
+    // The login's own scheme: it is part of what the issuer compares.
+    let callback = login::callback_url(&place.host, &state.authority, state.is_tls);
+    let exchange = Exchange {
+        fetcher: &guard.fetcher,
+        issuers: &guard.issuers,
+        signers,
+        oidc,
+        state: &state,
+        callback: &callback,
+    };
+    let who = login::exchange(exchange, code).await?;
+    let to = login::hand_over(signers, &state, oidc, who, Timestamp::now());
+    to.and_then(|to| reply::redirect(&to, []))
+        .ok_or(Fault::State)
+}
+
+/// The rule that a login was begun for, if it is still there.
+fn find(edge: &Edge, state: &State) -> Option<Arc<LiveRule>> {
+    let host = cara_routes::host::normalize(&state.authority)?;
+    let table = edge.live.table();
+    let mut rules = table.find(&host)?.rules();
+    let found = rules.find(|rule| {
+        let route = &rule.route;
+        route.project == state.project
+            && route.ingress == state.ingress
+            && settings(rule, state).is_some()
+    });
+    found.map(Arc::clone)
+}
+
+fn settings<'a>(rule: &'a LiveRule, state: &State) -> Option<&'a Oidc> {
+    let oidc = rule.route.policy.access.oidc.as_ref()?;
+    (oidc.issuer == state.issuer && oidc.client_id == state.client).then_some(oidc)
+}
+
+/// The auth host sent the browser back to where the login began.
+fn begin_session(edge: &Edge, head: &RequestHeader, place: &Place) -> Result<Reply, Fault> {
+    let guard = &edge.access;
+    let keys = edge.live.table().state().keys.clone();
+    let keys = guard.keyring.signers(&keys).ok_or(Fault::State)?;
+    let now = Timestamp::now();
+    let browsers: Vec<&str> = cookies::values(&head.headers, Name::Login, place.is_tls).collect();
+    let query = head.uri.query().unwrap_or_default();
+    let here = (place.authority.as_str(), place.is_tls);
+    let handover = login::receive(&keys.1, query, here, &browsers, now)?;
+    if !guard.use_up(&handover.id, handover.end, now) {
+        return Err(Fault::State);
+    }
+    let life = handover.login.end.saturating_sub(now.as_second());
+    let value = keys.1.login.seal(&handover.login);
+    let cookie = cookies::set(Name::Session, &value, life, place.is_tls).ok_or(Fault::State)?;
+    // The whole URL: a path such as `//other.example` alone would lead to another host.
+    let to = format!("{}{}", place.origin(), handover.path);
+    reply::redirect(&to, [cookie]).ok_or(Fault::State)
+}
+
+fn log_out(place: &Place) -> Stop {
+    let refused = Refused::new(
+        200,
+        "Logged out",
+        "You are logged out of this page. You may still be logged in at the login service.",
+    );
+    let ended = cookies::set(Name::Session, "", 0, place.is_tls);
+    let ended = ended.map(|cookie| (http::header::SET_COOKIE, cookie));
+    Stop::PageWith(Answer::Refused(refused), ended.into_iter().collect())
+}

@@ -1,0 +1,225 @@
+//! Requests that wait: for their turn, and for the end of a pause.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cara_api::gateway::{InFlight, Pause, Policy};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use crate::support::{Answer, Does, Edge, HOST, Service, eventually, rule};
+
+fn limited(max: u32, queue: u32, timeout: Duration) -> Policy {
+    Policy {
+        in_flight: Some(InFlight {
+            max,
+            queue,
+            timeout,
+        }),
+        ..Policy::default()
+    }
+}
+
+fn paused(max_requests: u32, max_wait: Duration) -> Policy {
+    Policy {
+        pause: Some(Pause {
+            max_wait,
+            max_requests,
+        }),
+        ..Policy::default()
+    }
+}
+
+fn ask_all(edge: &Arc<Edge>, count: usize) -> JoinSet<Answer> {
+    let mut asking = JoinSet::new();
+    for _ in 0..count {
+        let edge = Arc::clone(edge);
+        asking.spawn(async move { edge.get("/", &[]).await });
+    }
+    asking
+}
+
+#[tokio::test]
+async fn more_than_a_rule_takes_wait_in_a_queue_with_an_end() {
+    let service = Service::start(Does::Answer(200)).await;
+    let policy = limited(2, 3, Duration::from_secs(9));
+    let edge = Arc::new(Edge::start(&[rule(&[service.address], policy)]).await);
+    service.does(Does::AnswerAfter(Duration::from_millis(300)));
+    let answers = ask_all(&edge, 9).join_all().await;
+    let turned_away: Vec<&Answer> = answers.iter().filter(|a| a.status == 503).collect();
+    assert_eq!(turned_away.len(), 4, "{answers:?}");
+    for answer in turned_away {
+        assert_eq!(answer.header("retry-after"), Some("1"));
+        assert!(answer.body.contains("as many requests as it takes"));
+    }
+    assert_eq!(answers.iter().filter(|a| a.status == 200).count(), 5);
+    assert_eq!(edge.metric("cara_gateway_requests_queued"), 0.0);
+    // Places are given back.
+    for _ in 0..5 {
+        assert_eq!(edge.get("/", &[]).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn who_waits_too_long_is_told() {
+    let service = Service::start(Does::Answer(200)).await;
+    let policy = limited(1, 9, Duration::from_millis(200));
+    let edge = Arc::new(Edge::start(&[rule(&[service.address], policy)]).await);
+    service.does(Does::AnswerAfter(Duration::from_secs(2)));
+    let started = Instant::now();
+    let answers = ask_all(&edge, 3).join_all().await;
+    let mut statuses: Vec<u16> = answers.iter().map(|a| a.status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 503, 503]);
+    assert!(started.elapsed() < Duration::from_secs(4));
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_leaves_the_queue() {
+    let service = Service::start(Does::Answer(200)).await;
+    let policy = limited(1, 1, Duration::from_secs(30));
+    let edge = Arc::new(Edge::start(&[rule(&[service.address], policy)]).await);
+    service.does(Does::AnswerAfter(Duration::from_millis(1_500)));
+    let busy = ask_all(&edge, 1);
+    eventually("it is under way", async || {
+        (service.count() == 2).then_some(())
+    })
+    .await;
+    let mut waiting = TcpStream::connect(edge.address).await.expect("the gateway");
+    let text = format!("GET / HTTP/1.1\r\nhost: {HOST}\r\n\r\n");
+    waiting.write_all(text.as_bytes()).await.expect("sent");
+    let queued = || edge.metric("cara_gateway_requests_queued");
+    eventually("it waits", async || (queued() == 1.0).then_some(())).await;
+    drop(waiting);
+    eventually("it is forgotten", async || (queued() == 0.0).then_some(())).await;
+    let next = ask_all(&edge, 1).join_all().await;
+    assert_eq!(next[0].status, 200);
+    assert_eq!(busy.join_all().await[0].status, 200);
+    assert_eq!(service.count(), 3, "nobody asked for the one that left");
+}
+
+#[tokio::test]
+async fn requests_are_held_during_a_pause_and_then_go_on() {
+    let [old, new] = [
+        Service::start(Does::Answer(200)).await,
+        Service::start(Does::Answer(200)).await,
+    ];
+    let edge = Edge::start(&[rule(&[old.address], Policy::default())]).await;
+    let edge = Arc::new(edge);
+    edge.publish(&[rule(&[old.address], paused(200, Duration::from_secs(30)))]);
+    let mut asking = JoinSet::new();
+    let held = || edge.metric("cara_gateway_requests_held");
+    // The first ones may come before the pause.
+    eventually("the pause is known", async || {
+        let edge = Arc::clone(&edge);
+        asking.spawn(async move { edge.get("/", &[]).await });
+        (held() > 0.0).then_some(())
+    })
+    .await;
+    while held() < 200.0 {
+        let missing = 200 - held() as usize;
+        for _ in 0..missing {
+            let edge = Arc::clone(&edge);
+            asking.spawn(async move { edge.get("/", &[]).await });
+        }
+        let target = held() + missing as f64;
+        eventually("they are held", async || {
+            (held() >= target.min(200.0)).then_some(())
+        })
+        .await;
+    }
+    let before = old.count();
+    let more = edge.get("/", &[]).await;
+    assert_eq!(more.status, 503, "{more:?}");
+    assert!(more.body.contains("switched over") && more.header("retry-after").is_some());
+    // A change of something else wakes nobody.
+    let still = rule(&[old.address], paused(200, Duration::from_secs(30)));
+    edge.publish_beside(&[still], &[]);
+    edge.publish(&[rule(&[new.address], Policy::default())]);
+    let answers = asking.join_all().await;
+    assert!(answers.len() >= 200);
+    // Those that were asked for while 200 were held already have been turned away.
+    let passed = answers.iter().filter(|a| a.status == 200).count();
+    assert!(passed >= 200, "{passed} of {}", answers.len());
+    assert_eq!(
+        old.count(),
+        before,
+        "held requests go where the rule leads now"
+    );
+    assert!(new.count() >= 200);
+    assert_eq!(held(), 0.0);
+}
+
+#[tokio::test]
+async fn a_pause_that_lasts_too_long_or_ends_with_the_rule_is_told() {
+    let service = Service::start(Does::Answer(200)).await;
+    let short = paused(9, Duration::from_millis(200));
+    let edge = Arc::new(Edge::start(&[rule(&[service.address], short)]).await);
+    assert_eq!(edge.get("/", &[]).await.status, 503);
+    edge.publish(&[rule(&[service.address], paused(9, Duration::from_secs(30)))]);
+    let held = || edge.metric("cara_gateway_requests_held");
+    let asking = eventually("it is held", async || {
+        let asking = ask_all(&edge, 1);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        (held() == 1.0).then_some(asking)
+    })
+    .await;
+    edge.publish(&[]);
+    assert_eq!(asking.join_all().await[0].status, 404);
+}
+
+#[tokio::test]
+async fn what_is_under_way_outlives_its_endpoint_and_its_rule() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let mut echo = JoinSet::new();
+    echo.spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        let mut buffer = vec![0; 4_096];
+        let _ = stream.read(&mut buffer).await.expect("a head");
+        let head = "HTTP/1.1 101 X\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        let (mut reader, mut writer) = stream.split();
+        let _ = tokio::io::copy(&mut reader, &mut writer).await;
+    });
+    let next = Service::start(Does::Answer(200)).await;
+    let edge = Edge::start(&[]).await;
+    edge.publish(&[rule(&[address], Policy::default())]);
+    let upgrade = format!(
+        "GET / HTTP/1.1\r\nhost: {HOST}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    let mut socket = eventually("the upgrade", async || {
+        let mut socket = TcpStream::connect(edge.address).await.ok()?;
+        socket.write_all(upgrade.as_bytes()).await.ok()?;
+        let mut buffer = vec![0; 4_096];
+        let count = socket.read(&mut buffer).await.ok()?;
+        buffer[..count]
+            .starts_with(b"HTTP/1.1 101")
+            .then_some(socket)
+    })
+    .await;
+    let mut says = async |text: &str| {
+        socket.write_all(text.as_bytes()).await.expect("sent");
+        let mut buffer = vec![0; text.len()];
+        socket.read_exact(&mut buffer).await.expect("an echo");
+        assert_eq!(buffer, text.as_bytes());
+    };
+    says("before").await;
+    edge.publish(&[rule(&[next.address], Policy::default())]);
+    eventually("new requests go elsewhere", async || {
+        (edge.get("/", &[]).await.status == 200).then_some(())
+    })
+    .await;
+    says("after the endpoint left").await;
+    edge.publish(&[]);
+    eventually("the rule is gone", async || {
+        (edge.get("/", &[]).await.status == 404).then_some(())
+    })
+    .await;
+    says("after the rule left").await;
+    echo.abort_all();
+}

@@ -1,0 +1,7 @@
+//! The gateway's way to services, with real sockets.
+
+mod balance;
+mod hold;
+mod protocols;
+mod retry;
+mod support;

@@ -33,6 +33,8 @@ const RESYNC: Duration = Duration::from_secs(60);
 const PROBE_EVERY: Duration = Duration::from_secs(10);
 /// How long an engine may take to end its containers before it goes away itself.
 const STOPPING: Duration = Duration::from_secs(15);
+/// How long the first checks of containers that ran before may take before something is reported.
+const MEETING_MAX: Duration = Duration::from_secs(2);
 /// Pause after the engine did not answer.
 const ENGINE_RETRY: Duration = Duration::from_secs(1);
 
@@ -65,6 +67,8 @@ struct Rounds {
     jobs: Jobs,
     checks: Checks,
     has_stale_files: bool,
+    /// What ran before this agent did has been probed and checked.
+    has_met: bool,
     /// Returns of the engine that were taken into account; none before the first look.
     seen_returns: Option<u64>,
     /// When the engine last answered.
@@ -130,6 +134,9 @@ impl Work {
             rounds.checks.follow(&wanted, &observed);
             excuse_exits(&wanted, &observed, &mut rounds, returns);
             self.read_logs(&wanted, &observed, &rounds).await;
+            if !std::mem::replace(&mut rounds.has_met, true) {
+                self.meet(&wanted, &observed, &mut rounds).await;
+            }
             // First what is new goes out, so that "delivered" is said of it.
             note_services(&wanted, &observed, &rounds);
             self.report(&wanted, &observed, &rounds);
@@ -175,9 +182,40 @@ impl Work {
             checks,
             memory,
             has_stale_files: true,
+            has_met: false,
             seen_returns: None,
             looked_at: Instant::now(),
         }
+    }
+
+    /// Finds out how containers are that ran before this agent did, before anything is reported: an
+    /// agent that starts again must take no route away for want of knowledge.
+    async fn meet(&self, wanted: &Wanted, observed: &Observed, rounds: &mut Rounds) {
+        rounds.prober.probe(wanted, observed).await;
+        lock(&rounds.memory).open.clone_from(rounds.prober.open());
+        let up = observed.containers.values();
+        let up = up.filter(|c| wanted.goal == Goal::Run && c.is_ours && c.is_running());
+        let checked: Vec<_> = up
+            .filter_map(|container| {
+                let service = wanted.service(&container.service)?;
+                let has_checks = container.fingerprint == service.fingerprint;
+                has_checks.then(|| (container.start(), &service.checks))
+            })
+            .collect();
+        let judged = async {
+            let is_judged = |rounds: &Rounds| {
+                let memory = lock(&rounds.memory);
+                let mut all = checked.iter();
+                all.all(|(start, checks)| memory.health.is_judged(start, checks))
+            };
+            while !is_judged(rounds) {
+                self.news.notified().await;
+            }
+        };
+        // A check that takes longer says what it says when it does.
+        let _ = tokio::time::timeout(MEETING_MAX, judged).await;
+        // The wait may have taken notice of something else.
+        self.news.notify_one();
     }
 
     /// Asks what to do.

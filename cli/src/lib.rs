@@ -5,8 +5,10 @@
 
 pub mod agent;
 pub mod ctl;
+pub mod handover;
 pub mod listen;
 pub mod process;
 pub mod server;
 pub mod settings;
+pub mod sockets;
 pub mod telemetry;

@@ -1,9 +1,4 @@
-//! Where the gateway listens: from settings, or sockets that the service manager holds, to bound
-//! listeners.
-//!
-//! Sockets of the service manager (`LISTEN_FDS`) go before the settings: those named `https` or
-//! `http` (`FileDescriptorName=`) take the place of the setting of that name, and of those without
-//! a known name, the one on port 443 is HTTPS and any other HTTP.
+//! Where the gateway listens: from settings, and sockets that are open already, to bound listeners.
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
 
@@ -11,6 +6,7 @@ use anyhow::Context;
 use cara_gateway::{Limits, Listener, ListenerKind, TcpPorts, TrustedRanges};
 
 use crate::settings::Reader;
+use crate::sockets::{Held, Purpose};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4_096;
@@ -43,34 +39,62 @@ impl ListenOptions {
         }
     }
 
-    /// Binds what the service manager does not hold already.
+    /// Binds what is not open already.
     ///
     /// # Errors
     /// An address is taken, or may not be bound.
-    pub fn bind(&self, held: Vec<(ListenerKind, TcpListener)>) -> anyhow::Result<Vec<Listener>> {
-        let mut sockets = Vec::new();
-        for (kind, addresses, key) in [
-            (ListenerKind::Http, &self.http, "http-listen"),
-            (ListenerKind::Https, &self.https, "https-listen"),
+    pub fn bind(&self, held: &mut Held) -> anyhow::Result<Vec<Listener>> {
+        let mut listeners = Vec::new();
+        let mut add = |kind, sockets: Vec<TcpListener>, proxy_protocol: &TrustedRanges| {
+            listeners.extend(sockets.into_iter().map(|socket| Listener {
+                socket,
+                kind,
+                proxy_protocol: proxy_protocol.clone(),
+            }));
+        };
+        for (kind, purpose, addresses, key) in [
+            (ListenerKind::Http, Purpose::Http, &self.http, "http-listen"),
+            (
+                ListenerKind::Https,
+                Purpose::Https,
+                &self.https,
+                "https-listen",
+            ),
         ] {
-            if held.iter().any(|(of, _)| *of == kind) {
-                continue;
-            }
-            for address in addresses {
-                let socket = bind(*address, addresses.len() > 1);
-                let socket =
-                    socket.with_context(|| format!("{key}: cannot listen on {address}"))?;
-                sockets.push((kind, socket));
-            }
+            let given = held.take_given(purpose);
+            let sockets = match given.is_empty() {
+                true => bind(held, purpose, addresses, key)?,
+                false => given,
+            };
+            add(kind, sockets, &self.proxy_protocol);
         }
-        let listeners = held.into_iter().chain(sockets);
-        let listeners = listeners.map(|(kind, socket)| Listener {
-            socket,
-            kind,
-            proxy_protocol: self.proxy_protocol.clone(),
-        });
-        Ok(listeners.collect())
+        add(
+            ListenerKind::Tcp,
+            held.take_ports(),
+            &TrustedRanges::default(),
+        );
+        Ok(listeners)
     }
+}
+
+/// Binds addresses of one setting, unless the server before has them open.
+///
+/// # Errors
+/// An address is taken, or may not be bound.
+pub fn bind(
+    held: &mut Held,
+    purpose: Purpose,
+    addresses: &[SocketAddr],
+    key: &str,
+) -> anyhow::Result<Vec<TcpListener>> {
+    let open = |address: &SocketAddr| {
+        if let Some(socket) = held.take_inherited(purpose, *address) {
+            return Ok(socket);
+        }
+        let socket = open(*address, addresses.len() > 1);
+        socket.with_context(|| format!("{key}: cannot listen on {address}"))
+    };
+    addresses.iter().map(open).collect()
 }
 
 fn addresses(reader: &mut Reader, key: &str) -> Vec<SocketAddr> {
@@ -87,7 +111,7 @@ fn addresses(reader: &mut Reader, key: &str) -> Vec<SocketAddr> {
 
 /// As the standard library does, with a longer queue. Among several addresses, IPv6 is apart from
 /// IPv4, so that `0.0.0.0:80,[::]:80` works; alone, `[::]:80` is for both.
-fn bind(address: SocketAddr, is_one_of_several: bool) -> std::io::Result<TcpListener> {
+fn open(address: SocketAddr, is_one_of_several: bool) -> std::io::Result<TcpListener> {
     let domain = socket2::Domain::for_address(address);
     let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
     if address.is_ipv6() && is_one_of_several {

@@ -1,17 +1,18 @@
 //! The role of a server: control plane and gateway in one process, an agent if wanted.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use cara_api::hostname::{Domain, Hostname};
 use cara_controlplane::plan::Patience;
 use cara_controlplane::vault::{self, KeySource, MasterKey};
 use cara_controlplane::{ControlPlane, audit};
-use cara_gateway::{AccessLog, Gateway, ListenerKind, TlsVersion, Workers};
+use cara_gateway::{AccessLog, Gateway, Listener, ListenerKind, TlsVersion, Workers};
 use cara_store::SqliteStore;
+use cara_store::sqlite::OpenError;
 use clap::ArgMatches;
 use prometheus::Registry;
 use tokio::net::TcpListener;
@@ -21,9 +22,11 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::agent::{log_options, node_config, node_name};
+use crate::handover::{Hosting, Predecessor, Release, Sockets, take_over};
 use crate::listen::{self, ListenOptions, limits};
 use crate::process;
 use crate::settings::{Reader, Setting, SettingsError, common};
+use crate::sockets::{Held, Purpose};
 use crate::telemetry::{self, LogFormat};
 
 /// Settings of `cara-server`.
@@ -182,6 +185,18 @@ pub static SETTINGS: &[Setting] = &[
         help: "Authorities of login services beside those of the system, PEM",
     },
     Setting {
+        key: "take-over",
+        value: "BOOL",
+        default: "false",
+        help: "Take the place of the server that runs on this data directory, without losing a connection; start as usual when none does",
+    },
+    Setting {
+        key: "handover-drain",
+        value: "DURATION",
+        default: "1h",
+        help: "How long connections may go on in a server whose place another one has taken",
+    },
+    Setting {
         key: "access-log",
         value: "TARGET",
         default: "stdout",
@@ -212,6 +227,11 @@ pub static SETTINGS: &[Setting] = &[
 /// Holds the key for secrets itself. Not a setting: flags and files show what they hold.
 const SECRET_KEY: &str = "CARA_SECRET_KEY";
 
+/// How long the store of a server that was told to close it may stay locked.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+/// Pause between tries to open it.
+const LOCK_POLL: Duration = Duration::from_millis(5);
+
 /// Pause after which idle streams carry a bookmark or keepalive.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 
@@ -220,6 +240,8 @@ pub struct Options {
     data_dir: PathBuf,
     api_listen: SocketAddr,
     listen: ListenOptions,
+    takes_over: bool,
+    handover_drain: Duration,
     domain: Domain,
     node_timeout: Duration,
     plain_node_timeout: Duration,
@@ -250,6 +272,8 @@ impl Options {
         let options = Self {
             api_listen: reader.value("api-listen", "an address such as 127.0.0.1:8080", any),
             listen,
+            takes_over: reader.switch("take-over"),
+            handover_drain: reader.duration("handover-drain"),
             domain: domain(&mut reader),
             node_timeout: reader.duration("node-timeout"),
             plain_node_timeout: reader.duration("plain-node-timeout"),
@@ -319,6 +343,7 @@ fn access(reader: &mut Reader) -> cara_gateway::AccessConfig {
 /// # Errors
 /// The data directory is in use, an address is taken, or a part failed for good.
 pub fn main(flags: &ArgMatches) -> anyhow::Result<()> {
+    let held = Held::from_service_manager().context("LISTEN_FDS: not sockets of TCP")?;
     let mut options = Options::read(process::read_settings(SETTINGS, flags))?;
     if let Some(text) = process::variable(SECRET_KEY).map(Zeroizing::new) {
         let key = MasterKey::parse(&text).context(SECRET_KEY)?;
@@ -326,36 +351,144 @@ pub fn main(flags: &ArgMatches) -> anyhow::Result<()> {
     }
     telemetry::install(options.log.0, &options.log.1)?;
     let registry = Registry::new();
-    let store = SqliteStore::open(
-        &options.data_dir,
-        cara_store::sqlite::Options::default(),
-        &registry,
-    )?;
     // The gateway has threads of its own: a busy API cannot delay requests, nor the reverse.
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = Workers::start(cores)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    let result = runtime.block_on(run(options, store, registry, workers.handles()));
+    let started = Start::new(&options, held, &registry)?;
+    let result = runtime.block_on(run(options, started, registry, workers.handles()));
     runtime.shutdown_timeout(process::SHUTDOWN_GRACE);
     workers.stop();
     result
 }
 
+/// What a server needs from outside.
+struct Start {
+    store: Arc<SqliteStore>,
+    api: std::net::TcpListener,
+    listeners: Vec<Listener>,
+    /// The server whose place this one takes, which has closed the store.
+    predecessor: Option<Predecessor>,
+}
+
+impl Start {
+    /// Opens the store and the sockets, or takes them over. What can fail fails before the running
+    /// server gives anything up.
+    fn new(options: &Options, mut held: Held, registry: &Registry) -> anyhow::Result<Self> {
+        let mut predecessor = match options.takes_over {
+            true => Predecessor::find(&options.data_dir)?,
+            false => None,
+        };
+        let Some(before) = &mut predecessor else {
+            let store = open_store(&options.data_dir, registry, Duration::ZERO)?;
+            let (api, listeners) = bind(options, &mut held)?;
+            return Ok(Self {
+                store: Arc::new(store),
+                api,
+                listeners,
+                predecessor: None,
+            });
+        };
+        held.inherit(before.sockets()?);
+        let (api, listeners) = bind(options, &mut held)?;
+        before.release()?;
+        let store = open_store(&options.data_dir, registry, LOCK_PATIENCE)?;
+        Ok(Self {
+            store: Arc::new(store),
+            api,
+            listeners,
+            predecessor,
+        })
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "waits for a condition with a deadline, before anything else runs"
+)]
+/// Opens the store; while another process has it, again and again until patience ends.
+fn open_store(
+    data_dir: &Path,
+    registry: &Registry,
+    patience: Duration,
+) -> anyhow::Result<SqliteStore> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let options = cara_store::sqlite::Options::default();
+        match SqliteStore::open(data_dir, options, registry) {
+            Err(OpenError::InUse(_)) if Instant::now() < deadline => {
+                std::thread::sleep(LOCK_POLL);
+            }
+            opened => return Ok(opened?),
+        }
+    }
+}
+
+fn bind(
+    options: &Options,
+    held: &mut Held,
+) -> anyhow::Result<(std::net::TcpListener, Vec<Listener>)> {
+    let api = match held.take_given(Purpose::Api).pop() {
+        Some(socket) => socket,
+        None => listen::bind(held, Purpose::Api, &[options.api_listen], "api-listen")?
+            .pop()
+            .context("the API has an address")?,
+    };
+    api.set_nonblocking(true)?;
+    Ok((api, options.listen.bind(held)?))
+}
+
+/// The parts of a server, and what ends them.
+struct Tokens {
+    /// The process.
+    whole: CancellationToken,
+    /// Control plane and agent.
+    control: CancellationToken,
+    /// The gateway.
+    gateway: CancellationToken,
+}
+
+impl Tokens {
+    fn new() -> Self {
+        let whole = CancellationToken::new();
+        Self {
+            control: whole.child_token(),
+            gateway: whole.child_token(),
+            whole,
+        }
+    }
+
+    /// Control plane and agent were given up for another server, and the gateway goes on.
+    fn are_handed_over(&self) -> bool {
+        self.control.is_cancelled() && !self.whole.is_cancelled()
+    }
+}
+
 async fn run(
     options: Options,
-    store: SqliteStore,
+    start: Start,
     registry: Registry,
     threads: &[Handle],
 ) -> anyhow::Result<()> {
-    let token = CancellationToken::new();
-    let signals = process::cancel_on_signal(&token)?;
-    let api = bind(options.api_listen, "api-listen").await?;
-    let listeners = options.listen.bind(Vec::new())?;
+    let tokens = Tokens::new();
+    let signals = process::cancel_on_signal(&tokens.whole)?;
+    let Start {
+        store,
+        api,
+        listeners,
+        predecessor,
+    } = start;
     let api_address = api.local_addr()?;
     let http_address = listen::address_of(&listeners, ListenerKind::Http)?;
     let https_address = listen::address_of(&listeners, ListenerKind::Https)?;
+    let mut sockets = Sockets::new(&api, &listeners)?;
+    let release = Release {
+        control: tokens.control.clone(),
+        store: Arc::downgrade(&store),
+        gateway: tokens.gateway.clone(),
+    };
     let config = cara_controlplane::Config {
         domain: options.domain,
         http_port: http_address.map_or(80, |address| address.port()),
@@ -366,25 +499,54 @@ async fn run(
         audit_log: options.audit_log,
         secret_key: options.secret_key,
     };
-    let control = ControlPlane::open(config, Arc::new(store), &registry).await?;
+    let control = ControlPlane::open(config, store, &registry).await?;
     let log = access_log(&options.access_log)?;
+    let drain = options.gateway.drain_timeout;
     let gateway = cara_gateway::Config {
         https_port: https_address.map(|address| address.port()),
         ..options.gateway
     };
     let gateway = Gateway::new(gateway, log, threads, &registry);
     let edge = threads.first().context("the gateway has a thread")?;
-    let routes = control.gateway_state();
+    let drains = gateway.drain_control();
+    sockets.ports = gateway.port_sockets();
     let mut parts: JoinSet<anyhow::Result<()>> = JoinSet::new();
-    let serve = token.clone();
+    let hosting = Hosting {
+        data_dir: options.data_dir,
+        release,
+        sockets,
+        handover_drain: options.handover_drain,
+        drain,
+        drains,
+    };
+    let routes = control.gateway_state();
+    let (whole, serve) = (tokens.whole.clone(), tokens.gateway.clone());
+    let (is_serving, serving) = tokio::sync::oneshot::channel();
     parts.spawn_on(
         async move {
+            if let Some(predecessor) = predecessor {
+                tokio::select! {
+                    () = take_over(predecessor, routes.clone()) => {}
+                    () = whole.cancelled() => {}
+                }
+            }
+            let _ = is_serving.send(());
             gateway.run(listeners, routes, serve).await;
+            whole.cancel();
             Ok(())
         },
         edge,
     );
-    let serve = token.clone();
+    let whole = tokens.whole.clone();
+    parts.spawn(async move {
+        // Not before: until then, others find the predecessor.
+        if serving.await.is_ok() {
+            hosting.run(&whole).await;
+        }
+        Ok(())
+    });
+    let serve = tokens.control.clone();
+    let api = TcpListener::from_std(api)?;
     parts.spawn(async move { control.run(api, serve).await.context("the API ended") });
     let [http, https] =
         [http_address, https_address].map(|address| address.map(tracing::field::display));
@@ -395,16 +557,23 @@ async fn run(
             ..agent
         };
         let listen = SocketAddr::new(agent.advertise_ip, 0);
-        parts.spawn(crate::agent::start(agent, listen, token.clone()));
+        parts.spawn(crate::agent::start(agent, listen, tokens.control.clone()));
     }
     parts.spawn(async move {
         signals.await;
         Ok(())
     });
-    // Whatever part ends first takes the others with it.
+    wait(parts, &tokens).await
+}
+
+/// Waits for all parts. Whatever ends first takes the others with it, unless it was handed over to
+/// another server.
+async fn wait(mut parts: JoinSet<anyhow::Result<()>>, tokens: &Tokens) -> anyhow::Result<()> {
     let mut result = Ok(());
     while let Some(ended) = parts.join_next().await {
-        token.cancel();
+        if !tokens.are_handed_over() {
+            tokens.whole.cancel();
+        }
         let ended = ended
             .context("a part of the server panicked")
             .and_then(|r| r);
@@ -413,12 +582,6 @@ async fn run(
         }
     }
     result
-}
-
-async fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("{key}: cannot listen on {address}"))
 }
 
 /// The address by which this process reaches itself.

@@ -15,6 +15,7 @@ mod answer;
 mod connection;
 mod ctx;
 mod deadline;
+mod draining;
 mod edge;
 mod filter;
 mod forward;
@@ -43,7 +44,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use access::Config as AccessConfig;
 pub use access_log::AccessLog;
-pub use listen::streams::{BadPorts, TcpPorts};
+pub use draining::{Drain, DrainControl};
+pub use listen::streams::{BadPorts, PortSockets, TcpPorts};
 pub use listen::{BadRange, Limits, Listener, ListenerKind, TlsVersion, TrustedRanges};
 pub use workers::Workers;
 
@@ -110,7 +112,9 @@ pub struct Gateway {
     names: Arc<ArcSwap<Names>>,
     tls: Arc<Configs>,
     streams: watch::Sender<StreamTable>,
+    port_sockets: PortSockets,
     listen_metrics: ListenMetrics,
+    drain: DrainControl,
 }
 
 impl Gateway {
@@ -127,6 +131,11 @@ impl Gateway {
             tls: Arc::new(Configs::new(config.tls_min_version, Arc::clone(&names))),
             names,
             streams: watch::Sender::default(),
+            port_sockets: PortSockets::default(),
+            drain: DrainControl::new(Drain {
+                patience: config.drain_timeout,
+                idle: Duration::ZERO,
+            }),
             listen_metrics: ListenMetrics::register(registry),
             config,
             live: Arc::new(Live::default()),
@@ -135,6 +144,16 @@ impl Gateway {
             pages: Arc::default(),
             threads: threads.to_vec(),
         }
+    }
+
+    /// The sockets of ports that the gateway opens by itself.
+    pub fn port_sockets(&self) -> PortSockets {
+        self.port_sockets.clone()
+    }
+
+    /// Changes how the gateway drains; by default with the drain timeout and without idle time.
+    pub fn drain_control(&self) -> DrainControl {
+        self.drain.clone()
     }
 
     /// Serves `listeners` by the routes of `state` until `token` is cancelled; then idle
@@ -147,11 +166,12 @@ impl Gateway {
         state: watch::Receiver<Arc<GatewayState>>,
         token: CancellationToken,
     ) {
-        let follower = Follower {
-            configs: Arc::clone(&self.tls),
-            names: Arc::clone(&self.names),
-            ports: self.streams.clone(),
-        };
+        let mut follower = Follower::new(
+            Arc::clone(&self.tls),
+            Arc::clone(&self.names),
+            self.streams.clone(),
+        );
+        follower.catch_up(&state.borrow());
         let pages = async {
             match self.config.error_pages.clone() {
                 Some(directory) => match pages::follow(directory, &self.pages).await {},

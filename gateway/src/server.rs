@@ -3,6 +3,7 @@
 //! Our own accept loops instead of pingora's server: the listeners are the caller's, the runtimes
 //! are the caller's, and stopping waits for requests under way instead of a fixed time.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Gateway;
 use crate::connection::{Patience, Protocol};
 use crate::deadline::Ending;
+use crate::draining::{DrainControl, Draining};
 use crate::edge::Edge;
 use crate::listen::admission::{Admission, Permit};
 use crate::listen::establish::{Accepted, Establish, Established};
@@ -66,18 +68,32 @@ struct Shared {
     metrics: ListenMetrics,
     splice: splice::Patience,
     streams: watch::Receiver<StreamTable>,
-    stopping: ShutdownWatch,
+    signals: Signals,
     threads: Vec<Handle>,
     open: IntGauge,
-    drain: Duration,
+    drain: DrainControl,
+}
+
+/// What connections are told when the gateway stops.
+#[derive(Clone)]
+struct Signals {
+    /// The answer under way, or the next one, is the last.
+    stopping: ShutdownWatch,
+    /// What waits for a request is closed.
+    closing: watch::Receiver<bool>,
 }
 
 /// Serves until cancelled, then drains.
 pub(crate) async fn serve(gateway: &Gateway, listeners: Vec<Listener>, token: CancellationToken) {
     let (stop, stopping) = watch::channel(false);
+    let (close, closing) = watch::channel(false);
     let ending = Arc::new(Ending::default());
-    let shared = Arc::new(Shared::new(gateway, stopping, Arc::clone(&ending)));
+    let signals = Signals { stopping, closing };
+    let shared = Arc::new(Shared::new(gateway, signals, Arc::clone(&ending)));
     let mut accepting = JoinSet::new();
+    let (for_ports, listeners): (Vec<_>, Vec<_>) = listeners
+        .into_iter()
+        .partition(|listener| listener.kind == ListenerKind::Tcp);
     for listener in listeners {
         accepting.spawn(accept(Arc::clone(&shared), listener, token.clone()));
     }
@@ -88,6 +104,8 @@ pub(crate) async fn serve(gateway: &Gateway, listeners: Vec<Listener>, token: Ca
         let ports_of = Ports {
             ip: *ip,
             allowed: allowed.clone(),
+            held: by_port(for_ports),
+            open: gateway.port_sockets.clone(),
             serve: move |listener, token| serve_port(Arc::clone(&shared), listener, token),
         };
         ports.spawn(ports_of.follow(table, token.clone()));
@@ -102,18 +120,34 @@ pub(crate) async fn serve(gateway: &Gateway, listeners: Vec<Listener>, token: Ca
     token.cancelled().await;
     // Nobody listens any more when every connection has ended already.
     let _ = stop.send(true);
-    shared.proxy.http_cleanup().await;
-    drain(&mut open, gateway.config.drain_timeout, &ending).await;
+    let mut idle = gateway.drain.begin();
+    let close_idle = async {
+        idle.after(|drain| drain.idle).await;
+        let _ = close.send(true);
+        shared.proxy.http_cleanup().await;
+        std::future::pending().await
+    };
+    tokio::select! {
+        () = drain(&mut open, gateway.drain.begin(), &ending) => {}
+        () = close_idle => {}
+    }
     while ports.join_next().await.is_some() {}
 }
 
 /// Waits for connections to end; tells those that do not to, and cuts the rest.
-async fn drain(open: &mut [JoinSet<()>], patience: Duration, ending: &Ending) {
-    if all_ended(open, patience).await {
+async fn drain(open: &mut [JoinSet<()>], mut draining: Draining, ending: &Ending) {
+    if draining.wait_for(open, note_panic).await {
         return;
     }
     ending.come();
-    if all_ended(open, TUNNEL_GRACE).await {
+    let told = async {
+        for connections in &mut *open {
+            while let Some(ended) = connections.join_next().await {
+                note_panic(ended);
+            }
+        }
+    };
+    if tokio::time::timeout(TUNNEL_GRACE, told).await.is_ok() {
         return;
     }
     let connections: usize = open.iter().map(JoinSet::len).sum();
@@ -121,17 +155,6 @@ async fn drain(open: &mut [JoinSet<()>], patience: Duration, ending: &Ending) {
     for connections in open {
         connections.shutdown().await;
     }
-}
-
-async fn all_ended(open: &mut [JoinSet<()>], patience: Duration) -> bool {
-    let ended = async {
-        for connections in open {
-            while let Some(ended) = connections.join_next().await {
-                note_panic(ended);
-            }
-        }
-    };
-    tokio::time::timeout(patience, ended).await.is_ok()
 }
 
 /// Accepts on one socket until cancelled; returns the connections that are still open.
@@ -193,11 +216,20 @@ async fn accept(shared: Arc<Shared>, listener: Listener, token: CancellationToke
     }
 }
 
+/// Sockets by their ports.
+fn by_port(listeners: Vec<Listener>) -> BTreeMap<u16, std::net::TcpListener> {
+    let with_port = |listener: Listener| {
+        let address = listener.socket.local_addr().ok()?;
+        Some((address.port(), listener.socket))
+    };
+    listeners.into_iter().filter_map(with_port).collect()
+}
+
 /// Serves one port of a project until it is closed, and drains it.
 async fn serve_port(shared: Arc<Shared>, listener: Listener, token: CancellationToken) {
-    let patience = shared.drain;
+    let control = shared.drain.clone();
     let mut open = [accept(shared, listener, token).await];
-    drain(&mut open, patience, &Ending::default()).await;
+    drain(&mut open, control.begin(), &Ending::default()).await;
 }
 
 /// A panic ends the request that it happened in, and nothing else.
@@ -257,12 +289,12 @@ async fn handle(shared: Arc<Shared>, socket: Socket) {
         kind: socket.kind,
         trusted: &socket.trusted,
     };
-    let mut stopped = shared.stopping.clone();
+    let mut closing = shared.signals.closing.clone();
     let established = tokio::select! {
         established = shared.establish.establish(accepted, &mut open.permit) => established,
-        _ = stopped.wait_for(|stop| *stop) => return,
+        _ = closing.wait_for(|close| *close) => return,
     };
-    let stopping = shared.stopping.clone();
+    let stopping = shared.signals.stopping.clone();
     match established {
         None => {}
         Some(Established::Plain(connection, Protocol::Http2)) => {
@@ -284,7 +316,7 @@ async fn handle(shared: Arc<Shared>, socket: Socket) {
 }
 
 impl Shared {
-    fn new(gateway: &Gateway, stopping: ShutdownWatch, ending: Arc<Ending>) -> Self {
+    fn new(gateway: &Gateway, signals: Signals, ending: Arc<Ending>) -> Self {
         let (config, limits) = (&gateway.config, &gateway.config.limits);
         let proxy = Arc::new(proxy(gateway));
         Self {
@@ -310,10 +342,10 @@ impl Shared {
                 idle: limits.stream_idle,
             },
             streams: gateway.streams.subscribe(),
-            stopping,
+            signals,
             threads: gateway.threads.clone(),
             open: gateway.metrics.connections.clone(),
-            drain: config.drain_timeout,
+            drain: gateway.drain.clone(),
         }
     }
 

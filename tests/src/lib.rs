@@ -17,7 +17,7 @@ pub use docker::Docker;
 pub use engine::Engine;
 pub use engine_proxy::EngineProxy;
 pub use machine::Machine;
-pub use process::Process;
+pub use process::{Process, program};
 pub use server::{Agent, Server};
 
 /// How long anything may take that a test waits for, unless the test says otherwise. Generous:

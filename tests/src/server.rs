@@ -105,6 +105,27 @@ impl Server {
     /// Starts the server again on the same ports and data after it ended.
     pub async fn start_again(&mut self) {
         let directory = self.directory().to_owned();
+        let args = self.args_on_same_ports();
+        self.put_log_away();
+        self.process = launch(&directory, &self.setup, &args);
+        self.wait_until_ready().await;
+    }
+
+    /// Starts another server that takes the place of this one, and waits until it is ready. Gives
+    /// back the process of the one before, which drains.
+    pub async fn take_over(&mut self) -> Process {
+        let directory = self.directory().to_owned();
+        let mut args = self.args_on_same_ports();
+        args.push("--take-over".into());
+        let log = self.put_log_away();
+        let next = launch(&directory, &self.setup, &args);
+        let mut before = std::mem::replace(&mut self.process, next);
+        before.stderr = log;
+        self.wait_until_ready().await;
+        before
+    }
+
+    fn args_on_same_ports(&self) -> Vec<String> {
         let mut args = self.args.clone();
         for (flag, address) in [("--api-listen", self.api), ("--http-listen", self.http)] {
             // A later flag overrides an earlier one.
@@ -113,15 +134,17 @@ impl Server {
                 args[place] = address.to_string();
             }
         }
-        // The old log must not be taken for the new one.
-        let log = directory.join("server.err");
-        std::fs::rename(
-            &log,
-            directory.join(format!("server.err.{}", self.process.pid())),
-        )
-        .expect("the log moves");
-        self.process = launch(&directory, &self.setup, &args);
-        self.wait_until_ready().await;
+        args
+    }
+
+    /// The old log must not be taken for the new one.
+    fn put_log_away(&self) -> PathBuf {
+        let log = self.directory().join("server.err");
+        let away = self
+            .directory()
+            .join(format!("server.err.{}", self.process.pid()));
+        std::fs::rename(&log, &away).expect("the log moves");
+        away
     }
 
     /// Ends the server as if its machine had lost power.

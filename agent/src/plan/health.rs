@@ -116,6 +116,14 @@ impl Health {
         checks.startup.is_none() || self.has_passed(start, CheckKind::Startup)
     }
 
+    /// Whether the checks that decide about readiness have been made at least once.
+    pub fn is_judged(&self, start: &Start, checks: &HealthCheck) -> bool {
+        let is_known = |kind| self.tallies.contains_key(&(start.clone(), kind));
+        let is_startup_known = checks.startup.is_none() || is_known(CheckKind::Startup);
+        let is_due = checks.readiness.is_some() && self.has_started(start, checks);
+        is_startup_known && (!is_due || is_known(CheckKind::Readiness))
+    }
+
     fn has_passed(&self, start: &Start, kind: CheckKind) -> bool {
         let tally = self.tallies.get(&(start.clone(), kind));
         tally.is_some_and(|tally| tally.has_passed)
@@ -199,6 +207,30 @@ mod tests {
             let health = after(CheckKind::Readiness, 2, results);
             assert_eq!(health.readiness(&start()), expected, "{results}");
             assert_eq!(health.condemned(&start()), None, "readiness never kills");
+        }
+    }
+
+    #[test]
+    fn a_container_is_judged_when_the_checks_that_count_were_made() {
+        let checks = |startup: bool, readiness: bool| HealthCheck {
+            startup: startup.then(Probe::default),
+            readiness: readiness.then(Probe::default),
+            ..HealthCheck::default()
+        };
+        let none = Health::default();
+        let startup = |results| after(CheckKind::Startup, 9, results);
+        let ready = |results| after(CheckKind::Readiness, 9, results);
+        for (health, checks, expected) in [
+            (&none, checks(false, false), true),
+            (&none, checks(true, false), false),
+            (&none, checks(false, true), false),
+            (&startup("-"), checks(true, false), true),
+            (&startup("-"), checks(true, true), true),
+            (&startup("+"), checks(true, true), false),
+            (&ready("-"), checks(false, true), true),
+            (&ready("+"), checks(false, true), true),
+        ] {
+            assert_eq!(health.is_judged(&start(), &checks), expected, "{checks:?}");
         }
     }
 

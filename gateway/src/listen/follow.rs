@@ -15,40 +15,57 @@ use super::names::{HostSource, NameSources, Names};
 use super::streams::StreamTable;
 use super::tls::Configs;
 
-/// Where to put what follows from a state.
+/// Puts what follows from a state where listeners look.
 pub(crate) struct Follower {
-    pub(crate) configs: Arc<Configs>,
-    pub(crate) names: Arc<ArcSwap<Names>>,
-    pub(crate) ports: watch::Sender<StreamTable>,
+    configs: Arc<Configs>,
+    names: Arc<ArcSwap<Names>>,
+    ports: watch::Sender<StreamTable>,
+    last: Arc<GatewayState>,
+    certificates: Certificates,
 }
 
 impl Follower {
+    pub(crate) fn new(
+        configs: Arc<Configs>,
+        names: Arc<ArcSwap<Names>>,
+        ports: watch::Sender<StreamTable>,
+    ) -> Self {
+        Self {
+            configs,
+            names,
+            ports,
+            last: Arc::default(),
+            certificates: Certificates::default(),
+        }
+    }
+
     /// Takes in every state that is published; ends when the publisher is gone.
-    pub(crate) async fn follow(self, mut state: watch::Receiver<Arc<GatewayState>>) {
-        let mut last = Arc::new(GatewayState::default());
-        let mut certificates = Certificates::default();
+    pub(crate) async fn follow(mut self, mut state: watch::Receiver<Arc<GatewayState>>) {
         loop {
             let next = Arc::clone(&state.borrow_and_update());
-            if next.revision >= last.revision {
-                self.take_in(&last, &next, &mut certificates);
-                last = next;
-            }
+            self.catch_up(&next);
             if state.changed().await.is_err() {
                 return;
             }
         }
     }
 
-    fn take_in(&self, last: &GatewayState, next: &GatewayState, certificates: &mut Certificates) {
-        let are_new = certificates.apply(&next.certificates);
+    /// Takes in a state, unless it is older than the last one.
+    pub(crate) fn catch_up(&mut self, next: &Arc<GatewayState>) {
+        let last = Arc::clone(&self.last);
+        if next.revision < last.revision || Arc::ptr_eq(next, &last) {
+            return;
+        }
+        let are_new = self.certificates.apply(&next.certificates);
         if are_new || is_special(&last.hosts, &next.hosts) {
-            let sources = certificates.sources(&next.hosts);
+            let sources = self.certificates.sources(&next.hosts);
             let names = Names::build(sources, &self.names.load(), &self.configs);
             self.names.store(Arc::new(names));
         }
         if last.ports != next.ports {
             self.ports.send_replace(next.ports.clone());
         }
+        self.last = Arc::clone(next);
     }
 }
 

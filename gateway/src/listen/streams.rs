@@ -1,10 +1,10 @@
 //! Plain TCP: ports that are opened when a project asks for them and closed when none does.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, TcpListener};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cara_api::gateway::StreamRoute;
@@ -64,12 +64,47 @@ fn plan(open: &BTreeSet<u16>, wanted: &StreamTable, allowed: &TcpPorts) -> Chang
     }
 }
 
+/// The sockets of ports that are open, for whoever takes them over. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct PortSockets(Arc<Mutex<BTreeMap<u16, TcpListener>>>);
+
+impl PortSockets {
+    /// Copies of all, on which the same connections arrive.
+    pub fn copies(&self) -> Vec<TcpListener> {
+        let sockets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let copies = sockets.values().map(TcpListener::try_clone);
+        copies.filter_map(Result::ok).collect()
+    }
+
+    fn remember(&self, port: u16, socket: &TcpListener) {
+        if let Ok(copy) = socket.try_clone() {
+            let mut sockets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            sockets.insert(port, copy);
+        }
+    }
+
+    fn forget(&self, port: u16) {
+        let mut sockets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        sockets.remove(&port);
+    }
+
+    /// Closes all, so that nobody waits for an answer on them.
+    fn clear(&self) {
+        let mut sockets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        sockets.clear();
+    }
+}
+
 /// What to open ports with.
 pub(crate) struct Ports<Serve> {
     /// Address to listen on.
     pub(crate) ip: IpAddr,
     /// Ports that may be opened.
     pub(crate) allowed: TcpPorts,
+    /// Sockets that were open before, by port; those that nobody wants are closed.
+    pub(crate) held: BTreeMap<u16, TcpListener>,
+    /// The sockets that are open.
+    pub(crate) open: PortSockets,
     /// Serves a listener until its token is cancelled and its connections are drained.
     pub(crate) serve: Serve,
 }
@@ -82,7 +117,7 @@ where
     /// Opens and closes ports as the table says, until the token is cancelled; then waits until
     /// the last connection is drained.
     pub(crate) async fn follow(
-        self,
+        mut self,
         mut table: watch::Receiver<StreamTable>,
         token: CancellationToken,
     ) {
@@ -91,6 +126,7 @@ where
         loop {
             let wanted = table.borrow_and_update().clone();
             let is_complete = self.apply(&wanted, &mut open, &mut serving, &token);
+            self.held.clear();
             tokio::select! {
                 changed = table.changed() => if changed.is_err() {
                     token.cancelled().await;
@@ -101,12 +137,13 @@ where
                 () = token.cancelled() => break,
             }
         }
+        self.open.clear();
         while serving.join_next().await.is_some() {}
     }
 
     /// True when every port could be opened.
     fn apply(
-        &self,
+        &mut self,
         wanted: &StreamTable,
         open: &mut BTreeMap<u16, CancellationToken>,
         serving: &mut JoinSet<()>,
@@ -117,13 +154,16 @@ where
         for port in changes.close {
             if let Some(token) = open.remove(&port) {
                 token.cancel();
+                self.open.forget(port);
                 tracing::info!(port, "TCP port closed");
             }
         }
         let mut is_complete = true;
         for port in changes.open {
-            match std::net::TcpListener::bind((self.ip, port)) {
+            let held = self.held.remove(&port);
+            match held.map_or_else(|| TcpListener::bind((self.ip, port)), Ok) {
                 Ok(socket) => {
+                    self.open.remember(port, &socket);
                     let token = token.child_token();
                     let listener = Listener {
                         socket,

@@ -109,11 +109,9 @@ async fn a_client_that_opens_and_resets_streams_is_cut() {
         .await
         .expect("no panic")
         .expect_err("GOAWAY");
-    assert_eq!(
-        error.reason(),
-        Some(h2::Reason::ENHANCE_YOUR_CALM),
-        "{error}"
-    );
+    // The client may find the connection gone before it reads why.
+    let is_told = error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM);
+    assert!(is_told || error.is_io(), "{error}");
     let (send, _connection) = connect(&edge, &authority).await;
     assert_eq!(
         status(&send, request("a.test")).await.expect("an answer"),

@@ -51,7 +51,7 @@ async fn more_than_a_rule_takes_wait_in_a_queue_with_an_end() {
     assert_eq!(turned_away.len(), 4, "{answers:?}");
     for answer in turned_away {
         assert_eq!(answer.header("retry-after"), Some("1"));
-        assert!(answer.body.contains("as many requests as it takes"));
+        assert!(answer.body.contains("more requests than it can take"));
     }
     assert_eq!(answers.iter().filter(|a| a.status == 200).count(), 5);
     assert_eq!(edge.metric("cara_gateway_requests_queued"), 0.0);
@@ -132,7 +132,7 @@ async fn requests_are_held_during_a_pause_and_then_go_on() {
     let before = old.count();
     let more = edge.get("/", &[]).await;
     assert_eq!(more.status, 503, "{more:?}");
-    assert!(more.body.contains("switched over") && more.header("retry-after").is_some());
+    assert!(more.body.contains("on hold for a moment") && more.header("retry-after").is_some());
     // A change of something else wakes nobody.
     let still = rule(&[old.address], paused(200, Duration::from_secs(30)));
     edge.publish_beside(&[still], &[]);

@@ -9,6 +9,7 @@ mod deploy;
 mod engine;
 mod events;
 mod faults;
+mod handover;
 mod nodes;
 mod operate;
 mod partition;

@@ -1,0 +1,158 @@
+//! One server takes the place of another.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use cara_tests::{Server, eventually, unique};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::json;
+use tokio::task::JoinSet;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+
+/// Clients that ask one request after the other until told to stop.
+struct Load {
+    clients: JoinSet<Result<(), String>>,
+    answers: Arc<AtomicU32>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Load {
+    /// Half of the clients connect anew for every request.
+    fn start(server: &Server, host: &str) -> Self {
+        let (answers, stop) = (
+            Arc::new(AtomicU32::new(0)),
+            Arc::new(AtomicBool::new(false)),
+        );
+        let mut clients = JoinSet::new();
+        for number in 0..8 {
+            let builder = cara_tests::http_builder().timeout(Duration::from_secs(20));
+            let keeps = if number % 2 == 0 { 1 } else { 0 };
+            let client = builder.pool_max_idle_per_host(keeps).build();
+            let client = client.expect("a client");
+            let (url, host) = (format!("http://{}/", server.http), host.to_owned());
+            let (answers, stop) = (Arc::clone(&answers), Arc::clone(&stop));
+            clients.spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    let answer = client.get(&url).header("host", &host).send().await;
+                    let status = answer.map_err(|e| format!("{number}: {e:?}"))?.status();
+                    if status != 200 {
+                        return Err(format!("{number}: status {status}"));
+                    }
+                    answers.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(())
+            });
+        }
+        Self {
+            clients,
+            answers,
+            stop,
+        }
+    }
+
+    /// Waits until so many more answers came.
+    async fn go_on(&self, more: u32) {
+        let before = self.answers.load(Ordering::Relaxed);
+        eventually("answers come", async || {
+            (self.answers.load(Ordering::Relaxed) >= before + more).then_some(())
+        })
+        .await;
+    }
+
+    /// The failures, of which there may be none.
+    async fn end(mut self) -> Vec<String> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut failures = Vec::new();
+        while let Some(ended) = self.clients.join_next().await {
+            failures.extend(ended.expect("no panic").err());
+        }
+        failures
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_is_replaced_under_load_without_a_failed_request_or_a_cut_websocket() {
+    let mut server = Server::with_agent(&unique("node"), &[]).await;
+    let name = unique("handover");
+    let spec = json!({
+        "services": [{"name": "web", "image": "cara-test/app:1", "env": [{"name": "VERSION", "value": "1"}]}],
+        "ingress": [{"name": "web", "host": name, "target": {"service": "web", "port": 8080}}]});
+    server.create(&name, &spec).await;
+    server.running(&name).await;
+    let host = format!("{name}.dev.localhost");
+    let mut request = format!("ws://{}/ws", server.http)
+        .into_client_request()
+        .expect("a request");
+    request
+        .headers_mut()
+        .insert("host", host.parse().expect("a value"));
+    let (mut socket, _) = tokio_tungstenite::connect_async(request)
+        .await
+        .expect("the upgrade passes");
+    let mut echo = async |text: &str| {
+        socket.send(Message::text(text)).await.expect("it is sent");
+        let answer = tokio::time::timeout(Duration::from_secs(10), socket.next()).await;
+        let answer = answer.expect("in time").expect("open").expect("a message");
+        assert_eq!(answer, Message::text(text));
+    };
+    let load = Load::start(&server, &host);
+    load.go_on(200).await;
+    let mut first = server.take_over().await;
+    load.go_on(200).await;
+    echo("still there").await;
+    // The new one is a whole server: it takes changes and follows them.
+    let other = unique("other");
+    let mut changed = spec.clone();
+    changed["ingress"][0]["host"] = json!(other);
+    server.create(&other, &changed).await;
+    server.running(&other).await;
+    let page = server.page(&format!("{other}.dev.localhost"), "/").await;
+    assert_eq!(page, (200, "version 1\n".to_owned()));
+    // And it gives its place to the next, while the first still drains.
+    let mut second = server.take_over().await;
+    load.go_on(200).await;
+    echo("through two of them").await;
+    assert!(!first.has_ended(), "{}", first.log());
+    assert_eq!(load.end().await, Vec::<String>::new());
+    socket.close(None).await.expect("closed");
+    for process in [&mut first, &mut second] {
+        eventually("the servers that were replaced end", async || {
+            process.has_ended().then_some(())
+        })
+        .await;
+    }
+    server.delete(&name).await;
+    server.delete(&other).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_server_there_is_nothing_to_take_over_and_a_crash_leaves_nothing_behind() {
+    let mut server = Server::start(&["--take-over"]).await;
+    server.kill();
+    server.start_again().await;
+    let before = server.take_over().await;
+    drop(before);
+    let (status, _) = server.call("GET", "/api/v1/projects", "").await;
+    assert_eq!(status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_successor_that_cannot_start_leaves_the_server_as_it_is() {
+    let server = Server::start(&[]).await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let output = std::process::Command::new(cara_tests::program("cara-server"))
+        .arg("--data-dir")
+        .arg(server.directory())
+        .args(["--api-listen", &server.api.to_string()])
+        .args(["--http-listen", &address, "--take-over"])
+        .output()
+        .expect("it ran");
+    assert!(!output.status.success());
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("http-listen: cannot listen on"), "{error}");
+    let (status, _) = server.call("GET", "/api/v1/projects", "").await;
+    assert_eq!(status, 200);
+}

@@ -72,6 +72,11 @@ fn fault(name: &str) -> Option<&'static str> {
 }
 
 fn plain_fault(name: &str) -> Option<&'static str> {
+    if !name.is_ascii() {
+        return Some(
+            "write letters beyond ASCII in their xn-- form, such as xn--bcher-kva.example",
+        );
+    }
     if name.contains(':') || name.contains('/') {
         return Some("give the hostname alone, without scheme, port or path");
     }
@@ -187,6 +192,10 @@ mod tests {
             (
                 "a.*.com",
                 "a wildcard stands only at the beginning, as in *.example.com",
+            ),
+            (
+                "bücher.example",
+                "write letters beyond ASCII in their xn-- form, such as xn--bcher-kva.example",
             ),
             (
                 "a..com",

@@ -13,6 +13,7 @@ pub mod client;
 pub mod condition;
 pub mod decode;
 pub mod event;
+pub mod explanation;
 pub mod gateway;
 pub mod hostname;
 pub mod image;

@@ -492,6 +492,7 @@ async fn run(
     let config = cara_controlplane::Config {
         domain: options.domain,
         http_port: http_address.map_or(80, |address| address.port()),
+        https_port: https_address.map(|address| address.port()),
         node_timeout: options.node_timeout,
         plain_node_timeout: options.plain_node_timeout,
         patience: options.patience,

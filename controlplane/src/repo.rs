@@ -1,7 +1,7 @@
 //! Objects in the store: keys, encoding, and the batches that writes consist of.
 //!
-//! Every batch that touches a project also carries the claims on its hostnames, so that project
-//! and claims never disagree.
+//! Every batch that touches a project also carries the claims on its hostnames and ports, so that
+//! project and claims never disagree.
 
 mod events;
 mod secrets;
@@ -14,6 +14,8 @@ use cara_api::project::ProjectRevision;
 use cara_api::{Generation, Node, NodeName, Project, ProjectName, Resource, ResourceVersion};
 use cara_store::{Batch, Entry, Key, Precondition, Revision};
 use serde::{Deserialize, Serialize};
+
+use crate::plan::claims::Claim;
 
 pub(crate) use events::{
     EVENTS, EventRecord, decode_record, delete_record, event_key, events_of_kind, object_of,
@@ -29,7 +31,9 @@ pub(crate) const PROJECTS: &str = "projects/";
 /// Prefix of the keys of nodes.
 pub(crate) const NODES: &str = "nodes/";
 /// Prefix of the claims on hostnames.
-pub(crate) const HOSTS: &str = "hosts/";
+const HOSTS: &str = "hosts/";
+/// Prefix of the claims on ports of the gateway.
+const PORTS: &str = "ports/";
 /// Prefix of earlier generations of projects.
 pub(crate) const REVISIONS: &str = "revisions/";
 
@@ -65,8 +69,19 @@ pub(crate) fn node_key(name: &NodeName) -> Key {
     Key::new(format!("{NODES}{name}"))
 }
 
-pub(crate) fn host_key(host: &Hostname) -> Key {
-    Key::new(format!("{HOSTS}{host}"))
+pub(crate) fn claim_key(claim: &Claim) -> Key {
+    Key::new(match claim {
+        Claim::Host(host) => format!("{HOSTS}{host}"),
+        Claim::Port(port) => format!("{PORTS}{port}"),
+    })
+}
+
+/// Reads such a key; none when it is another one.
+pub(crate) fn claim_of(key: &str) -> Option<Claim> {
+    if let Some(host) = key.strip_prefix(HOSTS) {
+        return Hostname::parse(host).ok().map(Claim::Host);
+    }
+    key.strip_prefix(PORTS)?.parse().ok().map(Claim::Port)
 }
 
 /// The key of an earlier generation; sorts by generation.
@@ -128,27 +143,27 @@ fn open<T: serde::de::DeserializeOwned>(entry: &Entry) -> Result<T, DecodeError>
 }
 
 /// Creates a project with its claims.
-pub(crate) fn create_project(project: &Project, hosts: &BTreeSet<Hostname>) -> Batch {
+pub(crate) fn create_project(project: &Project, claims: &BTreeSet<Claim>) -> Batch {
     let batch = Batch::new().put(
         project_key(&project.name()),
         encode(project),
         Precondition::Absent,
     );
-    claim(batch, project, hosts.iter())
+    claim(batch, project, claims.iter())
 }
 
 /// Replaces a project as it was read, and moves its claims.
 pub(crate) fn replace_project(
     project: &Project,
-    old_hosts: &BTreeSet<Hostname>,
-    hosts: &BTreeSet<Hostname>,
+    old_claims: &BTreeSet<Claim>,
+    claims: &BTreeSet<Claim>,
 ) -> Batch {
     let batch = claim(
         update(project, project_key(&project.name())),
         project,
-        hosts.difference(old_hosts),
+        claims.difference(old_claims),
     );
-    release(batch, old_hosts.difference(hosts))
+    release(batch, old_claims.difference(claims))
 }
 
 /// Stores the generation that a batch replaces, and drops outdated ones.
@@ -190,14 +205,14 @@ pub(crate) fn write_project_status(project: &Project) -> Batch {
 /// Removes a project as it was read, with its claims and earlier generations.
 pub(crate) fn delete_project(
     project: &Project,
-    hosts: &BTreeSet<Hostname>,
+    claims: &BTreeSet<Claim>,
     generations: impl IntoIterator<Item = Generation>,
 ) -> Batch {
     let batch = Batch::new().delete(
         project_key(&project.name()),
         Precondition::At(revision(project)),
     );
-    drop_revisions(release(batch, hosts.iter()), &project.name(), generations)
+    drop_revisions(release(batch, claims.iter()), &project.name(), generations)
 }
 
 /// Creates a node.
@@ -214,15 +229,15 @@ fn update<T: Resource>(object: &T, key: Key) -> Batch {
     Batch::new().put(key, encode(object), Precondition::At(revision(object)))
 }
 
-fn claim<'a>(batch: Batch, project: &Project, hosts: impl Iterator<Item = &'a Hostname>) -> Batch {
+fn claim<'a>(batch: Batch, project: &Project, claims: impl Iterator<Item = &'a Claim>) -> Batch {
     let owner = Bytes::copy_from_slice(project.metadata.name.as_bytes());
-    hosts.fold(batch, |batch, host| {
-        batch.put(host_key(host), owner.clone(), Precondition::Absent)
+    claims.fold(batch, |batch, claim| {
+        batch.put(claim_key(claim), owner.clone(), Precondition::Absent)
     })
 }
 
-fn release<'a>(batch: Batch, hosts: impl Iterator<Item = &'a Hostname>) -> Batch {
-    hosts.fold(batch, |batch, host| {
-        batch.delete(host_key(host), Precondition::Any)
+fn release<'a>(batch: Batch, claims: impl Iterator<Item = &'a Claim>) -> Batch {
+    claims.fold(batch, |batch, claim| {
+        batch.delete(claim_key(claim), Precondition::Any)
     })
 }

@@ -105,7 +105,7 @@ impl Live {
         mut state: watch::Receiver<Arc<GatewayState>>,
         metrics: &Metrics,
     ) {
-        let mut rules = Rules::default();
+        let mut rules = Registry::default();
         let mut probes = Probes::default();
         let mut is_published = true;
         loop {
@@ -129,7 +129,7 @@ impl Live {
         }
     }
 
-    fn take_in(&self, next: &Arc<GatewayState>, rules: &mut Rules, probes: &mut Probes) {
+    fn take_in(&self, next: &Arc<GatewayState>, rules: &mut Registry, probes: &mut Probes) {
         let before = self.table.load_full();
         self.shared.follow(&next.keys);
         let table = before.apply(next, |host, _| {
@@ -165,7 +165,7 @@ impl Live {
 /// The rules that there are, by what they are called: what is remembered about a rule is found
 /// here when it changes, whichever host it comes with.
 #[derive(Default)]
-struct Rules {
+struct Registry {
     by_name: HashMap<u64, Weak<LiveRule>>,
     /// Entries after the last sweep.
     kept: usize,
@@ -175,7 +175,7 @@ struct Rules {
     probed: HashMap<Hostname, ()>,
 }
 
-impl Rules {
+impl Registry {
     fn get(&mut self, route: &Arc<Route>, shared: &Shared) -> Arc<LiveRule> {
         let name = shared.hash((&route.project, &route.ingress));
         let before = self.by_name.get(&name).and_then(Weak::upgrade);
@@ -227,5 +227,123 @@ impl Rules {
             })
         });
         probes.follow(asking);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cara_api::ResourceVersion;
+    use cara_api::gateway::{Action, Backend, Forward, PathMatch, Policy, Rewrite, Target};
+
+    use super::*;
+
+    fn route(project: &str, ports: &[u16], policy: Policy) -> Arc<Route> {
+        let endpoints = ports.iter().map(|port| ([127, 0, 0, 1], *port).into());
+        Arc::new(Route {
+            project: project.into(),
+            ingress: "web".into(),
+            path: PathMatch::Prefix("/".into()),
+            headers: Vec::new(),
+            action: Action::Forward(Forward {
+                targets: vec![Target {
+                    service: "web".into(),
+                    weight: 1,
+                    protocol: Default::default(),
+                    backend: Backend::Ready {
+                        endpoints: endpoints.collect(),
+                    },
+                }],
+                rewrite: Rewrite::Keep,
+            }),
+            policy: Arc::new(policy),
+        })
+    }
+
+    struct Follower {
+        live: Live,
+        rules: Registry,
+        probes: Probes,
+        revision: u64,
+    }
+
+    impl Follower {
+        fn new() -> Self {
+            Self {
+                live: Live::default(),
+                rules: Registry::default(),
+                probes: Probes::default(),
+                revision: 0,
+            }
+        }
+
+        fn take_in(&mut self, hosts: &[(&str, &Arc<Route>)]) {
+            self.revision += 1;
+            let hosts = hosts.iter().map(|(name, route)| {
+                let hostname = Hostname::parse(name).expect("a hostname");
+                let host = Host {
+                    hostname: hostname.clone(),
+                    project: route.project.clone(),
+                    tls: Default::default(),
+                    routes: vec![Arc::clone(route)],
+                };
+                (hostname, Arc::new(host))
+            });
+            let state = Arc::new(GatewayState {
+                revision: ResourceVersion(self.revision),
+                hosts: hosts.collect(),
+                ..GatewayState::default()
+            });
+            self.live.take_in(&state, &mut self.rules, &mut self.probes);
+        }
+
+        fn rule(&self, host: &str) -> Arc<LiveRule> {
+            let table = self.live.table();
+            let host = table.find(host).expect("a host");
+            let rule = host.rule("/", &http::HeaderMap::new());
+            Arc::clone(rule.expect("a rule"))
+        }
+    }
+
+    #[test]
+    fn the_hosts_of_a_rule_share_it_and_its_state_outlives_changes() {
+        let mut follower = Follower::new();
+        let first = route("p", &[1, 2], Policy::default());
+        follower.take_in(&[("a.x", &first), ("b.x", &first)]);
+        let old = follower.rule("a.x");
+        assert!(Arc::ptr_eq(&old, &follower.rule("b.x")));
+        let second = route("p", &[2, 3], Policy::default());
+        follower.take_in(&[("a.x", &second), ("c.x", &second)]);
+        let new = follower.rule("a.x");
+        assert!(Arc::ptr_eq(&new, &follower.rule("c.x")));
+        assert!(!Arc::ptr_eq(&new, &old));
+        assert!(new.upstream.goes_on_from(&old.upstream));
+        assert_eq!(new.upstream.kept_endpoints(&old.upstream), 1);
+        // Another project's rule of the same name is another rule.
+        let other = route("q", &[2], Policy::default());
+        follower.take_in(&[("a.x", &other)]);
+        let other = follower.rule("a.x");
+        assert!(!other.upstream.goes_on_from(&new.upstream));
+        assert_eq!(other.upstream.kept_endpoints(&new.upstream), 0);
+    }
+
+    #[test]
+    fn what_did_not_change_is_the_same_rule() {
+        let mut follower = Follower::new();
+        follower.take_in(&[("a.x", &route("p", &[1], Policy::default()))]);
+        let old = follower.rule("a.x");
+        follower.take_in(&[("a.x", &route("p", &[1], Policy::default()))]);
+        assert!(Arc::ptr_eq(&old, &follower.rule("a.x")));
+    }
+
+    #[test]
+    fn rules_that_are_gone_are_forgotten() {
+        let mut follower = Follower::new();
+        for number in 0..3 * SWEEP_AFTER {
+            follower.take_in(&[(
+                "a.x",
+                &route(&format!("p{number}"), &[1], Policy::default()),
+            )]);
+        }
+        assert!(follower.rules.by_name.len() <= SWEEP_AFTER + 2);
     }
 }

@@ -18,7 +18,7 @@ pub(crate) struct Metrics {
     /// By `kind`: connect, timeout, reset, other.
     pub(crate) upstream_errors: IntCounterVec,
     pub(crate) routes: IntGauge,
-    /// By `kind`: connect, stale, reset, status.
+    /// By `kind`: connect, refused, stale, reset, status.
     pub(crate) retries: IntCounterVec,
     pub(crate) ejections: IntCounter,
     pub(crate) queued: IntGauge,

@@ -221,5 +221,7 @@ impl ProxyHttp for Edge {
             };
             self.access_log.put(&line);
         }
+        // What is left of the connection does not concern the service.
+        ctx.upstream = upstream::Attempt::default();
     }
 }

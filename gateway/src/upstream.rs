@@ -22,7 +22,7 @@ mod tls;
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use cara_api::gateway::{self, Action, Policy, Protocol, Route};
@@ -96,6 +96,19 @@ struct Target {
 #[derive(Default)]
 struct State {
     requests: AtomicU64,
+    /// Made when it is needed: most rules need none of it, and there are many rules.
+    rest: OnceLock<Box<Rest>>,
+}
+
+impl State {
+    fn rest(&self) -> &Rest {
+        self.rest.get_or_init(Box::default)
+    }
+}
+
+/// What only few rules need.
+#[derive(Default)]
+struct Rest {
     budget: Mutex<Budget>,
     /// Requests that wait for the end of a pause.
     held: AtomicU32,
@@ -108,7 +121,10 @@ impl Upstream {
     /// The state of `route`; goes on from what was there `before`.
     pub(crate) fn new(route: &Route, before: Option<(&Route, &Self)>, shared: &Shared) -> Self {
         let state = before.map_or_else(Arc::default, |(_, old)| Arc::clone(&old.state));
-        state.gate.resize(route.policy.in_flight.as_ref());
+        let limit = route.policy.in_flight.as_ref();
+        if limit.is_some() || state.rest.get().is_some() {
+            state.rest().gate.resize(limit);
+        }
         let targets = targets(route).iter();
         Self {
             targets: targets
@@ -120,7 +136,9 @@ impl Upstream {
 
     /// Wakes those who wait for a change of the rule.
     pub(crate) fn wake(&self) {
-        self.state.changed.notify_waiters();
+        if let Some(rest) = self.state.rest.get() {
+            rest.changed.notify_waiters();
+        }
     }
 
     /// The endpoints that checks are asked for.
@@ -135,7 +153,8 @@ impl Upstream {
             endpoints.map(move |endpoint| Wanted {
                 route: Arc::clone(route),
                 place,
-                host: host.to_owned(),
+                // A wildcard stands for any label.
+                host: host.replacen('*', "health", 1),
                 endpoint: Arc::clone(endpoint),
                 tls: target.tls.clone(),
                 group: target.group,
@@ -143,14 +162,27 @@ impl Upstream {
         })
     }
 
+    #[cfg(test)]
+    pub(crate) fn goes_on_from(&self, old: &Self) -> bool {
+        Arc::ptr_eq(&self.state, &old.state)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn kept_endpoints(&self, old: &Self) -> usize {
+        let endpoints = |upstream: &Self| -> Vec<Arc<Endpoint>> {
+            let targets = upstream.targets.iter();
+            targets.flat_map(|t| t.endpoints.to_vec()).collect()
+        };
+        let old = endpoints(old);
+        let is_kept = |e: &&Arc<Endpoint>| old.iter().any(|o| Arc::ptr_eq(o, e));
+        endpoints(self).iter().filter(is_kept).count()
+    }
+
     /// Takes a retry from the rule's budget.
     fn take_retry(&self, percent: u32, now: Duration) -> bool {
         let requests = self.state.requests.load(Ordering::Relaxed);
-        let mut budget = self
-            .state
-            .budget
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let budget = &self.state.rest().budget;
+        let mut budget = budget.lock().unwrap_or_else(PoisonError::into_inner);
         budget.take(percent, requests, now)
     }
 }

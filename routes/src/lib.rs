@@ -4,6 +4,7 @@
 //! know about sockets, time and randomness: what varies comes in as an argument.
 
 pub mod balance;
+mod explain;
 pub mod health;
 pub mod host;
 pub mod outlier;
@@ -15,4 +16,5 @@ pub mod sticky;
 mod table;
 pub mod weights;
 
+pub use explain::{Asked, NotAUrl, explain};
 pub use table::RouteTable;

@@ -1,6 +1,8 @@
 //! Which rule of a host takes a request: the most specific one that matches.
 //!
 //! Rules are sorted once, when a host changes; the first that matches is then the right one.
+//! Paths and values of headers compare byte for byte; paths of requests are put into normal form
+//! before ([`crate::path::normalize`]).
 
 use std::cmp::{Ordering, Reverse};
 
@@ -63,8 +65,8 @@ pub fn sort<R: AsRef<Route>>(rules: &mut [R]) {
     rules.sort_by(|a, b| MatchRank::of(b.as_ref()).cmp(&MatchRank::of(a.as_ref())));
 }
 
-/// Whether a rule takes a request. `header` gives the values of a header by its name in lower
-/// case.
+/// Whether a rule takes a request with a path in normal form. `header` gives the values of a header by its name in lower
+/// case; of several, one that fits is enough.
 pub fn matches<'v, I>(route: &Route, path: &str, header: impl Fn(&str) -> I) -> bool
 where
     I: Iterator<Item = &'v [u8]>,
@@ -76,7 +78,7 @@ where
             .all(|wanted| header_matches(wanted, header(&wanted.name)))
 }
 
-fn path_matches(wanted: &PathMatch, path: &str) -> bool {
+pub(crate) fn path_matches(wanted: &PathMatch, path: &str) -> bool {
     match wanted {
         PathMatch::Exact(exact) => path == exact,
         PathMatch::Prefix(prefix) if prefix == "/" => true,
@@ -86,9 +88,15 @@ fn path_matches(wanted: &PathMatch, path: &str) -> bool {
     }
 }
 
-fn header_matches<'v>(wanted: &HeaderMatch, mut values: impl Iterator<Item = &'v [u8]>) -> bool {
+pub(crate) fn header_matches<'v>(
+    wanted: &HeaderMatch,
+    mut values: impl Iterator<Item = &'v [u8]>,
+) -> bool {
     match &wanted.value {
         Some(value) => values.any(|found| found == value.as_bytes()),
         None => values.next().is_some(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,8 +19,9 @@ const RETRY: u64 = 100_000;
 pub enum Failure {
     /// No connection: nothing was sent.
     Connect,
-    /// A kept connection was closed before any of an answer came, as services close idle ones; or
-    /// the service said that it did not look at the request.
+    /// The service said that it did not look at the request (RFC 9113 section 8.7).
+    Refused,
+    /// A kept connection was closed before any of an answer came, as services close idle ones.
     Stale,
     /// A new connection died before any of an answer came.
     Died,
@@ -74,14 +75,18 @@ pub fn decide(policy: &Retries, failure: Failure, shape: Shape, progress: Progre
     match failure {
         // The same endpoint would refuse again at once.
         Failure::Connect if progress.has_other_endpoint && shape.is_replayable => Decision::Again,
+        Failure::Refused if shape.is_replayable => Decision::Again,
         Failure::Stale if shape.is_idempotent && shape.is_replayable => Decision::Again,
         Failure::Died if is_safe => Decision::AgainWithinBudget,
         Failure::Status(status) if is_safe && policy.on_status.contains(&status) => {
             Decision::AgainWithinBudget
         }
-        Failure::Connect | Failure::Stale | Failure::Died | Failure::Status(_) | Failure::Other => {
-            Decision::GiveUp
-        }
+        Failure::Connect
+        | Failure::Refused
+        | Failure::Stale
+        | Failure::Died
+        | Failure::Status(_)
+        | Failure::Other => Decision::GiveUp,
     }
 }
 
@@ -166,7 +171,7 @@ mod tests {
     #[test]
     fn only_what_is_safe_is_tried_again() {
         use Decision::{Again, AgainWithinBudget as Budgeted, GiveUp};
-        use Failure::{Connect, Died, Other, Stale, Status};
+        use Failure::{Connect, Died, Other, Refused, Stale, Status};
         let alone = Progress {
             has_other_endpoint: false,
             ..FIRST
@@ -180,6 +185,8 @@ mod tests {
             (Connect, POST, FIRST, Again),
             (Connect, POST, alone, GiveUp),
             (Connect, cut, FIRST, GiveUp),
+            (Refused, POST, alone, Again),
+            (Refused, cut, FIRST, GiveUp),
             (Stale, GET, alone, Again),
             (Stale, PUT, FIRST, Again),
             (Stale, cut, FIRST, GiveUp),

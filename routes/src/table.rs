@@ -150,6 +150,31 @@ mod tests {
         assert_eq!(project("dev.x"), None);
     }
 
+    #[test]
+    fn one_change_among_many_hosts_is_one_entry() {
+        for size in [1_000, 20_000] {
+            let all: Vec<_> = (0..size).map(|n| host(&format!("h{n}.x"), "p")).collect();
+            let before = state(1, all);
+            let table = RouteTable::default().apply(&before, keep);
+            let (name, changed) = host("h500.x", "other");
+            let mut after = (*before).clone();
+            after.revision = ResourceVersion(2);
+            after.hosts.insert(name, changed);
+            let mut asked = 0;
+            let next = table.apply(&Arc::new(after), |host, old| {
+                asked += 1;
+                keep(host, old)
+            });
+            assert_eq!(asked, 1);
+            let is_same = |n: usize| {
+                let name = format!("h{n}.x");
+                let pair = table.find(&name).zip(next.find(&name));
+                pair.is_some_and(|(a, b)| Arc::ptr_eq(a, b))
+            };
+            assert_eq!((0..size).filter(|n| !is_same(*n)).count(), 1);
+        }
+    }
+
     proptest! {
         /// Any sequence of states leads to the table that the last state alone leads to, and
         /// hosts that did not change stay the same allocation.

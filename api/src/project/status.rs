@@ -273,10 +273,19 @@ pub struct Endpoint {
 pub struct IngressStatus {
     /// The ingress rule's name.
     pub name: String,
-    /// The full hostname.
+    /// The first full hostname; empty for TCP.
     pub hostname: String,
-    /// What to open in a browser.
+    /// What to open in a browser; empty for TCP.
     pub url: String,
+    /// All full hostnames.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hostnames: Vec<String>,
+    /// For TCP: a name of the gateway with the port.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub address: String,
+    /// Why it is not served as it says, if it is not.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
 }
 
 /// Body of `PATCH …/status`, which agents of the older system send.

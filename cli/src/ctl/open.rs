@@ -20,7 +20,7 @@ pub async fn run(context: &Context, options: Open) -> Result<(), Failure> {
     let rules = &project.status.ingress;
     let chosen = match &options.ingress {
         Some(wanted) => rules.iter().find(|rule| rule.name == *wanted),
-        None => rules.first(),
+        None => rules.iter().find(|rule| !rule.url.is_empty()),
     };
     let Some(rule) = chosen else {
         let all: Vec<&str> = rules.iter().map(|rule| rule.name.as_str()).collect();
@@ -33,6 +33,10 @@ pub async fn run(context: &Context, options: Open) -> Result<(), Failure> {
             "open {name:?}: no such ingress: {known}"
         )));
     };
+    if rule.url.is_empty() {
+        // A port for any protocol is nothing that a desktop could open.
+        return out(&format!("{}\n", rule.address));
+    }
     out(&format!("{}\n", rule.url))?;
     if std::io::stdout().is_terminal() {
         // Without a desktop there is nothing to open it with, and the URL is printed.

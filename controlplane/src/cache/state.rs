@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use cara_api::hostname::{Domain, Hostname};
+use cara_api::hostname::Domain;
 use cara_api::project::ProjectRevision;
 use cara_api::{Generation, Node, NodeName, Project, ProjectName, SecretName};
 use cara_store::{Entry, Event, Key, Revision};
 
-use crate::plan::claims;
+use crate::plan::claims::{self, Claim};
 use crate::plan::evict::Settled;
 use crate::plan::fleet::Fleet;
 use crate::repo::{self, SealedSecret};
@@ -64,7 +64,7 @@ pub(crate) struct State {
     projects: BTreeMap<ProjectName, Arc<Project>>,
     nodes: BTreeMap<NodeName, Arc<Node>>,
     secrets: BTreeMap<SecretName, Arc<SealedSecret>>,
-    claims: BTreeMap<Hostname, ProjectName>,
+    claims: BTreeMap<Claim, ProjectName>,
     by_node: BTreeMap<NodeName, BTreeSet<ProjectName>>,
     /// Projects that move to a node.
     arriving: BTreeMap<NodeName, BTreeSet<ProjectName>>,
@@ -98,7 +98,7 @@ impl State {
         &self.secrets
     }
 
-    pub(crate) fn claims(&self) -> &BTreeMap<Hostname, ProjectName> {
+    pub(crate) fn claims(&self) -> &BTreeMap<Claim, ProjectName> {
         &self.claims
     }
 
@@ -114,15 +114,15 @@ impl State {
         self.secrets.get(name)
     }
 
-    /// The hostnames that a project asks for and really owns.
-    pub(crate) fn owned_hosts(&self, project: &Project, domain: &Domain) -> BTreeSet<Hostname> {
-        let mut hosts = claims::hostnames(&project.spec, &project.metadata.name, domain);
-        hosts.retain(|host| {
+    /// The hostnames and ports that a project asks for and really owns.
+    pub(crate) fn owned_claims(&self, project: &Project, domain: &Domain) -> BTreeSet<Claim> {
+        let mut claims = claims::of_spec(&project.spec, &project.metadata.name, domain);
+        claims.retain(|claim| {
             self.claims
-                .get(host)
+                .get(claim)
                 .is_some_and(|owner| owner.as_str() == project.metadata.name)
         });
-        hosts
+        claims
     }
 
     /// Projects that are bound to a node, sorted by name.
@@ -201,7 +201,7 @@ impl State {
         let known = self.projects.keys().map(repo::project_key);
         let known = known.chain(self.nodes.keys().map(repo::node_key));
         let known = known.chain(self.secrets.keys().map(repo::secret_key));
-        let known = known.chain(self.claims.keys().map(repo::host_key));
+        let known = known.chain(self.claims.keys().map(repo::claim_key));
         let revisions = self.revisions.iter();
         let known =
             known.chain(revisions.flat_map(|(project, stored)| {
@@ -324,14 +324,11 @@ impl State {
     }
 
     fn take_claim(&mut self, key: &str, entry: Option<&Entry>) {
-        let Some(host) = key
-            .strip_prefix(repo::HOSTS)
-            .and_then(|text| Hostname::parse(text).ok())
-        else {
+        let Some(claim) = repo::claim_of(key) else {
             return;
         };
         let owner = entry.map(|e| ProjectName::trusted(&String::from_utf8_lossy(&e.value)));
-        replace(&mut self.claims, host, owner);
+        replace(&mut self.claims, claim, owner);
     }
 }
 

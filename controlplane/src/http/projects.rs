@@ -141,7 +141,7 @@ pub(super) async fn create(
     let (mut project, warned) = sound(decoded, faults)?;
     begin(&mut project.metadata);
     project.status = ProjectStatus::default();
-    let hosts = claims::hostnames(&project.spec, &project.metadata.name, domain);
+    let hosts = claims::of_spec(&project.spec, &project.metadata.name, domain);
     match app.commit(repo::create_project(&project, &hosts)).await {
         Ok(revision) => {
             tracing::info!(project = %project.metadata.name, %revision, "created");
@@ -152,7 +152,7 @@ pub(super) async fn create(
         Err(WriteError::Conflict { key }) => {
             let name = &project.metadata.name;
             Err(app
-                .host_taken(&key)
+                .claim_taken(&key)
                 .unwrap_or_else(|| Failure::exists::<Project>(name)))
         }
         Err(error) => Err(error.into()),
@@ -209,7 +209,7 @@ impl Change {
     pub(super) async fn write(self, app: &App) -> Result<Option<Project>, Failure> {
         match app.commit(self.batch).await {
             Ok(revision) => Ok(Some(at(self.project, revision))),
-            Err(WriteError::Conflict { key }) => match app.host_taken(&key) {
+            Err(WriteError::Conflict { key }) => match app.claim_taken(&key) {
                 Some(taken) => Err(taken),
                 None => app.catch_up().await.map(|()| None),
             },
@@ -271,9 +271,12 @@ pub(super) fn with_spec(
     let (old_hosts, outdated) = app.shared.cache.read(|state| {
         let stored = state.revisions(name);
         let outdated = stored.map(|stored| project::outdated(stored, stable));
-        (state.owned_hosts(old, domain), outdated.unwrap_or_default())
+        (
+            state.owned_claims(old, domain),
+            outdated.unwrap_or_default(),
+        )
     });
-    let hosts = claims::hostnames(&changed.project.spec, name, domain);
+    let hosts = claims::of_spec(&changed.project.spec, name, domain);
     let batch = repo::replace_project(&changed.project, &old_hosts, &hosts);
     Ok(Some(Change {
         batch: repo::keep_revision(batch, &changed.replaced, outdated),
@@ -307,7 +310,7 @@ pub(super) async fn delete(
             let (hosts, generations) = app.shared.cache.read(|state| {
                 let stored = state.revisions(&name).into_iter().flatten();
                 let generations: Vec<_> = stored.map(|(generation, _)| *generation).collect();
-                let hosts = state.owned_hosts(&old, &app.shared.config.domain);
+                let hosts = state.owned_claims(&old, &app.shared.config.domain);
                 (hosts, generations)
             });
             let batch = repo::delete_project(&old, &hosts, generations);

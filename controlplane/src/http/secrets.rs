@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use cara_api::project::ProjectSpec;
 use cara_api::secret::Hidden;
 use cara_api::{API_VERSION, List, ResourceVersion, Secret, schema, validate};
 use cara_store::WriteError;
@@ -21,6 +22,7 @@ use super::write::{TRIES, at};
 use crate::Shared;
 use crate::audit::{self, Caller, Op, Operation, Verb};
 use crate::cache::{Object, State as CacheState};
+use crate::plan::routes::material;
 use crate::repo::{self, SealedSecret};
 use crate::vault::{self, Values};
 
@@ -288,8 +290,11 @@ pub(super) async fn delete(
 fn users(app: &App, name: &str) -> Vec<String> {
     app.shared.cache.read(|state| {
         let projects = state.projects().values();
-        let users =
-            projects.filter(|p| !p.status.phase.is_ending() && p.spec.secrets().contains(name));
+        let names = |spec: &ProjectSpec| {
+            let mut rules = spec.ingress.iter().flat_map(material::secrets);
+            spec.secrets().contains(name) || rules.any(|needed| needed.secret == name)
+        };
+        let users = projects.filter(|p| !p.status.phase.is_ending() && names(&p.spec));
         users.map(|p| p.metadata.name.clone()).collect()
     })
 }

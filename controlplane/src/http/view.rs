@@ -4,14 +4,15 @@
 use axum::Json;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use cara_api::project::IngressStatus;
 use cara_api::{
-    API_VERSION, Generation, Node, NodeName, ObjectMeta, Project, Resource, ResourceVersion,
-    Timestamp,
+    API_VERSION, Generation, Node, NodeName, ObjectMeta, Project, ProjectName, Resource,
+    ResourceVersion, Timestamp,
 };
 
 use crate::Shared;
-use crate::plan::events::Site;
+use crate::cache::State;
+use crate::plan::claims::Claim;
+use crate::plan::routes::status::{Look, of_ingress};
 
 /// A kind that the API shows.
 pub(super) trait View: Resource {
@@ -29,25 +30,27 @@ impl View for Project {
         let mut project = self.clone();
         API_VERSION.clone_into(&mut project.api_version);
         Self::KIND.clone_into(&mut project.kind);
-        let site = Site {
-            domain: &shared.config.domain,
-            http_port: shared.config.http_port,
-        };
-        let statuses = self.spec.ingress.iter().filter_map(|ingress| {
-            let hostname = shared
-                .config
-                .domain
-                .resolve(&ingress.host, &self.metadata.name)
-                .ok()?;
-            let url = site.url(&hostname);
-            Some(IngressStatus {
-                name: ingress.name.clone(),
-                hostname: hostname.to_string(),
-                url,
-            })
+        let site = shared.config.site();
+        project.status.ingress = shared.cache.read(|state| {
+            let rules = self.spec.ingress.iter();
+            let statuses = rules.map(|rule| of_ingress(rule, &self.metadata.name, &site, state));
+            statuses.collect()
         });
-        project.status.ingress = statuses.collect();
         project
+    }
+}
+
+impl Look for State {
+    fn owner(&self, claim: &Claim) -> Option<&str> {
+        self.claims().get(claim).map(ProjectName::as_str)
+    }
+
+    fn keys(&self, secret: &str) -> Option<&[String]> {
+        self.secret(secret).map(|secret| secret.keys.as_slice())
+    }
+
+    fn has_certificate(&self, _: &str) -> bool {
+        false
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use cara_api::hostname::Hostname;
 use cara_api::{Resource, ResourceVersion};
 use cara_store::{Batch, Key, Listing, Revision, Watch, WriteError};
 
@@ -59,18 +58,18 @@ impl App {
     }
 
     /// The answer for a claim that another project holds.
-    pub(super) fn host_taken(&self, key: &Key) -> Option<Failure> {
-        let host = Hostname::parse(key.as_str().strip_prefix(repo::HOSTS)?).ok()?;
+    pub(super) fn claim_taken(&self, key: &Key) -> Option<Failure> {
+        let claim = repo::claim_of(key.as_str())?;
         let owner = self
             .shared
             .cache
-            .read(|state| state.claims().get(&host).cloned());
+            .read(|state| state.claims().get(&claim).cloned());
         let owner = owner.map_or_else(
             || "another project".to_owned(),
             |name| format!("project {:?}", name.as_str()),
         );
         Some(Failure::conflict(format!(
-            "host {host} is already used by {owner}"
+            "{claim} is already used by {owner}"
         )))
     }
 }

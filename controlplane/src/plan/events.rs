@@ -98,16 +98,27 @@ fn says_the_same(a: Option<&Condition>, b: Option<&Condition>) -> bool {
 pub struct Site<'a> {
     /// Completes short hosts.
     pub domain: &'a Domain,
-    /// The port of the gateway.
+    /// The port of the gateway for HTTP.
     pub http_port: u16,
+    /// Its port for HTTPS, if it has one.
+    pub https_port: Option<u16>,
 }
 
 impl Site<'_> {
-    /// What to open in a browser.
-    pub fn url(&self, hostname: &Hostname) -> String {
-        match self.http_port {
-            80 => format!("http://{hostname}/"),
-            port => format!("http://{hostname}:{port}/"),
+    /// What to open in a browser. A wildcard stands for many names; `www` is one of them.
+    pub fn url(&self, hostname: &Hostname, has_tls: bool) -> String {
+        let name = match hostname.as_str().strip_prefix("*.") {
+            Some(parent) => format!("www.{parent}"),
+            None => hostname.to_string(),
+        };
+        let (scheme, usual, port) = match self.https_port.filter(|_| has_tls) {
+            Some(port) => ("https", 443, port),
+            None => ("http", 80, self.http_port),
+        };
+        if port == usual {
+            format!("{scheme}://{name}/")
+        } else {
+            format!("{scheme}://{name}:{port}/")
         }
     }
 }

@@ -3,6 +3,7 @@
 mod compile;
 pub mod material;
 mod set;
+pub mod status;
 #[cfg(test)]
 mod tests;
 
@@ -136,21 +137,24 @@ fn settle(newest: Vec<Route>, mut running: Vec<Route>) -> Vec<Route> {
     if running.is_empty() {
         return newest;
     }
-    let mut settled = Vec::with_capacity(newest.len());
-    for rule in newest {
-        let is_same = |r: &Route| r.ingress == rule.ingress;
-        let takes_same = |r: &Route| r.path == rule.path && r.headers == rule.headers;
-        let found = running.iter().position(is_same);
-        match found.or_else(|| running.iter().position(takes_same)) {
-            Some(at) => settled.push(compile::with_policy_of(running.remove(at), &rule)),
-            None if compile::is_served(&rule) => settled.push(rule),
-            // What runs answers in its place until it is ready.
-            None => {}
+    // First by what they take, so that what guards a path guards it from now on.
+    let takes_same = |a: &Route, b: &Route| a.path == b.path && a.headers == b.headers;
+    let is_same = |a: &Route, b: &Route| a.ingress == b.ingress;
+    let mut kept: Vec<Option<Route>> = newest.iter().map(|_| None).collect();
+    for is_pair in [takes_same, is_same] {
+        for (slot, rule) in kept.iter_mut().zip(&newest) {
+            let found = running.iter().position(|r| is_pair(r, rule));
+            if let (None, Some(at)) = (&slot, found) {
+                *slot = Some(compile::with_policy_of(running.remove(at), rule));
+            }
         }
     }
+    let pairs = kept.into_iter().zip(newest);
+    // A new rule whose service is not ready waits: what runs answers in its place until then.
+    let settled =
+        pairs.filter_map(|(kept, rule)| kept.or_else(|| compile::is_served(&rule).then_some(rule)));
     // Rules that the newest spec does not have any more go together with what they lead to.
-    settled.append(&mut running);
-    settled
+    settled.chain(running).collect()
 }
 
 fn ports(project: &Project, earlier: Option<&ProjectSpec>) -> BTreeMap<u16, StreamRoute> {

@@ -1,4 +1,4 @@
-//! Brings the claims on hostnames in line with environment and base domain, once at the start:
+//! Brings the claims on hostnames and ports in line with environment and base domain, once at the start:
 //! while the server runs, claims are written together with their projects.
 
 use std::sync::Arc;
@@ -40,10 +40,10 @@ async fn is_repaired(shared: &Shared) -> bool {
     let removals = repair
         .remove
         .iter()
-        .map(|host| Batch::new().delete(repo::host_key(host), Precondition::Any));
-    let additions = repair.add.iter().map(|(host, owner)| {
+        .map(|claim| Batch::new().delete(repo::claim_key(claim), Precondition::Any));
+    let additions = repair.add.iter().map(|(claim, owner)| {
         let value = Bytes::copy_from_slice(owner.as_str().as_bytes());
-        let batch = Batch::new().put(repo::host_key(host), value, Precondition::Any);
+        let batch = Batch::new().put(repo::claim_key(claim), value, Precondition::Any);
         batch.require(repo::project_key(owner), Precondition::Present)
     });
     for batch in removals.chain(additions) {

@@ -90,10 +90,7 @@ async fn begin(shared: &Shared) -> Result<Agenda, ReadError> {
 }
 
 fn note_changes(shared: &Shared, agenda: &mut Agenda) {
-    let site = Site {
-        domain: &shared.config.domain,
-        http_port: shared.config.http_port,
-    };
+    let site = shared.config.site();
     let now = Timestamp::now();
     let (changes, revision) = shared
         .cache

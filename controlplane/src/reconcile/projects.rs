@@ -208,7 +208,7 @@ fn decide(
                 batches.push((name.clone(), repo::write_project_status(&changed)));
             }
             Action::Forget => {
-                let hosts = state.owned_hosts(project, &shared.config.domain);
+                let hosts = state.owned_claims(project, &shared.config.domain);
                 tracing::info!(project = %name, "forgotten");
                 let stored = state.revisions(name.as_str()).into_iter().flatten();
                 let generations = stored.map(|(generation, _)| *generation);

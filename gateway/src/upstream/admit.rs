@@ -36,7 +36,7 @@ pub(crate) async fn admit(edge: &Edge, session: &mut Session, ctx: &mut Ctx) -> 
     }
     choose(session, ctx, &rule)?;
     if let Some(limit) = rule.route.policy.in_flight {
-        let is_waiting = !rule.upstream.state.gate.try_enter();
+        let is_waiting = !rule.upstream.state.rest().gate.try_enter();
         if is_waiting {
             Box::pin(queue(edge, session, &rule, limit)).await?;
         }
@@ -89,14 +89,14 @@ async fn hold(
 ) -> Result<Arc<LiveRule>, Stop> {
     let upstream: &Upstream = &first.upstream;
     let limit = first.route.policy.pause.map_or(0, |p| p.max_requests);
-    let _held = Waiting::begin(&upstream.state.held, limit).ok_or(Answer::Paused)?;
+    let _held = Waiting::begin(&upstream.state.rest().held, limit).ok_or(Answer::Paused)?;
     let _counted = Counted::begin(&edge.metrics.held);
     let started = Instant::now();
     let mut rule = Arc::clone(&first);
     while let Some(Pause { max_wait, .. }) = rule.route.policy.pause {
         // Listens before it looks, so that no change is missed.
         let state = Arc::clone(&rule.upstream.state);
-        let changed = state.changed.notified();
+        let changed = state.rest().changed.notified();
         tokio::pin!(changed);
         changed.as_mut().enable();
         rule = newest(edge, session, &rule)?;
@@ -138,7 +138,7 @@ async fn queue(
     limit: InFlight,
 ) -> Result<(), Stop> {
     let patience: Duration = limit.timeout;
-    let gate = &rule.upstream.state.gate;
+    let gate = &rule.upstream.state.rest().gate;
     let _counted = Counted::begin(&edge.metrics.queued);
     let entered = tokio::select! {
         entered = gate.enter(limit.queue, patience) => entered.is_ok(),

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use cara_api::gateway::{HealthProbe, Outlier};
@@ -26,7 +26,8 @@ pub(super) struct Endpoint {
     is_down: AtomicBool,
     /// There is something in `memory` that a success changes.
     is_troubled: AtomicBool,
-    memory: Mutex<Memory>,
+    /// Made when there is something to remember.
+    memory: OnceLock<Box<Mutex<Memory>>>,
 }
 
 #[derive(Debug, Default)]
@@ -44,8 +45,13 @@ impl Endpoint {
             out_until_ms: AtomicU64::new(0),
             is_down: AtomicBool::new(false),
             is_troubled: AtomicBool::new(false),
-            memory: Mutex::default(),
+            memory: OnceLock::new(),
         }
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        let memory = self.memory.get_or_init(Box::default);
+        memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// It takes its full share from now on.
@@ -87,7 +93,7 @@ impl Endpoint {
             }
             return false;
         };
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memory = self.memory();
         let was_in = !memory.record.is_out(now);
         memory.record = memory.record.failed(policy, fleet, now, fastrand::u32(..));
         let until = milliseconds(memory.record.out_until());
@@ -101,7 +107,7 @@ impl Endpoint {
         if !self.is_troubled.load(Ordering::Relaxed) {
             return;
         }
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memory = self.memory();
         memory.record = memory.record.succeeded(now());
         let is_clean = memory.record.is_clean();
         self.is_troubled.store(!is_clean, Ordering::Relaxed);
@@ -109,7 +115,7 @@ impl Endpoint {
 
     /// Notes the result of a check; gives what it changed to, if it did.
     pub(super) fn checked(&self, policy: &HealthProbe, is_well: bool) -> Option<Health> {
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memory = self.memory();
         let before = memory.checks.health();
         memory.checks = memory.checks.after(policy, is_well);
         let health = memory.checks.health();
@@ -120,7 +126,7 @@ impl Endpoint {
 
     /// Forgets what checks said, when there are none any more.
     pub(super) fn unchecked(&self) {
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memory = self.memory();
         memory.checks = Checks::default();
         self.is_down.store(false, Ordering::Relaxed);
     }

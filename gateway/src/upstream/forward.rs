@@ -156,14 +156,15 @@ pub(crate) fn not_proxied(
         return error;
     }
     let failure = match error.retry {
-        // Pingora knows that the service did not look at the request.
-        RetryType::Decided(true) => Failure::Stale,
+        // Pingora knows that the service did not look at the request, unless its answer was bad.
+        RetryType::Decided(true) if *error.etype() == ErrorType::InvalidH2 => Failure::Stale,
+        RetryType::Decided(true) => Failure::Refused,
         RetryType::ReusedOnly if is_reused => Failure::Stale,
         RetryType::ReusedOnly => Failure::Died,
         RetryType::Decided(false) => Failure::Other,
     };
     let is_services_fault = *error.esource() == ErrorSource::Upstream && !ctx.upstream.is_answered;
-    if is_services_fault && failure != Failure::Stale {
+    if is_services_fault && !matches!(failure, Failure::Stale | Failure::Refused) {
         note_failure(edge, ctx, false);
     }
     let again = !ctx.upstream.is_answered && is_tried_again(edge, session, ctx, failure);
@@ -288,6 +289,7 @@ fn is_tried_again(edge: &Edge, session: &mut Session, ctx: &Ctx, failure: Failur
     if again {
         let kind = match failure {
             Failure::Connect => "connect",
+            Failure::Refused => "refused",
             Failure::Stale => "stale",
             Failure::Died => "reset",
             Failure::Status(_) => "status",

@@ -123,7 +123,7 @@ pub(super) struct Permit(pub(super) Arc<super::State>);
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.gate.leave();
+        self.0.rest().gate.leave();
     }
 }
 

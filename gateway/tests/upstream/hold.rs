@@ -170,6 +170,42 @@ async fn a_pause_that_lasts_too_long_or_ends_with_the_rule_is_told() {
 }
 
 #[tokio::test]
+async fn a_thousand_changes_fail_no_request() {
+    let services = [
+        Service::start(Does::Answer(200)).await,
+        Service::start(Does::Answer(200)).await,
+        Service::start(Does::Answer(200)).await,
+    ];
+    let [a, b, c] = [0, 1, 2].map(|place: usize| services[place].address);
+    let limit = || limited(50, 50, Duration::from_secs(9));
+    let edge = Arc::new(Edge::start(&[rule(&[a, b], limit())]).await);
+    let mut clients = JoinSet::new();
+    for _ in 0..4 {
+        let edge = Arc::clone(&edge);
+        clients.spawn(async move {
+            for _ in 0..100 {
+                let answer = edge.get("/", &[]).await;
+                assert_eq!(answer.status, 200, "{answer:?}");
+            }
+        });
+    }
+    let held = || paused(50, Duration::from_secs(9));
+    for round in 0..1_000 {
+        edge.publish(&[match round % 4 {
+            0 => rule(&[c, b], limit()),
+            1 => rule(&[b], limited(5, 50, Duration::from_secs(9))),
+            2 => rule(&[b, a, c], held()),
+            _ => rule(&[a, c], Policy::default()),
+        }]);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    clients.join_all().await;
+    assert_eq!(edge.metric("cara_gateway_upstream_errors_total"), 0.0);
+    assert_eq!(edge.metric("cara_gateway_requests_held"), 0.0);
+    assert!(services.iter().all(|service| service.count() > 0));
+}
+
+#[tokio::test]
 async fn what_is_under_way_outlives_its_endpoint_and_its_rule() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
         .await

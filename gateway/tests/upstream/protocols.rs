@@ -50,6 +50,37 @@ async fn serve_h2(stream: impl AsyncRead + AsyncWrite + Unpin) {
 }
 
 #[tokio::test]
+async fn a_call_that_was_refused_unseen_is_made_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let (stream, _) = listener.accept().await.expect("a connection");
+        let mut connection = h2::server::handshake(stream).await.expect("HTTP/2");
+        let mut calls = 0;
+        let mut streams = JoinSet::new();
+        while let Some(Ok((mut request, mut respond))) = connection.accept().await {
+            calls += 1;
+            streams.spawn(async move {
+                while let Some(Ok(_)) = request.body_mut().data().await {}
+                if calls == 2 {
+                    respond.send_reset(h2::Reason::REFUSED_STREAM);
+                    return;
+                }
+                let head = Response::builder().header("calls", calls).body(());
+                let head = head.expect("an answer");
+                respond.send_response(head, true).expect("sent");
+            });
+        }
+    });
+    let mut spec = target("grpc", &[address]);
+    spec.protocol = Protocol::H2c;
+    let edge = Edge::start(&[route("web", vec![spec])]).await;
+    let answer = edge.send("POST", "a body").await;
+    assert_eq!((answer.status, answer.header("calls")), (200, Some("3")));
+}
+
+#[tokio::test]
 async fn grpc_passes_with_its_trailers() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");

@@ -15,6 +15,7 @@ mod operate;
 mod partition;
 mod proxy;
 mod rollout;
+mod routing;
 mod secrets;
 mod services;
 mod volumes;

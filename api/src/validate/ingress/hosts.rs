@@ -119,7 +119,8 @@ fn unique(
     let is_passthrough = ingress.protocol() == Some(IngressProtocol::TlsPassthrough);
     let is_exact = PathType::parse(&ingress.path_type) == Some(PathType::Exact);
     let path = match ingress.path.as_str() {
-        path if is_exact && !path.is_empty() => path,
+        "/" => "",
+        path if is_exact => path,
         path => path.trim_end_matches('/'),
     };
     let headers = ingress.match_headers.iter();
@@ -190,7 +191,25 @@ fn path(ingress: &Ingress, faults: &mut Faults<'_>) {
             "path",
             format_args!("path {path:?} must hold no '.', '..' or empty parts"),
         );
+    } else if !is_encoded_by_need(path) {
+        let message = format!(
+            "path {path:?} must have escapes of two digits in upper case, such as %C3, and only of what must be escaped: requests are compared in that form"
+        );
+        faults.add("path", message);
     }
+}
+
+/// True when every escape is one that cannot be undone (RFC 3986 section 6.2.2).
+fn is_encoded_by_need(path: &str) -> bool {
+    path.split('%').skip(1).all(|part| {
+        let digits = part.get(..2).filter(|d| {
+            let is_upper = |b: u8| b.is_ascii_digit() || matches!(b, b'A'..=b'F');
+            d.bytes().all(is_upper)
+        });
+        let byte = digits.and_then(|d| u8::from_str_radix(d, 16).ok());
+        let is_unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+        byte.is_some_and(|b| b != 0 && !is_unreserved(b))
+    })
 }
 
 fn headers(ingress: &Ingress, faults: &mut Faults<'_>) {

@@ -63,7 +63,7 @@ fn hosts_paths_and_headers() {
     sound(&[
         json!({"hosts": ["a.example.com", "*.a.example.com", "short"]}),
         json!({"path": "/api/", "pathType": "Prefix"}),
-        json!({"path": "/a%20b/~c;d=1", "pathType": "Exact"}),
+        json!({"path": "/a%20b%2F/~c;d=1", "pathType": "Exact"}),
         json!({"matchHeaders": [{"name": "X-Canary"}, {"name": "x-team", "value": "blue green"}]}),
         json!({"protocol": "HTTP", "tls": "my.cert"}),
     ]);
@@ -100,6 +100,9 @@ fn hosts_paths_and_headers() {
         (json!({"path": "/ä"}), "path", "written as %XX"),
         (json!({"path": "/a/../b"}), "path", "'..'"),
         (json!({"path": "/a//b"}), "path", "empty parts"),
+        (json!({"path": "/%61"}), "path", "must have escapes"),
+        (json!({"path": "/%c3%A4"}), "path", "must have escapes"),
+        (json!({"path": "/a%2"}), "path", "must have escapes"),
         (
             json!({"pathType": "Regex"}),
             "pathType",

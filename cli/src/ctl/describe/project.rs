@@ -1,6 +1,6 @@
 //! A project: what is wanted, and what is.
 
-use cara_api::project::{ProjectSpec, ServiceStatus, Toleration, Volume};
+use cara_api::project::{Ingress, ProjectSpec, ServiceStatus, Toleration, Volume};
 use cara_api::{Generation, Project, Timestamp};
 
 use super::super::table::or;
@@ -58,23 +58,40 @@ fn ingress(page: &mut Page, project: &Project) {
     }
     for ingress in &project.spec.ingress {
         let mut known = project.status.ingress.iter();
-        let url = known
-            .find(|s| s.name == ingress.name)
-            .map_or("", |s| s.url.as_str());
+        let status = known.find(|s| s.name == ingress.name);
+        let url = status.map_or("", |s| match s.url.as_str() {
+            "" => s.address.as_str(),
+            url => url,
+        });
         page.line(&format!(
             "    - Name:    {}\n      URL:     {}",
             ingress.name,
             or(url, "<none>")
         ));
-        page.line(&format!(
-            "      Target:  {}:{}",
-            ingress.target.service, ingress.target.port
-        ));
+        page.line(&format!("      Target:  {}", targets(ingress)));
         page.line(&format!(
             "      Scope:   {}",
             or(&ingress.access.scope, "<none>")
         ));
+        if let Some(message) = status.map(|s| s.message.as_str()).filter(|m| !m.is_empty()) {
+            page.line(&format!("      Message: {message}"));
+        }
     }
+}
+
+/// Where a rule leads to.
+fn targets(ingress: &Ingress) -> String {
+    if let Some(redirect) = &ingress.redirect {
+        return format!("redirect to {}", redirect.to);
+    }
+    if ingress.respond.is_some() {
+        return "a fixed answer".to_owned();
+    }
+    let share = |weight: Option<i64>| weight.map_or(String::new(), |w| format!(" (weight {w})"));
+    let each = ingress
+        .all_targets()
+        .map(|t| format!("{}:{}{}", t.service, t.port, share(t.weight)));
+    each.collect::<Vec<_>>().join(", ")
 }
 
 fn placement(page: &mut Page, spec: &ProjectSpec) {

@@ -115,7 +115,11 @@ impl Rows for Project {
         let status = &self.status;
         let is_fine = |s: &&ServiceStatus| s.ready || s.state == ServiceState::Completed;
         let ready = status.services.iter().filter(is_fine).count();
-        let urls: Vec<&str> = status.ingress.iter().map(|i| i.url.as_str()).collect();
+        let urls = status.ingress.iter().map(|i| match i.url.as_str() {
+            "" => i.address.as_str(),
+            url => url,
+        });
+        let urls: Vec<&str> = urls.collect();
         let restarts: u64 = status.services.iter().map(|s| u64::from(s.restarts)).sum();
         let stable = match status.stable_generation {
             none if none.is_zero() => "<none>".to_owned(),

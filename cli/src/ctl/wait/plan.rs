@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use cara_api::condition::{self, PHASE, PLACED, PROGRESS, ROLLED_BACK};
-use cara_api::project::{IngressStatus, ProjectPhase, ServiceState, ServiceStatus};
+use cara_api::project::{
+    IngressProtocol, IngressStatus, ProjectPhase, ServiceState, ServiceStatus,
+};
 use cara_api::{Generation, Project};
 
 /// A project that failed may still heal by itself; after this long it counts as failed.
@@ -74,15 +76,21 @@ fn all_completed(project: &Project) -> bool {
     })
 }
 
-/// The URLs that should answer: those whose service did not end because it is done.
+/// The URLs that should answer: those whose service did not end because it is done, and that are
+/// not closed on purpose.
 pub fn urls(project: &Project) -> Vec<&str> {
-    let is_done = |status: &IngressStatus| {
+    let is_open = |status: &&IngressStatus| {
         let rule = project.spec.ingress.iter().find(|i| i.name == status.name);
-        let of = |s: &&ServiceStatus| rule.is_some_and(|rule| rule.target.service == s.name);
-        let service = project.status.services.iter().find(of);
-        service.is_some_and(|s| s.state == ServiceState::Completed)
+        let Some(rule) = rule else { return false };
+        let of = |s: &&ServiceStatus| rule.all_targets().any(|target| target.service == s.name);
+        let is_http = rule.protocol() == Some(IngressProtocol::Http);
+        let is_closed = rule.maintenance.is_some() || rule.pause.is_some();
+        let mut services = project.status.services.iter().filter(of).peekable();
+        let is_done =
+            services.peek().is_some() && services.all(|s| s.state == ServiceState::Completed);
+        is_http && !is_closed && !is_done && status.message.is_empty()
     };
-    let open = project.status.ingress.iter().filter(|i| !is_done(i));
+    let open = project.status.ingress.iter().filter(is_open);
     open.map(|i| i.url.as_str()).collect()
 }
 

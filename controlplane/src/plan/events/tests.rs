@@ -35,6 +35,7 @@ fn projects(before: Option<&Project>, after: Option<&Project>) -> Vec<String> {
     let site = Site {
         domain: &domain,
         http_port: 8080,
+        https_port: None,
     };
     of_project(before, after, &site).iter().map(show).collect()
 }

@@ -213,9 +213,11 @@ fn authorities(name: &str, ground: &Ground<'_>, gaps: &mut Gaps) -> Option<Strin
     None
 }
 
-/// A rule of the generation that runs, with what applies to requests in the newest one.
+/// A rule of the generation that runs, under the name of the newest one and with what that one
+/// applies to requests.
 pub fn with_policy_of(mut running: Route, newest: &Route) -> Route {
     running.policy = Arc::clone(&newest.policy);
+    running.ingress.clone_from(&newest.ingress);
     running
 }
 

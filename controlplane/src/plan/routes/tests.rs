@@ -187,6 +187,12 @@ fn ruled(project: &Project, stable: &ProjectRevision) -> Vec<String> {
 fn what_applies_to_requests_does_not_wait_for_the_generation_to_run() {
     let to = |port: u16| serde_json::json!({"service": "app", "port": port});
     let web = |port| serde_json::json!({"name": "web", "host": "shop", "target": to(port)});
+    let under = |name, path, port| serde_json::json!({"name": name, "host": "shop", "path": path, "target": to(port)});
+    let guarded = |name, path| {
+        let mut rule = under(name, path, 90);
+        rule["maintenance"] = serde_json::json!({});
+        rule
+    };
     let mut closed = web(90);
     closed["maintenance"] = serde_json::json!({});
     for (running, newest, expected) in [
@@ -210,7 +216,13 @@ fn what_applies_to_requests_does_not_wait_for_the_generation_to_run() {
         (
             serde_json::json!([web(80)]),
             serde_json::json!([{"name": "new", "host": "shop", "target": to(90), "maintenance": {}}]),
-            vec!["web / ready, in maintenance"],
+            vec!["new / ready, in maintenance"],
+        ),
+        // What guards a path guards it at once, also when rules change their names.
+        (
+            serde_json::json!([under("a", "/x", 80), under("b", "/y", 81)]),
+            serde_json::json!([guarded("a", "/y"), under("b", "/x", 90)]),
+            vec!["a /y ready, in maintenance", "b /x ready"],
         ),
         // A rule that was taken out goes together with what it leads to.
         (

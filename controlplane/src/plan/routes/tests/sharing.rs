@@ -157,3 +157,42 @@ fn a_port_goes_to_the_older_project() {
     set.update(&old.name(), None, &ground);
     assert_eq!(owner(&set).as_deref(), Some("a"));
 }
+
+/// A project that asks for a host and a port, both of which others may ask for.
+fn asking(name: u8, (host, port, created): (u8, u16, i64)) -> Project {
+    let mut project = project(&format!("p{name}"), ProjectPhase::Running, true, created);
+    project.spec.ingress[0].host = format!("h{host}");
+    let mut tcp = project.spec.ingress[0].clone();
+    tcp.protocol = "TCP".into();
+    tcp.port = port.into();
+    project.spec.ingress.push(tcp);
+    project
+}
+
+proptest::proptest! {
+    /// However projects came, changed and went: what is published follows from those there are.
+    #[test]
+    fn taking_in_changes_equals_taking_in_the_last_state(
+        steps in proptest::collection::vec((0_u8..5, proptest::option::of((0_u8..3, 1_u16..4, 0_i64..3))), 0..30)
+    ) {
+        let domain = domain();
+        let ground = bare(&domain);
+        let mut set = RouteSet::default();
+        let mut last = BTreeMap::new();
+        for (name, wanted) in steps {
+            let project = wanted.map(|wanted| asking(name, wanted));
+            let before = (set.hosts().clone(), set.ports().clone());
+            let key = ProjectName::trusted(&format!("p{name}"));
+            let is_changed = set.update(&key, project.as_ref().map(|p| (p, None)), &ground);
+            let after = (set.hosts().clone(), set.ports().clone());
+            proptest::prop_assert!(is_changed || before == after);
+            last.insert(key, project);
+        }
+        let mut fresh = RouteSet::default();
+        for (key, project) in last.iter().rev() {
+            fresh.update(key, project.as_ref().map(|p| (p, None)), &ground);
+        }
+        proptest::prop_assert_eq!(set.hosts(), fresh.hosts());
+        proptest::prop_assert_eq!(set.ports(), fresh.ports());
+    }
+}

@@ -36,6 +36,7 @@ fn note(agenda: &mut Agenda, change: &Change, exists: bool) {
     let site = Site {
         domain: &domain,
         http_port: 80,
+        https_port: None,
     };
     agenda.note(change, &site, at(9), |_| exists);
 }

@@ -1,7 +1,7 @@
 # Every job of the project. `make` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo image test fuzz faults simulation check fmt lint deny bench bench-operations setup schemas
+.PHONY: help demo image test h2spec fuzz faults simulation check fmt lint deny bench bench-operations setup schemas
 
 TOOLS := $(CURDIR)/target/tools
 
@@ -22,6 +22,10 @@ test: ## Set up what is missing and run all tests
 	@deploy/dev/setup.sh test
 	cargo build --locked --workspace --bins
 	@deploy/dev/with-docker.sh sh -c 'deploy/dev/images.sh test && cargo test --locked --workspace'
+
+h2spec: ## Check HTTP/2 with h2spec
+	@deploy/dev/setup.sh h2spec
+	H2SPEC=$(TOOLS)/h2spec cargo test --locked --workspace --test filters -- --ignored h2spec
 
 fuzz: ## Throw random input at parsers and matchers for a while (SECONDS_EACH=30)
 	@deploy/dev/setup.sh fuzz

@@ -166,6 +166,18 @@ impl Client {
         read(send(self.call(Method::GET, path)).await?).await
     }
 
+    /// Reads anything that is JSON, by a query.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn query<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<T, Error> {
+        read(send(self.call(Method::GET, path).query(query)).await?).await
+    }
+
     /// Reads a list. `query` is appended as it is, such as `phase=Running`.
     ///
     /// # Errors

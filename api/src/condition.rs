@@ -19,7 +19,9 @@ pub const NOT_READY_AT: &str = "NotReadyAt";
 pub const TERMINATING_AT: &str = "TerminatingAt";
 /// `RolledBack`: present while the newest generation failed and the stable one runs instead.
 pub const ROLLED_BACK: &str = "RolledBack";
-/// `Ready`: whether a node may be given work.
+/// `Expiring`: present while a certificate ends soon, or has ended.
+pub const EXPIRING: &str = "Expiring";
+/// `Ready`: whether a node may be given work, or a certificate be served.
 pub const READY: &str = "Ready";
 /// `DiskPressure`: whether a node runs out of disk.
 pub const DISK_PRESSURE: &str = "DiskPressure";

@@ -20,7 +20,7 @@ pub struct Event {
     pub reason: String,
     /// A sentence for people.
     pub message: String,
-    /// Who saw it: `scheduler`, or `agent/NODE`.
+    /// Who saw it: `scheduler`, `certificates`, or `agent/NODE`.
     pub source: String,
     /// How often it happened.
     pub count: u32,

@@ -8,6 +8,7 @@
 //! agents say to each other, [`gateway`] for what the edge is told.
 
 pub mod agent;
+pub mod certificate;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod condition;
@@ -26,17 +27,21 @@ pub mod paths;
 pub mod problem;
 pub mod project;
 pub mod quantity;
+pub mod route;
 pub mod schema;
 pub mod secret;
 pub mod share;
 pub mod signing;
+#[cfg(feature = "tail")]
+pub mod tail;
 pub mod validate;
 
+pub use certificate::Certificate;
 pub use condition::Condition;
 pub use event::Event;
 pub use list::{List, WatchEvent, WatchKind};
 pub use meta::{Generation, ObjectMeta, Resource, ResourceVersion, Timestamp};
-pub use names::{NodeName, ProjectName, SecretName};
+pub use names::{CertificateName, NodeName, ProjectName, SecretName};
 pub use node::Node;
 pub use problem::Problem;
 pub use project::Project;

@@ -180,6 +180,11 @@ name_type!(
     SecretName,
     check_subdomain
 );
+name_type!(
+    /// Name of a certificate: like a DNS name.
+    CertificateName,
+    check_subdomain
+);
 
 #[cfg(test)]
 mod tests {

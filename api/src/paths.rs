@@ -24,10 +24,24 @@ pub const PROJECT_LOGS: &str = "/api/v1/projects/{name}/services/{service}/logs"
 pub const PROJECT_REVISIONS: &str = "/api/v1/projects/{name}/revisions";
 /// Returns a project to an earlier generation.
 pub const PROJECT_ROLLBACK: &str = "/api/v1/projects/{name}/rollback";
+/// Makes a link that opens an ingress for a time.
+pub const PROJECT_SHARE: &str = "/api/v1/projects/{name}/share";
 /// All secrets, without their values.
 pub const SECRETS: &str = "/api/v1/secrets";
 /// One secret, without its values.
 pub const SECRET: &str = "/api/v1/secrets/{name}";
+/// All certificates, without their keys.
+pub const CERTIFICATES: &str = "/api/v1/certificates";
+/// One certificate, without its key.
+pub const CERTIFICATE: &str = "/api/v1/certificates/{name}";
+/// The internal authority.
+pub const CA: &str = "/api/v1/ca";
+/// What gateways serve.
+pub const ROUTES: &str = "/api/v1/routes";
+/// Why a URL goes where it goes.
+pub const ROUTES_EXPLAIN: &str = "/api/v1/routes/explain";
+/// Requests as they end.
+pub const TAIL: &str = "/api/v1/tail";
 /// What happened to objects.
 pub const EVENTS: &str = "/api/v1/events";
 /// All nodes.

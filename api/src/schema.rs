@@ -18,10 +18,14 @@ pub static PROJECT: LazyLock<Schema> = LazyLock::new(Schema::of::<crate::Project
 pub static NODE: LazyLock<Schema> = LazyLock::new(Schema::of::<crate::Node>);
 /// Schema of [`crate::Secret`].
 pub static SECRET: LazyLock<Schema> = LazyLock::new(Schema::of::<crate::Secret>);
+/// Schema of [`crate::Certificate`].
+pub static CERTIFICATE: LazyLock<Schema> = LazyLock::new(Schema::of::<crate::Certificate>);
 /// Schema of [`crate::node::Drain`].
 pub static DRAIN: LazyLock<Schema> = LazyLock::new(Schema::of::<crate::node::Drain>);
 /// Schema of [`crate::project::Rollback`].
 pub static ROLLBACK: LazyLock<Schema> = LazyLock::new(Schema::of::<crate::project::Rollback>);
+/// Schema of [`crate::share::ShareRequest`].
+pub static SHARE: LazyLock<Schema> = LazyLock::new(Schema::of::<crate::share::ShareRequest>);
 /// Schema of [`crate::node::Heartbeat`].
 pub static HEARTBEAT: LazyLock<Schema> = LazyLock::new(Schema::of::<crate::node::Heartbeat>);
 /// Schema of [`crate::project::StatusPatch`].

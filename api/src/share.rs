@@ -2,6 +2,8 @@
 //!
 //! The control plane makes a link and a gateway checks it, so both use this module.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -10,6 +12,10 @@ use crate::signing::{Secret, Signer};
 
 /// Name of the parameter that carries a link's token.
 pub const PARAMETER: &str = "cara_share";
+/// Life of a link that asks for none.
+pub const LIFE_DEFAULT: Duration = Duration::from_secs(24 * 3_600);
+/// Longest life of a link where the rule says none.
+pub const MAX_AGE_DEFAULT: Duration = Duration::from_secs(168 * 3_600);
 /// Version of a token's form.
 const FORM: &str = "1";
 

@@ -12,8 +12,11 @@ use crate::problem::FieldError;
 use crate::project::{ProjectSpec, Volume, VolumeType};
 use crate::{API_VERSION, Node, Project, Resource, Secret};
 
+mod certificate;
 mod ingress;
 mod service;
+
+pub use certificate::{Key, certificate, certificate_name};
 
 /// Checks type and name; used when an object is created.
 pub fn identity<T: Resource>(api_version: &str, kind: &str, name: &str) -> Vec<FieldError> {

@@ -5,6 +5,7 @@
 
 mod apply;
 mod args;
+mod ca;
 mod cordon;
 mod create;
 mod delete;
@@ -19,7 +20,10 @@ mod manifest;
 mod open;
 mod progress;
 mod rollback;
+mod share;
+mod routes;
 mod table;
+mod tail;
 mod wait;
 
 use std::process::ExitCode;
@@ -78,6 +82,7 @@ async fn run(args: Args) -> Result<(), Failure> {
     };
     match args.command {
         Command::Apply(options) => apply::run(&context, options).await,
+        Command::Ca { what } => ca::run(&context, what).await,
         Command::Create { what } => create::run(&context, what).await,
         Command::Get(options) => get::run(&context, options).await,
         Command::Describe(options) => describe::run(&context, options).await,
@@ -88,7 +93,10 @@ async fn run(args: Args) -> Result<(), Failure> {
         Command::Cordon(options) => cordon::run(&context, options, cordon::Gate::Close).await,
         Command::Uncordon(options) => cordon::run(&context, options, cordon::Gate::Open).await,
         Command::Drain(options) => drain::run(&context, options).await,
+        Command::Routes(options) => routes::run(&context, options).await,
+        Command::Tail(options) => tail::run(&context, options).await,
         Command::Logs(options) => logs::run(&context, options).await,
+        Command::Share(options) => share::run(&context, options).await,
         Command::Open(options) => open::run(&context, options).await,
         Command::Version => version(&context).await,
         Command::Completion { shell } => {

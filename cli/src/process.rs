@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::ArgMatches;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -46,6 +47,21 @@ pub fn cancel_on_signal(
         }
         token.cancel();
     })
+}
+
+/// Lets this process have as many open files as the system allows it at most; how many that is.
+pub fn raise_file_limit() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    let now = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    // None stands for no limit.
+    now.unwrap_or(u64::MAX)
 }
 
 /// The exit code of a program's main function; prints the whole chain of an error.

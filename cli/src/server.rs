@@ -1,5 +1,7 @@
 //! The role of a server: control plane and gateway in one process, an agent if wanted.
 
+mod acme;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,8 +11,8 @@ use anyhow::Context;
 use cara_api::hostname::{Domain, Hostname};
 use cara_controlplane::plan::Patience;
 use cara_controlplane::vault::{self, KeySource, MasterKey};
-use cara_controlplane::{ControlPlane, audit};
-use cara_gateway::{AccessLog, Gateway, Listener, ListenerKind, TlsVersion, Workers};
+use cara_controlplane::{AcmeConfig, ControlPlane, audit};
+use cara_gateway::{AccessLog, Gateway, Limits, Listener, ListenerKind, TlsVersion, Workers};
 use cara_store::SqliteStore;
 use cara_store::sqlite::OpenError;
 use clap::ArgMatches;
@@ -24,10 +26,10 @@ use zeroize::Zeroizing;
 use crate::agent::{log_options, node_config, node_name};
 use crate::handover::{Hosting, Predecessor, Release, Sockets, take_over};
 use crate::listen::{self, ListenOptions, limits};
-use crate::process;
 use crate::settings::{Reader, Setting, SettingsError, common};
 use crate::sockets::{Held, Purpose};
 use crate::telemetry::{self, LogFormat};
+use crate::{observe, process};
 
 /// Settings of `cara-server`.
 pub static SETTINGS: &[Setting] = &[
@@ -54,6 +56,12 @@ pub static SETTINGS: &[Setting] = &[
         value: "ADDRESSES",
         default: "",
         help: "Addresses of the gateway for HTTPS, such as 0.0.0.0:443, separated by commas; none if not given",
+    },
+    Setting {
+        key: "https-port",
+        value: "PORT",
+        default: "",
+        help: "Port at which clients reach HTTPS, if it is not that of https-listen, such as behind a load balancer",
     },
     Setting {
         key: "tls-min-version",
@@ -202,6 +210,13 @@ pub static SETTINGS: &[Setting] = &[
         default: "stdout",
         help: "Where the gateway writes its access log: stdout, off, or a file",
     },
+    observe::ACCESS_LOG_SAMPLE,
+    observe::ACCESS_LOG_SLOW,
+    observe::ACCESS_LOG_REDACT,
+    observe::ACCESS_LOG_HEADERS,
+    observe::OTLP_ENDPOINT,
+    observe::TRACE_SAMPLE,
+    observe::TRACE_FOLLOW_PARENT,
     Setting {
         key: "error-pages",
         value: "DIRECTORY",
@@ -220,6 +235,22 @@ pub static SETTINGS: &[Setting] = &[
         default: "",
         help: "File with the key that secrets are encrypted with, made at the first start; secret.key in the data directory if not given. The variable CARA_SECRET_KEY, 32 bytes in base64, takes its place",
     },
+    acme::DIRECTORY,
+    acme::AGREE,
+    acme::EMAIL,
+    acme::CA,
+    acme::EAB_KEY_ID,
+    acme::EAB_KEY_FILE,
+    acme::DNS,
+    acme::DNS_SERVER,
+    acme::DNS_SECONDARIES,
+    acme::DNS_KEY_NAME,
+    acme::DNS_KEY_ALGORITHM,
+    acme::DNS_KEY_FILE,
+    acme::DNS_PROGRAM,
+    acme::DNS_URL,
+    acme::DNS_TOKEN_FILE,
+    acme::DNS_TIMEOUT,
     common::LOG_FORMAT,
     common::LOG_LEVEL,
 ];
@@ -250,6 +281,7 @@ pub struct Options {
     access_log: String,
     audit_log: Option<PathBuf>,
     secret_key: KeySource,
+    acme: Option<AcmeConfig>,
     log: (LogFormat, String),
     agent: Option<cara_agent::Config>,
 }
@@ -289,7 +321,9 @@ impl Options {
                 limits: limits(&mut reader),
                 tls_min_version: reader.value("tls-min-version", "1.2 or 1.3", TlsVersion::V1_2),
                 tcp,
-                https_port: None,
+                https_port: reader.with("https-port", str::parse),
+                log: observe::log_rules(&mut reader),
+                traces: observe::traces(&mut reader),
                 error_pages: reader.text("error-pages").map(PathBuf::from),
                 access: access(&mut reader),
             },
@@ -304,6 +338,7 @@ impl Options {
                     .text("secret-key-file")
                     .map_or_else(|| data_dir.join(vault::FILE_NAME), PathBuf::from),
             ),
+            acme: acme::read(&mut reader),
             log: log_options(&mut reader),
             agent,
             data_dir,
@@ -350,6 +385,7 @@ pub fn main(flags: &ArgMatches) -> anyhow::Result<()> {
         options.secret_key = KeySource::Given(key);
     }
     telemetry::install(options.log.0, &options.log.1)?;
+    limit_connections(&mut options.gateway.limits);
     let registry = Registry::new();
     // The gateway has threads of its own: a busy API cannot delay requests, nor the reverse.
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -362,6 +398,21 @@ pub fn main(flags: &ArgMatches) -> anyhow::Result<()> {
     runtime.shutdown_timeout(process::SHUTDOWN_GRACE);
     workers.stop();
     result
+}
+
+/// Allows no more connections than there can be open files.
+fn limit_connections(limits: &mut Limits) {
+    let files = process::raise_file_limit();
+    let connections = listen::connections_for(limits.connections, files);
+    if connections < limits.connections {
+        tracing::warn!(
+            wanted = limits.connections,
+            connections,
+            files,
+            "max-connections is more than the open files that this process may have allow"
+        );
+        limits.connections = connections;
+    }
 }
 
 /// What a server needs from outside.
@@ -499,15 +550,20 @@ async fn run(
         keepalive: KEEPALIVE,
         audit_log: options.audit_log,
         secret_key: options.secret_key,
+        acme: options.acme,
     };
     let control = ControlPlane::open(config, store, &registry).await?;
     let log = access_log(&options.access_log)?;
     let drain = options.gateway.drain_timeout;
-    let gateway = cara_gateway::Config {
-        https_port: https_address.map(|address| address.port()),
+    let settings = cara_gateway::Config {
+        // What clients see may be another port; then the operator says so.
+        https_port: options
+            .gateway
+            .https_port
+            .or_else(|| https_address.map(|address| address.port())),
         ..options.gateway
     };
-    let gateway = Gateway::new(gateway, log, threads, &registry);
+    let gateway = Gateway::new(settings, log, threads, &registry).with_tail(control.tail());
     let edge = threads.first().context("the gateway has a thread")?;
     let drains = gateway.drain_control();
     sockets.ports = gateway.port_sockets();

@@ -41,6 +41,7 @@ pub(crate) enum Verb {
     Uncordon,
     Drain,
     Rollback,
+    Share,
 }
 
 /// Who made a request.

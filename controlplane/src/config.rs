@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cara_api::hostname::Domain;
+use cara_api::secret::Hidden;
 
 use crate::plan::Patience;
 use crate::plan::events::Site;
@@ -31,6 +32,62 @@ pub struct Config {
     pub audit_log: Option<PathBuf>,
     /// Where the key that opens secrets comes from.
     pub secret_key: KeySource,
+    /// Where certificates are ordered, if they are.
+    pub acme: Option<AcmeConfig>,
+}
+
+/// An ACME server (RFC 8555), and the means to prove names to it.
+#[derive(Debug, Clone)]
+pub struct AcmeConfig {
+    /// URL of its directory.
+    pub directory_url: String,
+    /// Roots (PEM) to trust for it besides the system's; with any, it counts as a private
+    /// authority, which may issue for all names.
+    pub extra_roots_pem: Option<String>,
+    /// Whom it may write to: `mailto:` and an address.
+    pub contacts: Vec<String>,
+    /// An account to bind to: identifier and HMAC key in base64url.
+    pub external_account: Option<(String, Hidden)>,
+    /// How the DNS is changed; none: only HTTP-01, and no wildcards.
+    pub dns: Option<DnsConfig>,
+}
+
+/// How the DNS is changed.
+#[derive(Debug, Clone)]
+pub enum DnsConfig {
+    /// Dynamic updates (RFC 2136), signed by TSIG.
+    Rfc2136 {
+        /// `HOST:PORT` of the primary server.
+        server: String,
+        /// `HOST:PORT` of further servers, which must have a record before it counts as there.
+        secondaries: Vec<String>,
+        /// Name of the key.
+        key_name: String,
+        /// `hmac-sha256`, `hmac-sha384` or `hmac-sha512`.
+        key_algorithm: String,
+        /// The key in base64.
+        key: Hidden,
+        /// How long all servers may take to have a record.
+        timeout: Duration,
+    },
+    /// A program.
+    Exec {
+        /// Absolute path.
+        program: PathBuf,
+        /// How long a call may take.
+        timeout: Duration,
+    },
+    /// A web service.
+    Webhook {
+        /// Where it is.
+        url: String,
+        /// Shown to it as a bearer token.
+        token: Option<Hidden>,
+        /// Roots (PEM) to trust for it besides the system's.
+        extra_roots_pem: Option<String>,
+        /// How long a call may take.
+        timeout: Duration,
+    },
 }
 
 impl Config {

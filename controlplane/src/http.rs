@@ -5,6 +5,7 @@
 
 mod agents;
 mod caller;
+mod certificates;
 mod deliver;
 mod events;
 mod extract;
@@ -15,8 +16,11 @@ mod nodes;
 pub mod openapi;
 mod projects;
 mod revisions;
+mod routes;
 mod secrets;
+mod share;
 mod status;
+mod tail;
 mod view;
 mod watch;
 mod write;
@@ -63,6 +67,7 @@ pub(crate) fn router(shared: Arc<Shared>, token: CancellationToken) -> Router {
         .route(paths::PROJECT_STATUS, patch(status::patch))
         .route(paths::PROJECT_REVISIONS, get(revisions::list))
         .route(paths::PROJECT_ROLLBACK, post(revisions::rollback))
+        .route(paths::PROJECT_SHARE, post(share::create))
         .route(paths::PROJECT_LOGS, get(logs::logs))
         .route(paths::SECRETS, get(secrets::list).post(secrets::create))
         .route(
@@ -71,7 +76,21 @@ pub(crate) fn router(shared: Arc<Shared>, token: CancellationToken) -> Router {
                 .put(secrets::replace)
                 .delete(secrets::delete),
         )
+        .route(
+            paths::CERTIFICATES,
+            get(certificates::list).post(certificates::create),
+        )
+        .route(
+            paths::CERTIFICATE,
+            get(certificates::read)
+                .put(certificates::replace)
+                .delete(certificates::delete),
+        )
+        .route(paths::CA, get(certificates::authority))
         .route(paths::EVENTS, get(events::list))
+        .route(paths::ROUTES, get(routes::list))
+        .route(paths::ROUTES_EXPLAIN, get(routes::explain))
+        .route(paths::TAIL, get(tail::tail))
         .route(paths::NODES, get(nodes::list).post(nodes::create))
         .route(
             paths::NODE,

@@ -20,12 +20,14 @@ mod order;
 pub mod plan;
 mod reconcile;
 mod repo;
+mod signing;
 pub mod vault;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use cara_api::gateway::GatewayState;
+use cara_api::gateway::{GatewayState, Keys};
+use cara_api::tail::Feed;
 use cara_store::Store;
 use prometheus::Registry;
 use tokio::net::TcpListener;
@@ -33,13 +35,14 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use config::Config;
+pub use config::{AcmeConfig, Config, DnsConfig};
 pub use http::openapi;
 
 use audit::Audit;
 use cache::Cache;
 use liveness::Liveness;
 use metrics::Metrics;
+use reconcile::certs::acme::Acme;
 use vault::{MasterKey, StoredKey, UnlockError};
 
 /// How long API requests under way may take to end when the server stops.
@@ -55,7 +58,15 @@ struct Shared {
     metrics: Metrics,
     registry: Registry,
     key: MasterKey,
+    /// What gateways sign with.
+    keys: Arc<Keys>,
     audit: Audit,
+    /// Where certificates are ordered, if they are.
+    acme: Option<Acme>,
+    /// Requests as gateways see them end, for those who look on.
+    tail: Arc<Feed>,
+    /// What gateways are told to serve.
+    published: watch::Receiver<Arc<GatewayState>>,
     /// Speaks to agents, for streams that pass through the server.
     agents: cara_api::client::Client,
 }
@@ -69,6 +80,9 @@ pub enum StartError {
     /// The store cannot be read.
     #[error("cannot read the store")]
     Store(#[from] cara_store::ReadError),
+    /// The signing key cannot be stored.
+    #[error("cannot store the signing key")]
+    Signing(#[source] cara_store::WriteError),
     /// A secret cannot be read.
     #[error("cannot read secret {0:?}")]
     Secret(String),
@@ -81,6 +95,9 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// The means to change the DNS cannot be used.
+    #[error("cannot set up changes of the DNS")]
+    Dns(#[from] cara_certs::ChallengeError),
     /// The secrets cannot be opened.
     #[error("cannot open the secrets")]
     Secrets(#[from] UnlockError),
@@ -104,12 +121,18 @@ impl ControlPlane {
     ) -> Result<Self, StartError> {
         let stored = stored_keys(&*store).await?;
         let key = vault::unlock(&config.secret_key, &stored)?;
+        let signing = Some(signing::key(&*store, &key).await?);
         let path = config.audit_log.as_deref();
         let audit = Audit::open(path, registry).map_err(|source| StartError::Audit {
             path: path.map(ToOwned::to_owned).unwrap_or_default(),
             source,
         })?;
+        let acme = config.acme.as_ref().map(Acme::of).transpose()?;
+        let (gateway, published) = watch::channel(Arc::new(GatewayState::default()));
         let shared = Shared {
+            acme,
+            tail: Arc::default(),
+            published,
             liveness: Liveness::new(&config, jiff::Timestamp::now()),
             order: order::Order::default(),
             metrics: Metrics::register(registry),
@@ -119,9 +142,9 @@ impl ControlPlane {
             config,
             store,
             key,
+            keys: Arc::new(Keys { signing }),
             audit,
         };
-        let (gateway, _) = watch::channel(Arc::new(GatewayState::default()));
         Ok(Self {
             shared: Arc::new(shared),
             gateway,
@@ -131,6 +154,11 @@ impl ControlPlane {
     /// What gateways shall serve, from now on.
     pub fn gateway_state(&self) -> watch::Receiver<Arc<GatewayState>> {
         self.gateway.subscribe()
+    }
+
+    /// Where a gateway in this process tells of requests, for those who look on.
+    pub fn tail(&self) -> Arc<Feed> {
+        Arc::clone(&self.shared.tail)
     }
 
     /// Serves the API on `listener` and reconciles until `token` is cancelled, then lets running
@@ -146,6 +174,12 @@ impl ControlPlane {
         tasks.spawn(reconcile::nodes::run(Arc::clone(shared), token.clone()));
         tasks.spawn(reconcile::events::run(Arc::clone(shared), token.clone()));
         tasks.spawn(reconcile::claims::run(Arc::clone(shared), token.clone()));
+        tasks.spawn(reconcile::certs::run(Arc::clone(shared), token.clone()));
+        tasks.spawn(reconcile::certs::acme::run(
+            Arc::clone(shared),
+            self.gateway.subscribe(),
+            token.clone(),
+        ));
         tasks.spawn(reconcile::gateway::run(
             Arc::clone(shared),
             self.gateway,
@@ -191,5 +225,8 @@ async fn stored_keys(store: &dyn Store) -> Result<Vec<StoredKey>, StartError> {
             key: secret.sealed.key_id,
         })
     };
-    listing.entries.iter().map(read).collect()
+    let secrets = listing.entries.iter().map(read);
+    let mut stored: Vec<StoredKey> = secrets.collect::<Result<_, StartError>>()?;
+    stored.extend(reconcile::certs::stored_keys(store).await?);
+    Ok(stored)
 }

@@ -1,6 +1,8 @@
 //! What the control plane counts.
 
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{
+    HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 
 /// Metrics of reconcilers and API. Label values are bounded: names of loops, route patterns,
 /// methods and statuses, never names of objects.
@@ -13,6 +15,10 @@ pub(crate) struct Metrics {
     pub(crate) requests: IntCounterVec,
     /// Published routes.
     pub(crate) routes: IntGauge,
+    /// When the first certificate ends, by `managed_by`: ca, acme, user.
+    pub(crate) certificate_not_after_seconds: IntGaugeVec,
+    /// Orders of certificates by `result`: done, failed.
+    pub(crate) acme_orders: IntCounterVec,
 }
 
 impl Metrics {
@@ -34,11 +40,24 @@ impl Metrics {
                     &["method", "route", "status"],
                 )?,
                 routes: IntGauge::new("cara_routes", "Published routes")?,
+                certificate_not_after_seconds: IntGaugeVec::new(
+                    Opts::new(
+                        "cara_certificate_not_after_seconds",
+                        "When the first certificate ends, in seconds since 1970",
+                    ),
+                    &["managed_by"],
+                )?,
+                acme_orders: IntCounterVec::new(
+                    Opts::new("cara_acme_orders_total", "Orders of certificates by result"),
+                    &["result"],
+                )?,
             };
             registry.register(Box::new(metrics.reconciles.clone()))?;
             registry.register(Box::new(metrics.reconcile_seconds.clone()))?;
             registry.register(Box::new(metrics.requests.clone()))?;
             registry.register(Box::new(metrics.routes.clone()))?;
+            registry.register(Box::new(metrics.certificate_not_after_seconds.clone()))?;
+            registry.register(Box::new(metrics.acme_orders.clone()))?;
             Ok(metrics)
         };
         build().expect("the control plane's metrics are registered once, under valid names")

@@ -4,6 +4,7 @@
 //! a decision goes out as one. Reconcilers read, ask here, and write.
 
 pub mod assign;
+pub mod certs;
 pub mod claims;
 pub mod events;
 pub mod evict;

@@ -3,7 +3,9 @@
 //! Every batch that touches a project also carries the claims on its hostnames and ports, so that
 //! project and claims never disagree.
 
+mod certs;
 mod events;
+mod keys;
 mod secrets;
 
 use std::collections::BTreeSet;
@@ -17,10 +19,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::claims::Claim;
 
+pub(crate) use certs::{
+    CERTIFICATES, CHALLENGES, Challenge, ISSUING, KEY_FIELD, Lease, SealedAccount, SealedAuthority,
+    SealedCertificate, account_key, account_owner, authority_key, authority_owner, certificate_key,
+    challenge_key, create_authority, create_certificate, decode_account, decode_authority,
+    decode_challenge, decode_lease, delete_certificate, lease_key, owner as certificate_owner,
+    publish_challenge, release_lease, replace_authority, replace_certificate, retract_challenge,
+    write_account, write_lease,
+};
 pub(crate) use events::{
     EVENTS, EventRecord, decode_record, delete_record, event_key, events_of_kind, object_of,
     write_record,
 };
+pub(crate) use keys::{decode_key, signing_key, signing_owner, write_signing_key};
 pub(crate) use secrets::{
     SECRETS, SealedSecret, create_secret, delete_secret, owner as secret_owner, replace_secret,
     secret_key,

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what a job needs and this machine lacks. Usage: setup.sh demo|test|bench|deny|fuzz
+# Installs what a job needs and this machine lacks. Usage: setup.sh demo|test|bench|deny|fuzz|h2spec
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 
@@ -59,11 +59,15 @@ deny)
     if ! PATH="$root/target/tools/bin:$PATH" command -v cargo-deny >/dev/null 2>&1; then
         cargo install --quiet --locked --root "$root/target/tools" cargo-deny
     fi ;;
+h2spec)
+    build_tools; want go golang-go; install_packages
+    [ -x "$root/target/tools/h2spec" ] || (cd "$root/deploy/dev/h2spec" && mkdir -p "$root/target/tools" &&
+        go build -o "$root/target/tools/h2spec" github.com/summerwind/h2spec/cmd/h2spec) ;;
 fuzz)
     build_tools; want g++ g++; install_packages
     if ! PATH="$root/target/tools/bin:$PATH" command -v cargo-fuzz >/dev/null 2>&1; then
         cargo install --quiet --locked --root "$root/target/tools" cargo-fuzz
     fi ;;
 *)
-    echo "usage: setup.sh demo|test|bench|deny|fuzz" >&2; exit 2 ;;
+    echo "usage: setup.sh demo|test|bench|deny|fuzz|h2spec" >&2; exit 2 ;;
 esac

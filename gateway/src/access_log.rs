@@ -3,19 +3,68 @@
 //! Requests append to a buffer in memory and never wait for the disk nor wake the writer, which
 //! looks ten times a second. When the buffer is full, lines are dropped and counted.
 
+mod line;
+mod redact;
+
 use std::io::Write;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
+
+use bytes::Bytes;
+use prometheus::IntCounter;
+
+use crate::ratio::Ratio;
+
+pub(crate) use line::Line;
+pub use redact::Redact;
+
+use line::Clock;
 
 /// Bytes that may wait to be written.
 const BUFFER_MAX: usize = 8 * 1024 * 1024;
 /// How often the writer looks.
 const WRITE_EVERY: Duration = Duration::from_millis(100);
 
+/// What is written.
+#[derive(Debug, Clone)]
+pub struct LogRules {
+    /// The part of requests that is written.
+    pub sample: Ratio,
+    /// Requests that took as long are always written, as are those that failed.
+    pub slow: Duration,
+    /// What is left out of URLs.
+    pub redact: Redact,
+    /// Lines name the client's program.
+    pub user_agent: bool,
+    /// Lines name the page that a request came from.
+    pub referer: bool,
+}
+
+impl Default for LogRules {
+    fn default() -> Self {
+        Self {
+            sample: Ratio::ALL,
+            slow: Duration::from_secs(1),
+            redact: Redact::default(),
+            user_agent: false,
+            referer: false,
+        }
+    }
+}
+
+impl LogRules {
+    /// Whether a request is written: one that got no answer or failed, one that was slow, or one
+    /// that chance takes.
+    fn take(&self, status: u16, duration: Duration, draw: impl FnOnce() -> u32) -> bool {
+        !(1..500).contains(&status) || duration >= self.slow || self.sample.takes(draw)
+    }
+}
+
 /// Where access lines go. Cheap to clone.
 #[derive(Clone)]
 pub struct AccessLog {
     queue: Option<Arc<Queue>>,
+    dropped: IntCounter,
 }
 
 #[derive(Default)]
@@ -32,33 +81,13 @@ struct Lines {
     clock: Clock,
 }
 
-/// The current second as text, made once a second.
-#[derive(Default)]
-struct Clock {
-    second: i64,
-    text: String,
-}
-
-impl Clock {
-    /// Appends a time in RFC 3339 form with milliseconds.
-    fn render(&mut self, time: jiff::Timestamp, out: &mut Vec<u8>) {
-        let second = time.as_second();
-        if second != self.second || self.text.is_empty() {
-            let whole = jiff::Timestamp::from_second(second).unwrap_or(time);
-            self.text = format!("{whole:.0}");
-            self.second = second;
-        }
-        let millis = time.subsec_millisecond().unsigned_abs();
-        out.extend_from_slice(self.text.trim_end_matches('Z').as_bytes());
-        // Writing to a vector does not fail.
-        let _ = write!(out, ".{millis:03}Z");
-    }
-}
-
 impl AccessLog {
     /// Writes nothing.
     pub fn off() -> Self {
-        Self { queue: None }
+        Self {
+            queue: None,
+            dropped: dropped(),
+        }
     }
 
     /// Writes to `out` until the last clone is dropped.
@@ -71,25 +100,49 @@ impl AccessLog {
         std::thread::Builder::new()
             .name("access-log".into())
             .spawn(move || write(&theirs, out))?;
-        Ok(Self { queue: Some(queue) })
+        Ok(Self {
+            queue: Some(queue),
+            dropped: dropped(),
+        })
     }
 
-    /// True when lines are wanted at all.
-    pub(crate) fn is_on(&self) -> bool {
-        self.queue.is_some()
+    /// True when there is to be a line about a request.
+    pub(crate) fn wants(&self, rules: &LogRules, status: u16, duration: Duration) -> bool {
+        self.queue.is_some() && rules.take(status, duration, || fastrand::u32(..))
+    }
+
+    /// Lines that did not fit into the buffer.
+    pub(crate) fn dropped(&self) -> &IntCounter {
+        &self.dropped
     }
 
     /// Hands over a line.
-    pub(crate) fn put(&self, line: &Line<'_>) {
+    pub(crate) fn put(&self, line: &Line<'_>, rules: &LogRules) {
         let Some(queue) = &self.queue else { return };
         let mut lines = queue.lines.lock().unwrap_or_else(PoisonError::into_inner);
         if lines.buffer.len() < BUFFER_MAX {
             let Lines { buffer, clock, .. } = &mut *lines;
-            line.render(clock, buffer);
+            line.render(rules, clock, buffer);
         } else {
             lines.dropped += 1;
+            self.dropped.inc();
         }
     }
+}
+
+/// A line by itself.
+pub(crate) fn rendered(line: &Line<'_>, rules: &LogRules) -> Bytes {
+    let mut text = Vec::with_capacity(512);
+    line.render(rules, &mut Clock::default(), &mut text);
+    text.into()
+}
+
+fn dropped() -> IntCounter {
+    IntCounter::new(
+        "cara_gateway_access_lines_dropped_total",
+        "Lines of the access log that could not be written fast enough",
+    )
+    .expect("a valid name")
 }
 
 impl Drop for AccessLog {
@@ -134,77 +187,28 @@ fn write(queue: &Arc<Queue>, mut out: impl Write) {
     }
 }
 
-/// What a line says.
-pub(crate) struct Line<'a> {
-    pub(crate) time: jiff::Timestamp,
-    pub(crate) id: &'a str,
-    pub(crate) client: Option<std::net::IpAddr>,
-    pub(crate) method: &'a str,
-    pub(crate) host: &'a str,
-    pub(crate) path: &'a str,
-    pub(crate) status: u16,
-    pub(crate) bytes: usize,
-    pub(crate) duration_us: u128,
-    pub(crate) project: &'a str,
-    pub(crate) service: &'a str,
-}
-
-impl Line<'_> {
-    /// Appends the line as JSON with its newline.
-    fn render(&self, clock: &mut Clock, out: &mut Vec<u8>) {
-        let text = |out: &mut Vec<u8>, key: &str, value: &str| {
-            out.extend_from_slice(key.as_bytes());
-            // Writing to a vector does not fail.
-            let _ = serde_json::to_writer(out, value);
-        };
-        out.extend_from_slice(b"{\"time\":\"".as_slice());
-        clock.render(self.time, out);
-        out.push(b'"');
-        text(out, ",\"id\":", self.id);
-        if let Some(client) = self.client {
-            let _ = write!(out, ",\"client\":\"{client}\"");
-        }
-        text(out, ",\"method\":", self.method);
-        text(out, ",\"host\":", self.host);
-        text(out, ",\"path\":", self.path);
-        let _ = write!(
-            out,
-            ",\"status\":{},\"bytes\":{},\"duration_us\":{}",
-            self.status, self.bytes, self.duration_us
-        );
-        if !self.project.is_empty() {
-            text(out, ",\"project\":", self.project);
-            text(out, ",\"service\":", self.service);
-        }
-        out.extend_from_slice(b"}\n");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_json_whatever_the_client_sent() {
-        let line = Line {
-            time: jiff::Timestamp::UNIX_EPOCH,
-            id: "1",
-            client: "192.0.2.1".parse().ok(),
-            method: "GET",
-            host: "a\"b\n",
-            path: "/x?y=\u{1}",
-            status: 200,
-            bytes: 12,
-            duration_us: 345,
-            project: "shop",
-            service: "web",
+    fn failed_and_slow_requests_are_always_written() {
+        let rules = LogRules {
+            sample: "0.1".parse().expect("a share"),
+            ..LogRules::default()
         };
-        let mut rendered = Vec::new();
-        line.render(&mut Clock::default(), &mut rendered);
-        let json: serde_json::Value = serde_json::from_slice(&rendered).expect("JSON");
-        assert_eq!(json["host"], "a\"b\n");
-        assert_eq!(json["duration_us"], 345);
-        assert_eq!(json["time"], "1970-01-01T00:00:00.000Z");
-        assert_eq!(rendered.iter().filter(|b| **b == b'\n').count(), 1);
+        let (quick, slow) = (Duration::from_millis(5), Duration::from_secs(1));
+        for (status, duration, draw, expected) in [
+            (200, quick, u32::MAX, false),
+            (200, quick, 0, true),
+            (404, quick, u32::MAX, false),
+            (200, slow, u32::MAX, true),
+            (500, quick, u32::MAX, true),
+            (0, quick, u32::MAX, true),
+        ] {
+            let taken = rules.take(status, duration, || draw);
+            assert_eq!(taken, expected, "{status} {duration:?} {draw}");
+        }
+        assert!(LogRules::default().take(200, quick, || u32::MAX));
     }
 }

@@ -10,7 +10,7 @@ use pingora_proxy::Session;
 
 use crate::ctx::Ctx;
 use crate::edge::Edge;
-use crate::filter::decorate;
+use crate::filter::{cors, decorate};
 use crate::pages::{Answer, Shown};
 use crate::request;
 
@@ -63,15 +63,19 @@ pub(crate) async fn send(edge: &Edge, session: &mut Session, ctx: &Ctx, stop: St
         Stop::Reply(reply) => (*reply, false),
     };
     let mut answer = ResponseHeader::build(reply.status, Some(reply.headers.len() + 6))?;
-    for (name, value) in reply.headers {
-        answer.append_header(name, value)?;
-    }
     // RFC 9110 section 8.6: there is nothing that could have a length.
     let is_empty = reply.status == StatusCode::NO_CONTENT;
     if !is_empty {
         answer.insert_header(header::CONTENT_LENGTH, HeaderValue::from(reply.body.len()))?;
     }
     decorate::answer(&mut answer, ctx, &head.headers)?;
+    for (name, value) in reply.headers {
+        if cors::decisive().contains(&name) {
+            answer.insert_header(name, value)?;
+        } else {
+            answer.append_header(name, value)?;
+        }
+    }
     // A rule's headers belong to what the rule says, not to the gateway's pages.
     if let Some(rule) = ctx.rule.as_ref().filter(|_| !is_page) {
         rule.filters
@@ -92,11 +96,14 @@ pub(crate) async fn send(edge: &Edge, session: &mut Session, ctx: &Ctx, stop: St
 /// Decides what becomes of a body that nobody wants.
 fn finish_request(session: &mut Session) {
     let waits = session.req_header().headers.contains_key(header::EXPECT);
-    session.as_mut().set_total_drain_timeout(Some(DRAIN));
     if waits {
         // The client sends its body only when told to, so there is no next request to wait for.
         session.set_keepalive(None);
+        return;
     }
+    let session = session.as_mut();
+    session.set_total_drain_timeout(Some(DRAIN));
+    session.set_close_on_response_before_downstream_finish(false);
 }
 
 fn page(
@@ -146,7 +153,7 @@ pub(crate) fn to_error(error: &Error) -> Option<Answer> {
     use ErrorType as T;
     match (error.esource(), error.etype()) {
         (_, T::HTTPStatus(502)) => Some(Answer::BadGateway),
-        (_, T::HTTPStatus(413)) => Some(Answer::BodyTooLarge { limit: 0 }),
+        (_, T::HTTPStatus(413)) => Some(Answer::BodyTooLarge { limit: None }),
         (
             ErrorSource::Downstream,
             T::WriteError | T::ReadError | T::ConnectionClosed | T::ReadTimedout,

@@ -25,6 +25,7 @@ use pingora_http::ResponseHeader;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
 
 use crate::deadline::{Deadline, Ending, EndingWait};
+use crate::frames::{self, Frames};
 use crate::listen::client::{Alpn, ClientInfo, Stage};
 
 /// One segment of Ethernet: what fits goes out in one packet anyway.
@@ -75,6 +76,8 @@ pub(crate) struct Connection<S> {
     /// Bytes of HTTP/2's preface that are missing.
     preface_left: usize,
     ending: EndingWait,
+    /// What the service sends through a tunnel.
+    frames: Frames,
 }
 
 #[derive(Debug)]
@@ -129,6 +132,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             writing: Deadline::default(),
             preface_left: if protocol.is_h2() { PREFACE_BYTES } else { 0 },
             ending: EndingWait::new(ending),
+            frames: Frames::default(),
         }
     }
 
@@ -148,6 +152,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         ready!(self.writing.poll(cx, self.patience.write));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Notes what was written, to know where frames end.
+    fn note_write<'a>(
+        &mut self,
+        outcome: &Poll<io::Result<usize>>,
+        parts: impl IntoIterator<Item = &'a [u8]>,
+    ) {
+        if let (Stage::Tunnel, Poll::Ready(Ok(written))) = (self.info.stage(), outcome) {
+            let mut left = *written;
+            for part in parts {
+                let taken = part.get(..left.min(part.len())).unwrap_or(part);
+                self.frames.note(taken);
+                left -= taken.len();
+            }
+        }
+    }
+
+    /// Tells a WebSocket's client that the gateway goes away, if no frame is half-way sent.
+    fn say_goodbye(&mut self, cx: &mut Context<'_>) {
+        if self.frames.take_boundary() {
+            // Four bytes fit into the buffer; where they do not, the client finds out otherwise.
+            let _ = Pin::new(&mut self.stream).poll_write(cx, &frames::GOING_AWAY);
+            let _ = Pin::new(&mut self.stream).poll_flush(cx);
+        }
     }
 
     /// Notes what a read brought, and moves the stage on.
@@ -195,6 +224,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Connection<S> {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         if this.info.stage() == Stage::Tunnel && this.ending.poll(cx).is_ready() {
+            this.say_goodbye(cx);
             // As if the client had closed: both sides of the tunnel end in order.
             return Poll::Ready(Ok(()));
         }
@@ -209,6 +239,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let outcome = self.as_mut().stream().poll_write(cx, buf);
+        self.note_write(&outcome, [buf]);
         self.watch_write(cx, outcome)
     }
 
@@ -228,6 +259,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let outcome = self.as_mut().stream().poll_write_vectored(cx, bufs);
+        self.note_write(&outcome, bufs.iter().map(|part| &**part));
         self.watch_write(cx, outcome)
     }
 

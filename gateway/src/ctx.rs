@@ -10,10 +10,14 @@ use pingora_error::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 
 use crate::access::Admitted;
+use crate::answer::Stop;
+use crate::edge::Edge;
 use crate::filter::compress;
 use crate::listen::client::client_info;
 use crate::live::LiveRule;
+use crate::metrics::AnsweredBy;
 use crate::request;
+use crate::trace::Trace;
 use crate::upstream::Attempt;
 
 /// A client's rate, as headers show it.
@@ -52,6 +56,10 @@ pub(crate) struct Ctx {
     pub(crate) target: usize,
     /// What it did at its service so far.
     pub(crate) upstream: Attempt,
+    /// Who answers, for metrics.
+    pub(crate) answered_by: AnsweredBy,
+    /// The trace that it is part of, if traces are made.
+    pub(crate) trace: Option<Trace>,
     /// True once the gauge of requests under way holds it.
     pub(crate) is_counted: bool,
 }
@@ -71,6 +79,8 @@ impl Ctx {
             admitted: None,
             target: 0,
             upstream: Attempt::default(),
+            answered_by: AnsweredBy::Service,
+            trace: None,
             is_counted: false,
         }
     }
@@ -83,6 +93,15 @@ impl Ctx {
         let client = client_info(session);
         self.client = client.map(|client| client.peer.ip());
         self.is_tls = client.is_some_and(|client| client.tls.is_some());
+    }
+
+    /// Notes that the gateway answers by itself.
+    pub(crate) fn stopped(&mut self, edge: &Edge, stop: &Stop) {
+        self.answered_by = AnsweredBy::of(stop);
+        match stop {
+            Stop::Page(answer) | Stop::PageWith(answer, _) => edge.metrics.page(answer),
+            Stop::Reply(_) => {}
+        }
     }
 
     /// Counts a piece of the body.

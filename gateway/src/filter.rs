@@ -7,7 +7,7 @@
 
 mod challenge;
 pub(crate) mod compress;
-mod cors;
+pub(crate) mod cors;
 pub(crate) mod decorate;
 mod head;
 pub(crate) mod rules;
@@ -31,7 +31,7 @@ use crate::answer::{Reply, Stop};
 use crate::ctx::{Ctx, RateShown};
 use crate::edge::Edge;
 use crate::limit::Who;
-use crate::listen::client::is_misdirected;
+use crate::listen::client::{is_misdirected, lacks_certificate};
 use crate::live::LiveRule;
 use crate::pages::Answer;
 use crate::{request, upstream};
@@ -42,6 +42,9 @@ use crate::{request, upstream};
 /// What the client gets instead.
 pub(crate) async fn request(edge: &Edge, session: &mut Session, ctx: &mut Ctx) -> Result<(), Stop> {
     head::check(session.req_header(), || session.as_downstream().to_h1_raw())?;
+    if is_misdirected(session, &edge.names) {
+        return Err(Answer::Misdirected.into());
+    }
     challenge::check(edge, session, ctx)?;
     if is_misdirected(session, &edge.names) {
         return Err(Answer::Misdirected.into());
@@ -50,6 +53,9 @@ pub(crate) async fn request(edge: &Edge, session: &mut Session, ctx: &mut Ctx) -
     let rule = find(edge, session.req_header())?;
     ctx.rule = Some(Arc::clone(&rule));
     redirect_to_https(edge, session.req_header(), ctx, &rule)?;
+    if lacks_certificate(session, &edge.names) {
+        return Err(Answer::Misdirected.into());
+    }
     maintenance(&rule.route.policy, ctx.client)?;
     preflight(session.req_header(), &rule)?;
     access::check(edge, session, ctx).await?;
@@ -162,7 +168,8 @@ fn limits(edge: &Edge, head: &RequestHeader, ctx: &mut Ctx, rule: &LiveRule) -> 
         let length = head.headers.get(header::CONTENT_LENGTH);
         let length = length.and_then(|l| l.to_str().ok()?.parse::<u64>().ok());
         if length.is_some_and(|length| length > limit.bytes) {
-            return Err(Answer::BodyTooLarge { limit: limit.bytes });
+            let limit = Some(limit.bytes);
+            return Err(Answer::BodyTooLarge { limit });
         }
     }
     let rules = &rule.filters;

@@ -100,7 +100,7 @@ pub(crate) fn set_headers(request: &mut RequestHeader, hop: Hop<'_>) -> Result<(
         }
     }
     match hop.client {
-        Some(ip) => request.insert_header("x-forwarded-for", ip.to_string())?,
+        Some(ip) => request.insert_header("x-forwarded-for", address(ip)?)?,
         None => drop(request.remove_header("x-forwarded-for")),
     }
     let scheme = if hop.is_tls { "https" } else { "http" };
@@ -124,6 +124,12 @@ fn is_untrusted(name: &HeaderName) -> bool {
     }
     let alike = name.replace('_', "-");
     UNTRUSTED.contains(&alike.as_str()) || OURS.contains(&alike.as_str())
+}
+
+fn address(ip: IpAddr) -> Result<HeaderValue> {
+    let mut text = Vec::new();
+    request::push_address(&mut text, ip);
+    HeaderValue::try_from(text).or_err(ErrorType::InternalError, "an address is no header value")
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! ```text
 //! listener -> server, listen -> connection -> proxy (pingora) -> filter -> upstream, forward
 //!                                                |           '-> answer, pages
-//! state from the control plane -> live ----------'
+//! state from the control plane -> live ----------'        '-> observe -> access_log, metrics, trace
 //! ```
 //!
 //! Owns connections and everything about HTTP on the wire. It refuses to know where routes come
@@ -19,14 +19,18 @@ mod draining;
 mod edge;
 mod filter;
 mod forward;
+mod frames;
 mod limit;
 mod listen;
 mod live;
 mod metrics;
+mod observe;
 mod pages;
 mod proxy;
+mod ratio;
 mod request;
 mod server;
+mod trace;
 mod upstream;
 mod workers;
 
@@ -37,16 +41,19 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use cara_api::gateway::GatewayState;
+use cara_api::tail::Feed;
 use prometheus::Registry;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use access::Config as AccessConfig;
-pub use access_log::AccessLog;
+pub use access_log::{AccessLog, LogRules, Redact};
 pub use draining::{Drain, DrainControl};
 pub use listen::streams::{BadPorts, PortSockets, TcpPorts};
 pub use listen::{BadRange, Limits, Listener, ListenerKind, TlsVersion, TrustedRanges};
+pub use ratio::Ratio;
+pub use trace::TraceConfig;
 pub use workers::Workers;
 
 use listen::follow::Follower;
@@ -57,6 +64,7 @@ use listen::tls::Configs;
 use live::Live;
 use metrics::Metrics;
 use pages::CustomPages;
+use trace::{Exporter, Tracer};
 
 /// Settings of the gateway.
 #[derive(Debug, Clone)]
@@ -81,6 +89,10 @@ pub struct Config {
     pub error_pages: Option<PathBuf>,
     /// Who may come in.
     pub access: AccessConfig,
+    /// What the access log says.
+    pub log: LogRules,
+    /// Where traces go; none are made without.
+    pub traces: Option<TraceConfig>,
 }
 
 impl Default for Config {
@@ -97,6 +109,8 @@ impl Default for Config {
             https_port: None,
             error_pages: None,
             access: AccessConfig::default(),
+            log: LogRules::default(),
+            traces: None,
         }
     }
 }
@@ -114,6 +128,9 @@ pub struct Gateway {
     streams: watch::Sender<StreamTable>,
     port_sockets: PortSockets,
     listen_metrics: ListenMetrics,
+    tail: Arc<Feed>,
+    tracer: Arc<Tracer>,
+    exporter: Option<Exporter>,
     drain: DrainControl,
 }
 
@@ -126,6 +143,10 @@ impl Gateway {
         registry: &Registry,
     ) -> Self {
         let metrics = Arc::new(Metrics::register(registry));
+        registry
+            .register(Box::new(access_log.dropped().clone()))
+            .expect("the access log's metric is registered once");
+        let (tracer, exporter) = Tracer::new(config.traces.as_ref(), registry);
         let names = Arc::new(ArcSwap::from_pointee(Names::default()));
         Self {
             tls: Arc::new(Configs::new(config.tls_min_version, Arc::clone(&names))),
@@ -143,7 +164,16 @@ impl Gateway {
             access_log,
             pages: Arc::default(),
             threads: threads.to_vec(),
+            tail: Arc::default(),
+            tracer: Arc::new(tracer),
+            exporter,
         }
+    }
+
+    /// Tells those who listen there about requests as they end.
+    #[must_use]
+    pub fn with_tail(self, tail: Arc<Feed>) -> Self {
+        Self { tail, ..self }
     }
 
     /// The sockets of ports that the gateway opens by itself.
@@ -161,7 +191,28 @@ impl Gateway {
     ///
     /// Call it on one of the gateway's threads; it hands connections to all of them in turn.
     pub async fn run(
-        self,
+        mut self,
+        listeners: Vec<Listener>,
+        state: watch::Receiver<Arc<GatewayState>>,
+        token: CancellationToken,
+    ) {
+        // Told to end after the last request did.
+        let is_served = CancellationToken::new();
+        let exporter = self.exporter.take();
+        let export = async {
+            if let Some(exporter) = exporter {
+                exporter.run(is_served.clone()).await;
+            }
+        };
+        let serve = async {
+            self.serve(listeners, state, token).await;
+            is_served.cancel();
+        };
+        tokio::join!(serve, export);
+    }
+
+    async fn serve(
+        &self,
         listeners: Vec<Listener>,
         state: watch::Receiver<Arc<GatewayState>>,
         token: CancellationToken,
@@ -170,6 +221,7 @@ impl Gateway {
             Arc::clone(&self.tls),
             Arc::clone(&self.names),
             self.streams.clone(),
+            self.listen_metrics.clone(),
         );
         follower.catch_up(&state.borrow());
         let pages = async {
@@ -187,7 +239,7 @@ impl Gateway {
             )
         };
         tokio::select! {
-            () = server::serve(&self, listeners, token) => {}
+            () = server::serve(self, listeners, token) => {}
             _ = follow => {}
         }
     }

@@ -52,8 +52,8 @@ pub(crate) enum Answer {
     MethodNotAllowed,
     /// The body is larger than the rule allows.
     BodyTooLarge {
-        /// The limit in bytes.
-        limit: u64,
+        /// The limit in bytes, where it is known.
+        limit: Option<u64>,
     },
     /// The target is longer than the gateway takes.
     UriTooLong,
@@ -193,8 +193,11 @@ impl Answer {
             .into(),
             Self::UnknownPath { host } => format!("No rule of {host} takes this path.").into(),
             Self::MethodNotAllowed => "The gateway does not take this method.".into(),
-            Self::BodyTooLarge { limit } => {
+            Self::BodyTooLarge { limit: Some(limit) } => {
                 format!("At most {limit} bytes can be sent to this address.").into()
+            }
+            Self::BodyTooLarge { limit: None } => {
+                "This is more than can be sent to this address.".into()
             }
             Self::UriTooLong => "The address is longer than the gateway takes.".into(),
             Self::TooManyRequests { .. } => "Too many requests came in a short time.".into(),
@@ -208,11 +211,11 @@ impl Answer {
             Self::Paused => "Requests to this address are on hold for a moment.".into(),
             Self::Overloaded => "The service has more requests than it can take.".into(),
             Self::NotReady { phase, reason } => not_ready(*phase, reason).into(),
-            Self::BadGateway => "The service refused the connection or cut it.".into(),
-            Self::Timeout => "The service did not answer in time.".into(),
             Self::Misdirected => {
                 "The connection was made for another host. Connect again for this one.".into()
             }
+            Self::BadGateway => "The service refused the connection or cut it.".into(),
+            Self::Timeout => "The service did not answer in time.".into(),
             Self::Internal => "The gateway could not handle the request.".into(),
         }
     }

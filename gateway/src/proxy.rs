@@ -10,12 +10,11 @@ use pingora_error::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
-use crate::access_log::Line;
 use crate::ctx::Ctx;
 use crate::edge::Edge;
 use crate::listen::client::client_info;
 use crate::pages::Answer;
-use crate::{answer, filter, forward, request, upstream};
+use crate::{answer, filter, forward, observe, request, upstream};
 
 #[async_trait]
 impl ProxyHttp for Edge {
@@ -32,13 +31,17 @@ impl ProxyHttp for Edge {
         self.metrics.in_flight.inc();
         ctx.is_counted = true;
         ctx.begin(session);
-        // Else pingora cuts a WebSocket whose client is silent for a minute.
+        ctx.trace = self.tracer.begin(&session.req_header().headers);
         if let Some(client) = client_info(session) {
             client.head_is_complete(request::is_upgrade(&session.req_header().headers));
         }
-        session
-            .as_mut()
-            .set_write_timeout(Some(self.config.limits.write_timeout));
+        // HTTP/1 writes are watched by the connection; a stream of HTTP/2 can be stuck by itself.
+        if session.as_downstream().is_http2() {
+            session
+                .as_mut()
+                .set_write_timeout(Some(self.config.limits.write_timeout));
+        }
+        // Else pingora cuts a WebSocket whose client is silent for a minute.
         if ctx.is_stream {
             session
                 .as_mut()
@@ -51,6 +54,7 @@ impl ProxyHttp for Edge {
         match filter::request(self, session, ctx).await {
             Ok(()) => Ok(false),
             Err(stop) => {
+                ctx.stopped(self, &stop);
                 answer::send(self, session, ctx, stop).await?;
                 Ok(true)
             }
@@ -97,6 +101,11 @@ impl ProxyHttp for Edge {
         upstream: &mut RequestHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
+        // Every try sends the body from its beginning.
+        ctx.body_bytes = 0;
+        if let Some(trace) = &ctx.trace {
+            trace.propagate(upstream)?;
+        }
         forward::prepare(session.req_header(), upstream, ctx)
     }
 
@@ -173,7 +182,9 @@ impl ProxyHttp for Edge {
         // The connection is not used again, which the client must know: the request's body may not
         // have been read.
         session.set_keepalive(None);
-        match answer::send(self, session, ctx, answer.into()).await {
+        let stop = answer.into();
+        ctx.stopped(self, &stop);
+        match answer::send(self, session, ctx, stop).await {
             Ok(()) => FailToProxy {
                 error_code: status,
                 can_reuse_downstream: false,
@@ -191,36 +202,10 @@ impl ProxyHttp for Edge {
         if ctx.is_counted {
             self.metrics.in_flight.dec();
         }
-        let duration = ctx.started.elapsed();
-        let status = session
-            .response_written()
-            .map_or(0, |head| head.status.as_u16());
-        self.metrics.count(status);
-        self.metrics.seconds.observe(duration.as_secs_f64());
         if let Some(error) = error {
             tracing::debug!(id = ctx.id(), error = %error, "request failed");
         }
-        if self.access_log.is_on() {
-            let head = session.req_header();
-            let route = ctx.rule.as_ref().map(|rule| &*rule.route);
-            let line = Line {
-                time: jiff::Timestamp::now(),
-                id: ctx.id(),
-                client: ctx.client,
-                method: head.method.as_str(),
-                host: request::host(head).unwrap_or_default(),
-                path: head
-                    .uri
-                    .path_and_query()
-                    .map_or("", http::uri::PathAndQuery::as_str),
-                status,
-                bytes: session.body_bytes_sent(),
-                duration_us: duration.as_micros(),
-                project: route.map_or("", |r| &r.project),
-                service: ctx.target().map_or("", |t| &t.service),
-            };
-            self.access_log.put(&line);
-        }
+        observe::ended(self, session, ctx);
         // What is left of the connection does not concern the service.
         ctx.upstream = upstream::Attempt::default();
     }

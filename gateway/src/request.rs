@@ -1,10 +1,14 @@
 //! What a request says, read without trusting it. Pure.
 
+use std::net::IpAddr;
+
 use http::{HeaderMap, HeaderValue, header};
 use pingora_http::RequestHeader;
 
 use crate::pages::Format;
 
+/// The header of a request's id.
+pub(crate) const REQUEST_ID: http::HeaderName = http::HeaderName::from_static("x-request-id");
 /// Longest request id of a client that is passed on, in bytes.
 const ID_MAX: usize = 128;
 
@@ -61,7 +65,7 @@ pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {
 
 /// The request's id: the client's, if it is short and plain, else a new one.
 pub(crate) fn id(headers: &HeaderMap, random: impl FnOnce() -> u128) -> HeaderValue {
-    let given = headers.get("x-request-id");
+    let given = headers.get(&REQUEST_ID);
     let is_plain = |value: &&HeaderValue| {
         let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         (1..=ID_MAX).contains(&value.len()) && value.as_bytes().iter().all(plain)
@@ -74,16 +78,39 @@ pub(crate) fn id(headers: &HeaderMap, random: impl FnOnce() -> u128) -> HeaderVa
 
 /// 32 hexadecimal digits.
 fn hexadecimal(number: u128) -> HeaderValue {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let text: [u8; 32] = std::array::from_fn(|place| {
-        let nibble = (number >> (124 - 4 * place)) & 15;
-        usize::try_from(nibble)
-            .ok()
-            .and_then(|n| DIGITS.get(n))
-            .copied()
-            .unwrap_or(b'0')
-    });
+    let mut text = [0; 32];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(number.to_be_bytes()) {
+        pair.copy_from_slice(&digits(byte));
+    }
     HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("0"))
+}
+
+/// A byte as two hexadecimal digits.
+fn digits(byte: u8) -> [u8; 2] {
+    let digit = |nibble: u8| nibble + if nibble < 10 { b'0' } else { b'a' - 10 };
+    [digit(byte >> 4), digit(byte & 15)]
+}
+
+/// Appends bytes as hexadecimal digits.
+pub(crate) fn push_hexadecimal(out: &mut Vec<u8>, bytes: &[u8]) {
+    for byte in bytes {
+        out.extend_from_slice(&digits(*byte));
+    }
+}
+
+/// Appends an address. For IPv4, nearly all of them, a third of the work of `Display`.
+pub(crate) fn push_address(out: &mut Vec<u8>, ip: IpAddr) {
+    let IpAddr::V4(ip) = ip else {
+        out.extend_from_slice(ip.to_string().as_bytes());
+        return;
+    };
+    let mut buffer = itoa::Buffer::new();
+    for (place, octet) in ip.octets().into_iter().enumerate() {
+        if place > 0 {
+            out.push(b'.');
+        }
+        out.extend_from_slice(buffer.format(octet).as_bytes());
+    }
 }
 
 #[cfg(test)]
@@ -136,6 +163,28 @@ mod tests {
             let id = id.to_str().expect("text").trim_start_matches('0');
             assert_eq!(id, expected, "{given}");
         }
+    }
+
+    #[test]
+    fn addresses_read_as_everywhere() {
+        for text in [
+            "0.0.0.0",
+            "192.0.2.1",
+            "255.255.255.255",
+            "::1",
+            "2001:db8::7",
+        ] {
+            let ip: IpAddr = text.parse().expect("an address");
+            let mut written = Vec::new();
+            push_address(&mut written, ip);
+            assert_eq!(written, text.as_bytes());
+        }
+    }
+
+    #[test]
+    fn new_ids_are_hexadecimal() {
+        let number = 0x0123_4567_89ab_cdef_fedc_ba98_7654_3210;
+        assert_eq!(hexadecimal(number), "0123456789abcdeffedcba9876543210");
     }
 
     #[test]

@@ -381,15 +381,7 @@ fn proxy(gateway: &Gateway) -> HttpProxy<Edge> {
         ca_file: crate::upstream::roots_file(),
         ..ServerConf::default()
     };
-    let edge = Edge::new(
-        gateway.config.clone(),
-        Arc::clone(&gateway.live),
-        Arc::clone(&gateway.metrics),
-        gateway.access_log.clone(),
-        Arc::clone(&gateway.names),
-        Arc::clone(&gateway.pages),
-    );
-    let mut proxy = HttpProxy::new(edge, Arc::new(conf));
+    let mut proxy = HttpProxy::new(Edge::new(gateway), Arc::new(conf));
     proxy.server_options = Some(http_options(false));
     proxy.h2_options = Some(h2_options());
     proxy.handle_init_modules();
@@ -401,6 +393,7 @@ fn http_options(is_h2c: bool) -> HttpServerOptions {
     let mut options = HttpServerOptions::default();
     options.h2c = is_h2c;
     options.h2_idle_timeout = Some(H2_IDLE);
+    // Our own phases refuse it, with a page that says so.
     options.allow_connect_method_proxying = true;
     options
 }

@@ -18,6 +18,7 @@ mod health;
 mod peer;
 mod sticky;
 mod tls;
+mod upgrade;
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;

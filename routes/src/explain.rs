@@ -1,10 +1,12 @@
-//! Why a URL goes where it goes, by the same rules that requests go by.
+//! Why a URL goes where it goes, by the same rules that requests go by, in their order.
+
+mod policy;
 
 use std::sync::Arc;
 
 use cara_api::explanation::{ConsideredRule, Explanation, RuleVerdict};
 use cara_api::gateway::{
-    Action, Backend, Forward, HeaderMatch, Host, PathMatch, Policy, Protocol, Rewrite, Route,
+    Action, Backend, Forward, HeaderMatch, Host, PathMatch, Protocol, Rewrite, Route,
 };
 use cara_api::hostname::Hostname;
 use imbl::OrdMap;
@@ -16,6 +18,8 @@ use crate::{host, path, rank};
 pub struct Asked<'a> {
     /// Its URL; `http` when it has no scheme.
     pub url: &'a str,
+    /// Its method, in upper case.
+    pub method: &'a str,
     /// Its headers, by name in any case.
     pub headers: &'a [(String, String)],
 }
@@ -47,6 +51,12 @@ pub fn explain(
         path: url.path.to_owned(),
         ..Explanation::default()
     };
+    if matches!(asked.method, "CONNECT" | "TRACE") {
+        let method = asked.method;
+        told.steps
+            .push(format!("{method} is not taken: answered with 405"));
+        return Ok(told);
+    }
     let Some(found) = find(hosts, &name) else {
         told.steps
             .push(format!("no project serves {name}: answered with 404"));
@@ -91,7 +101,7 @@ pub fn explain(
         });
     }
     match winner {
-        Some(route) => steps(route, &url, &mut told.steps),
+        Some(route) => steps(route, &url, asked, &mut told.steps),
         None => told
             .steps
             .push("no rule of the host takes it: answered with 404".to_owned()),
@@ -167,29 +177,9 @@ fn takes(route: &Route) -> String {
     format!("{path}{}", headers.join(" and"))
 }
 
-fn steps(route: &Route, url: &Url<'_>, told: &mut Vec<String>) {
-    let policy = &*route.policy;
-    if policy.redirect_https && !url.is_tls {
-        told.push("plain HTTP is redirected to HTTPS with 308".to_owned());
+fn steps(route: &Route, url: &Url<'_>, asked: Asked<'_>, told: &mut Vec<String>) {
+    if policy::ends_before(&route.policy, url.is_tls, asked, told) {
         return;
-    }
-    if let Some(broken) = &policy.access.broken {
-        told.push(format!(
-            "nobody may come in, since {broken}: answered with 503"
-        ));
-        return;
-    }
-    access(policy, told);
-    if let Some(maintenance) = &policy.maintenance {
-        let who = if maintenance.allow.is_empty() {
-            ""
-        } else {
-            " (some networks pass)"
-        };
-        told.push(format!("answered with the maintenance page{who}"));
-    }
-    if policy.pause.is_some() {
-        told.push("held until the pause is over".to_owned());
     }
     match &route.action {
         Action::Redirect(redirect) => {
@@ -201,27 +191,12 @@ fn steps(route: &Route, url: &Url<'_>, told: &mut Vec<String>) {
         Action::Respond(respond) => {
             told.push(format!("answered with {} and a fixed body", respond.status));
         }
-        Action::Forward(forward) => forwarded(forward, told),
+        Action::Forward(forward) => {
+            forwarded(forward, told);
+            policy::on_the_way(&route.policy, told);
+        }
     }
-}
-
-fn access(policy: &Policy, told: &mut Vec<String>) {
-    let access = &policy.access;
-    if !access.allow.is_empty() {
-        let nets: Vec<String> = access.allow.iter().map(ToString::to_string).collect();
-        told.push(format!("only clients from {} pass", nets.join(", ")));
-    }
-    let ways = [
-        ("a password", access.basic.is_some()),
-        ("a bearer token", access.bearer.is_some()),
-        ("a login", access.oidc.is_some()),
-        ("a share link", access.share.is_some()),
-        ("the bypass token", access.bypass.is_some()),
-    ];
-    let ways: Vec<&str> = ways.iter().filter(|w| w.1).map(|w| w.0).collect();
-    if !ways.is_empty() {
-        told.push(format!("needs {}", ways.join(" or ")));
-    }
+    policy::afterwards(&route.policy, url.is_tls, told);
 }
 
 fn forwarded(forward: &Forward, told: &mut Vec<String>) {

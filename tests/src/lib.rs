@@ -3,6 +3,7 @@
 //!
 //! Everything that a test starts is ended when it ends; logs are kept when it failed.
 
+pub mod acme;
 pub mod docker;
 pub mod engine;
 pub mod engine_proxy;

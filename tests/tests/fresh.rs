@@ -38,6 +38,10 @@ fn json_schemas_follow_from_the_types() {
         "deploy/schemas/secret.json",
         &format!("{:#}\n", schema::SECRET.document()),
     );
+    check(
+        "deploy/schemas/certificate.json",
+        &format!("{:#}\n", schema::CERTIFICATE.document()),
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use cara_api::client::{Method, Written};
-use cara_api::{Node, Project, Secret, paths};
+use cara_api::{Certificate, Node, Project, Secret, paths};
 
 use super::args::{Apply, Kind, Output};
 use super::failure::Failure;
@@ -47,6 +47,12 @@ pub async fn run(context: &Context, options: Apply) -> Result<(), Failure> {
             Kind::Secrets => apply::<Secret>(context, document, paths::SECRETS, paths::SECRET)
                 .await
                 .map(drop),
+            Kind::Certificates => {
+                let (all, one) = (paths::CERTIFICATES, paths::CERTIFICATE);
+                apply::<Certificate>(context, document, all, one)
+                    .await
+                    .map(drop)
+            }
         };
         if let Err(failure) = applied {
             keep_first(&mut first_failure, failure);

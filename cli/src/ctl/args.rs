@@ -1,5 +1,7 @@
 //! The command line, as data.
 
+mod certificates;
+mod look;
 mod operate;
 #[cfg(test)]
 mod tests;
@@ -8,7 +10,9 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-pub use operate::{Create, Drain, Events, NewSecret, NodeName, Revisions, Rollback};
+pub use certificates::{Ca, Install, NewCertificate};
+pub use look::{Explain, Routes, RoutesCommand, Tail};
+pub use operate::{Create, Drain, Events, NewSecret, NodeName, Revisions, Rollback, Share};
 
 /// Command line client of Caravanserai.
 #[derive(Debug, Parser)]
@@ -62,12 +66,19 @@ pub enum Command {
         #[command(subcommand)]
         what: Create,
     },
-    /// List projects, nodes or secrets, or show one
+    /// The internal authority, whose certificates are used where there is no public one
+    #[command(arg_required_else_help = true)]
+    Ca {
+        /// What to do with it
+        #[command(subcommand)]
+        what: Ca,
+    },
+    /// List projects, nodes, secrets or certificates, or show one
     Get(Get),
-    /// Show everything about one project, node or secret
+    /// Show everything about one project, node, secret or certificate
     #[command(arg_required_else_help = true)]
     Describe(Target),
-    /// Delete a project, node or secret
+    /// Delete a project, node, secret or certificate
     #[command(arg_required_else_help = true)]
     Delete(Delete),
     /// Show what happened
@@ -87,8 +98,16 @@ pub enum Command {
     /// Move all projects away from a node
     #[command(arg_required_else_help = true)]
     Drain(Drain),
+    /// List what the gateway serves, or explain where a URL goes
+    Routes(Routes),
+    /// Print requests as they end
+    #[command(arg_required_else_help = true)]
+    Tail(Tail),
     /// Print the log of a service
     Logs(Logs),
+    /// Make a link that opens a protected project for a time
+    #[command(arg_required_else_help = true)]
+    Share(Share),
     /// Open a project in the browser
     Open(Open),
     /// Print the versions of client and server
@@ -112,6 +131,9 @@ pub enum Kind {
     /// Secrets
     #[value(alias = "secret")]
     Secrets,
+    /// Certificates
+    #[value(aliases = ["certificate", "cert", "certs"])]
+    Certificates,
 }
 
 impl Kind {
@@ -121,6 +143,7 @@ impl Kind {
             Self::Projects => "project",
             Self::Nodes => "node",
             Self::Secrets => "secret",
+            Self::Certificates => "certificate",
         }
     }
 
@@ -130,6 +153,7 @@ impl Kind {
             Self::Projects => "Project",
             Self::Nodes => "Node",
             Self::Secrets => "Secret",
+            Self::Certificates => "Certificate",
         }
     }
 }
@@ -182,7 +206,7 @@ pub struct Delete {
     #[command(flatten)]
     pub target: Target,
     /// Delete at once: a project is forgotten and its node removes the containers afterwards; a
-    /// node's projects are placed elsewhere; a secret goes although services use it
+    /// node's projects are placed elsewhere; a secret or certificate goes although projects use it
     #[arg(long)]
     pub force: bool,
     /// Wait until it is gone

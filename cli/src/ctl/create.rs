@@ -8,9 +8,9 @@ use std::path::Path;
 
 use cara_api::client::{Method, Written};
 use cara_api::secret::Hidden;
-use cara_api::{ObjectMeta, Secret, paths};
+use cara_api::{Certificate, ObjectMeta, Resource, Secret, paths};
 
-use super::args::{Create, NewSecret};
+use super::args::{Create, NewCertificate, NewSecret};
 use super::failure::{self, Failure};
 use super::{Context, out};
 
@@ -20,48 +20,84 @@ const STDIN: &str = "-";
 /// Creates what was asked for.
 pub async fn run(context: &Context, what: Create) -> Result<(), Failure> {
     match what {
-        Create::Secret(options) => secret(context, options).await,
+        Create::Secret(options) => {
+            let secret = secret(&options)?;
+            let at = (paths::SECRETS, paths::SECRET);
+            write(context, &secret, at, options.replace).await
+        }
+        Create::Certificate(options) => {
+            let certificate = certificate(&options)?;
+            let at = (paths::CERTIFICATES, paths::CERTIFICATE);
+            write(context, &certificate, at, options.replace).await
+        }
     }
 }
 
-async fn secret(context: &Context, options: NewSecret) -> Result<(), Failure> {
-    let name = &options.name;
-    let action = format!("create secret {name:?}");
-    let secret = Secret {
+fn certificate(options: &NewCertificate) -> Result<Certificate, Failure> {
+    let mut certificate = Certificate {
         metadata: ObjectMeta {
-            name: name.clone(),
+            name: options.name.clone(),
             ..ObjectMeta::default()
         },
-        data: collect(&options, read)?,
-        ..Secret::default()
+        ..Certificate::default()
     };
+    let spec = &mut certificate.spec;
+    if options.cert == STDIN && options.key == STDIN {
+        return Err(Failure::usage(
+            "standard input (-) can be read once: use files for the others",
+        ));
+    }
+    spec.certificate = text(&options.cert, read)?;
+    spec.private_key = Hidden::new(text(&options.key, read)?);
+    spec.hosts.clone_from(&options.host);
+    Ok(certificate)
+}
+
+fn secret(options: &NewSecret) -> Result<Secret, Failure> {
+    Ok(Secret {
+        metadata: ObjectMeta {
+            name: options.name.clone(),
+            ..ObjectMeta::default()
+        },
+        data: collect(options, read)?,
+        ..Secret::default()
+    })
+}
+
+/// Creates the object, or replaces it if that is allowed. `at` are the paths of all and of one.
+async fn write<T: Resource>(
+    context: &Context,
+    object: &T,
+    (all, one): (&str, &str),
+    may_replace: bool,
+) -> Result<(), Failure> {
+    let (noun, name) = (T::NOUN, &object.meta().name);
+    let action = format!("create {noun} {name:?}");
     let client = &context.client;
     let (mut verb, mut written) = (
         "created",
-        client
-            .write::<Secret, _>(Method::POST, paths::SECRETS, &secret)
-            .await,
+        client.write::<T, _>(Method::POST, all, object).await,
     );
     let is_taken = written.as_ref().is_err_and(|e| e.status() == Some(409));
-    if is_taken && options.replace {
-        let path = paths::fill(paths::SECRET, &[name]);
+    if is_taken && may_replace {
+        let path = paths::fill(one, &[name]);
         (verb, written) = (
             "replaced",
-            client.write::<Secret, _>(Method::PUT, &path, &secret).await,
+            client.write::<T, _>(Method::PUT, &path, object).await,
         );
     }
     let Written { warnings, .. } = written.map_err(|error| {
         let failure = Failure::of(&action, &error);
-        if failure.code() == failure::CONFLICT && !options.replace {
+        if failure.code() == failure::CONFLICT && !may_replace {
             failure.with("--replace replaces it")
         } else {
             failure
         }
     })?;
     for warning in &warnings {
-        eprintln!("Warning: secret/{name}: {warning}");
+        eprintln!("Warning: {noun}/{name}: {warning}");
     }
-    out(&format!("secret/{name} {verb}\n"))
+    out(&format!("{noun}/{name} {verb}\n"))
 }
 
 /// The values by key; `read` gives what is in a file.

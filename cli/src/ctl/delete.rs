@@ -1,7 +1,7 @@
 //! `delete`.
 
 use cara_api::client::Deletion;
-use cara_api::{Node, Project, Resource, Secret, paths};
+use cara_api::{Certificate, Node, Project, Resource, Secret, paths};
 
 use super::args::{Delete, Kind};
 use super::failure::{self, Failure};
@@ -17,6 +17,7 @@ pub async fn run(context: &Context, options: Delete) -> Result<(), Failure> {
         Kind::Projects => paths::PROJECT,
         Kind::Nodes => paths::NODE,
         Kind::Secrets => paths::SECRET,
+        Kind::Certificates => paths::CERTIFICATE,
     };
     let path = paths::fill(pattern, &[name]);
     let deleted = context.client.delete(&path, options.force).await;
@@ -33,6 +34,7 @@ pub async fn run(context: &Context, options: Delete) -> Result<(), Failure> {
             Kind::Projects => until_gone::<Project>(context, &action, path).await,
             Kind::Nodes => until_gone::<Node>(context, &action, path).await,
             Kind::Secrets => until_gone::<Secret>(context, &action, path).await,
+            Kind::Certificates => until_gone::<Certificate>(context, &action, path).await,
         }
     };
     let gone = tokio::time::timeout(options.timeout, gone).await;
@@ -61,6 +63,11 @@ fn refused(options: &Delete, failure: Failure) -> Failure {
         Kind::Secrets => failure
             .with(format!("caractrl describe secret {name} shows who uses it"))
             .with("--force deletes it all the same; those services cannot start any more"),
+        Kind::Certificates => failure
+            .with(format!(
+                "caractrl describe certificate {name} shows what it is used for"
+            ))
+            .with("--force deletes it all the same; the server makes or orders its own again"),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `describe`: everything about one object, for people.
 
+mod certificate;
 mod node;
 mod project;
 mod secret;
@@ -10,7 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use cara_api::condition::Condition;
-use cara_api::{Node, ObjectMeta, Project, Secret, Timestamp, paths};
+use cara_api::{Certificate, Node, ObjectMeta, Project, Secret, Timestamp, paths};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -37,6 +38,16 @@ pub async fn run(context: &Context, target: Target) -> Result<(), Failure> {
             match document(context, &node)? {
                 Some(text) => return out(&text),
                 None => node::describe(&node, projects(context).await.as_deref(), now),
+            }
+        }
+        Kind::Certificates => {
+            let found: Certificate = read(context, &target, paths::CERTIFICATE).await?;
+            match document(context, &found)? {
+                Some(text) => return out(&text),
+                None => {
+                    let projects = projects(context).await;
+                    certificate::describe(&found, projects.as_deref(), now)
+                }
             }
         }
         Kind::Secrets => {

@@ -90,6 +90,11 @@ impl Failure {
         Self::new(FAILED, message)
     }
 
+    /// The user may not do that.
+    pub fn denied(message: impl Into<String>) -> Self {
+        Self::new(DENIED, message)
+    }
+
     /// A project failed.
     pub fn unhealthy(message: impl Into<String>) -> Self {
         Self::new(UNHEALTHY, message)

@@ -1,13 +1,15 @@
 //! `get`: lists, single objects, and watching them.
 
+mod certificates;
 mod rows;
 
-use cara_api::{List, Node, Project, Secret, Timestamp, WatchEvent, WatchKind, paths};
+use cara_api::{Certificate, List, Node, Project, Secret, Timestamp, WatchEvent, WatchKind, paths};
 
 use super::args::{Get, Kind, Output};
 use super::failure::Failure;
 use super::table::{json, table, yaml};
 use super::{Context, out};
+pub(super) use certificates::{caretaker, expires_in};
 pub(super) use rows::{Reserved, Rows, taint};
 
 /// Shows what was asked for.
@@ -16,6 +18,10 @@ pub async fn run(context: &Context, options: Get) -> Result<(), Failure> {
         Kind::Projects => show::<Project>(context, options, paths::PROJECTS, paths::PROJECT).await,
         Kind::Nodes => show::<Node>(context, options, paths::NODES, paths::NODE).await,
         Kind::Secrets => show::<Secret>(context, options, paths::SECRETS, paths::SECRET).await,
+        Kind::Certificates => {
+            let (all, one) = (paths::CERTIFICATES, paths::CERTIFICATE);
+            show::<Certificate>(context, options, all, one).await
+        }
     }
 }
 

@@ -38,10 +38,11 @@ pub fn read_all(sources: &[String]) -> Result<Vec<Document>, Failure> {
     Ok(in_order(documents))
 }
 
-/// Secrets first, since a project that names one can start only when that exists; all others
+/// Secrets and certificates first, since a project that names one needs it to be there; all others
 /// keep their order.
 fn in_order(mut documents: Vec<Document>) -> Vec<Document> {
-    documents.sort_by_key(|document| document.kind != Kind::Secrets);
+    let is_needed = |kind| matches!(kind, Kind::Secrets | Kind::Certificates);
+    documents.sort_by_key(|document| !is_needed(document.kind));
     documents
 }
 
@@ -93,9 +94,9 @@ fn parse(source: &str, text: &str) -> Result<Vec<Document>, Failure> {
 
 /// What is wrong with a file. The parser quotes the text; one with a secret in it is not shown.
 fn unreadable(source: &str, text: &str, error: &serde_saphyr::Error) -> Failure {
-    let may_hold_secret = text
-        .lines()
-        .any(|line| line.contains("kind") && line.contains("Secret"));
+    let may_hold_secret = text.lines().any(|line| {
+        line.contains("kind") && (line.contains("Secret") || line.contains("Certificate"))
+    });
     if !may_hold_secret {
         return Failure::other(format!("parse manifest: {source}: {error}"));
     }
@@ -112,11 +113,14 @@ fn document(source: &str, number: usize, body: Value) -> Result<Document, Failur
         Some("Project") => Kind::Projects,
         Some("Node") => Kind::Nodes,
         Some("Secret") => Kind::Secrets,
+        Some("Certificate") => Kind::Certificates,
         other => {
             let text = other.unwrap_or_default();
             let message =
                 format!("apply: unsupported kind {text:?} in document {number} of {source}");
-            return Err(Failure::other(message).with("kind must be Project, Node or Secret"));
+            return Err(
+                Failure::other(message).with("kind must be Project, Node, Secret or Certificate")
+            );
         }
     };
     let name = body

@@ -101,11 +101,14 @@ async fn watch(
     Err(ReadError::Unavailable(Arc::new(ended)))
 }
 
-/// True for what is told about objects, which is kept in the store alone.
+/// True for what is kept in the store alone: what is told about objects, and what certificates
+/// are issued and ordered with.
 fn is_told_only(event: &Event) -> bool {
     let key = match event {
         Event::Put(entry) => &entry.key,
         Event::Delete(key) => key,
     };
-    key.as_str().starts_with(repo::EVENTS)
+    [repo::EVENTS, repo::ISSUING]
+        .iter()
+        .any(|prefix| key.as_str().starts_with(prefix))
 }

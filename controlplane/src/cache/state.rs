@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use cara_api::hostname::Domain;
 use cara_api::project::ProjectRevision;
-use cara_api::{Generation, Node, NodeName, Project, ProjectName, SecretName};
+use cara_api::{CertificateName, Generation, Node, NodeName, Project, ProjectName, SecretName};
 use cara_store::{Entry, Event, Key, Revision};
+use imbl::OrdMap;
 
 use crate::plan::claims::{self, Claim};
 use crate::plan::evict::Settled;
 use crate::plan::fleet::Fleet;
-use crate::repo::{self, SealedSecret};
+use crate::repo::{self, Challenge, SealedCertificate, SealedSecret};
 
 /// Changes that are kept for watchers.
 const HISTORY: usize = 8_192;
@@ -22,6 +23,7 @@ pub(crate) enum Object {
     Project(Arc<Project>),
     Node(Arc<Node>),
     Secret(Arc<SealedSecret>),
+    Certificate(Arc<SealedCertificate>),
 }
 
 /// One change of one object.
@@ -37,7 +39,7 @@ impl Change {
     pub(crate) fn project(&self) -> Option<&Arc<Project>> {
         match self.after.as_ref().or(self.before.as_ref()) {
             Some(Object::Project(project)) => Some(project),
-            Some(Object::Node(_) | Object::Secret(_)) | None => None,
+            Some(Object::Node(_) | Object::Secret(_) | Object::Certificate(_)) | None => None,
         }
     }
 
@@ -45,7 +47,15 @@ impl Change {
     pub(crate) fn secret(&self) -> Option<&Arc<SealedSecret>> {
         match self.after.as_ref().or(self.before.as_ref()) {
             Some(Object::Secret(secret)) => Some(secret),
-            Some(Object::Node(_) | Object::Project(_)) | None => None,
+            Some(Object::Node(_) | Object::Project(_) | Object::Certificate(_)) | None => None,
+        }
+    }
+
+    /// The certificate that changed, if it was one.
+    pub(crate) fn certificate(&self) -> Option<&Arc<SealedCertificate>> {
+        match self.after.as_ref().or(self.before.as_ref()) {
+            Some(Object::Certificate(certificate)) => Some(certificate),
+            Some(Object::Node(_) | Object::Project(_) | Object::Secret(_)) | None => None,
         }
     }
 }
@@ -64,6 +74,11 @@ pub(crate) struct State {
     projects: BTreeMap<ProjectName, Arc<Project>>,
     nodes: BTreeMap<NodeName, Arc<Node>>,
     secrets: BTreeMap<SecretName, Arc<SealedSecret>>,
+    certificates: BTreeMap<CertificateName, Arc<SealedCertificate>>,
+    /// When a certificate changed last.
+    certificates_at: Revision,
+    /// Answers to challenges by token; shares its structure with copies.
+    challenges: OrdMap<String, Arc<Challenge>>,
     claims: BTreeMap<Claim, ProjectName>,
     by_node: BTreeMap<NodeName, BTreeSet<ProjectName>>,
     /// Projects that move to a node.
@@ -96,6 +111,24 @@ impl State {
 
     pub(crate) fn secrets(&self) -> &BTreeMap<SecretName, Arc<SealedSecret>> {
         &self.secrets
+    }
+
+    pub(crate) fn certificates(&self) -> &BTreeMap<CertificateName, Arc<SealedCertificate>> {
+        &self.certificates
+    }
+
+    pub(crate) fn certificate(&self, name: &str) -> Option<&Arc<SealedCertificate>> {
+        self.certificates.get(name)
+    }
+
+    /// The revision at which any certificate changed last.
+    pub(crate) fn certificates_at(&self) -> Revision {
+        self.certificates_at
+    }
+
+    /// Answers to challenges by token.
+    pub(crate) fn challenges(&self) -> &OrdMap<String, Arc<Challenge>> {
+        &self.challenges
     }
 
     pub(crate) fn claims(&self) -> &BTreeMap<Claim, ProjectName> {
@@ -201,6 +234,12 @@ impl State {
         let known = self.projects.keys().map(repo::project_key);
         let known = known.chain(self.nodes.keys().map(repo::node_key));
         let known = known.chain(self.secrets.keys().map(repo::secret_key));
+        let known = known.chain(self.certificates.keys().map(repo::certificate_key));
+        let known = known.chain(
+            self.challenges
+                .keys()
+                .filter_map(|t| repo::challenge_key(t)),
+        );
         let known = known.chain(self.claims.keys().map(repo::claim_key));
         let revisions = self.revisions.iter();
         let known =
@@ -244,6 +283,11 @@ impl State {
                 .map(Arc::new);
             let before = replace(&mut self.secrets, name, secret.clone());
             (before.map(Object::Secret), secret.map(Object::Secret))
+        } else if let Some(name) = text.strip_prefix(repo::CERTIFICATES) {
+            self.take_certificate(&CertificateName::trusted(name), entry, revision)
+        } else if let Some(token) = text.strip_prefix(repo::CHALLENGES) {
+            self.take_challenge(token, entry);
+            return;
         } else if let Some(name) = text.strip_prefix(repo::REVISIONS) {
             self.take_revision(name, entry);
             return;
@@ -291,6 +335,35 @@ impl State {
             |p| Some(p.status.moving.as_ref()?.node_ref.as_str()),
         );
         (before.map(Object::Project), project.map(Object::Project))
+    }
+
+    fn take_certificate(
+        &mut self,
+        name: &CertificateName,
+        entry: Option<&Entry>,
+        revision: Revision,
+    ) -> (Option<Object>, Option<Object>) {
+        self.certificates_at = revision;
+        let certificate = entry.and_then(|e| self.readable::<SealedCertificate>(e));
+        let certificate = certificate.map(Arc::new);
+        let before = replace(&mut self.certificates, name.clone(), certificate.clone());
+        (
+            before.map(Object::Certificate),
+            certificate.map(Object::Certificate),
+        )
+    }
+
+    /// One that cannot be read is left out: its order fails, and nothing else.
+    fn take_challenge(&mut self, token: &str, entry: Option<&Entry>) {
+        match entry.and_then(|e| repo::decode_challenge(e).ok()) {
+            Some(challenge) => {
+                self.challenges
+                    .insert(token.to_owned(), Arc::new(challenge));
+            }
+            None => {
+                self.challenges.remove(token);
+            }
+        }
     }
 
     /// The object of an entry. One that cannot be read is noted: while there is any, the cache is

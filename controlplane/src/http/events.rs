@@ -12,7 +12,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use cara_api::event::{EventList, ObjectRef};
-use cara_api::{Event, Node, Problem, Project, Resource, ResourceVersion, WatchKind};
+use cara_api::{Certificate, Event, Node, Problem, Project, Resource, ResourceVersion, WatchKind};
 use cara_store::{Changes, Event as StoreEvent, ReadError, Revision, Watch};
 use futures_util::{StreamExt, stream};
 use tokio::time::Instant;
@@ -38,9 +38,10 @@ impl Selection {
             None => None,
             Some(text) if text.eq_ignore_ascii_case(Project::KIND) => Some(Project::KIND),
             Some(text) if text.eq_ignore_ascii_case(Node::KIND) => Some(Node::KIND),
+            Some(text) if text.eq_ignore_ascii_case(Certificate::KIND) => Some(Certificate::KIND),
             Some(text) => {
                 return Err(Failure::bad_request(format!(
-                    "kind {text:?} has no events: must be \"Project\" or \"Node\""
+                    "kind {text:?} has no events: must be \"Project\", \"Node\" or \"Certificate\""
                 )));
             }
         };
@@ -66,7 +67,7 @@ fn value<'a>(query: &'a [(String, String)], key: &str) -> Option<&'a str> {
 
 /// Lists or watches events.
 #[utoipa::path(get, path = "/api/v1/events", tag = "events",
-    params(("kind" = Option<String>, Query, description = "Only events of objects of this kind: Project or Node"),
+    params(("kind" = Option<String>, Query, description = "Only events of objects of this kind: Project, Node or Certificate"),
         ("name" = Option<String>, Query, description = "Only events of the object of this name"),
         ("limit" = Option<usize>, Query, description = "At most so many, the newest ones; 1000 when left out"),
         ("watch" = Option<bool>, Query, description = "Stream events as JSON lines instead"),

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use cara_api::project::StatusPatch;
-use cara_api::{Node, Problem, Project, Secret, node::Heartbeat};
+use cara_api::{Certificate, Node, Problem, Project, Secret, node::Heartbeat};
 use utoipa::OpenApi;
 
 /// Names every handler, and the types of the documents that users send.
@@ -20,6 +20,7 @@ use utoipa::OpenApi;
         super::projects::delete,
         super::revisions::list,
         super::revisions::rollback,
+        super::share::create,
         super::status::patch,
         super::logs::logs,
         super::secrets::list,
@@ -27,7 +28,16 @@ use utoipa::OpenApi;
         super::secrets::read,
         super::secrets::replace,
         super::secrets::delete,
+        super::certificates::list,
+        super::certificates::create,
+        super::certificates::read,
+        super::certificates::replace,
+        super::certificates::delete,
+        super::certificates::authority,
         super::events::list,
+        super::routes::list,
+        super::routes::explain,
+        super::tail::tail,
         super::nodes::list,
         super::nodes::create,
         super::nodes::read,
@@ -44,7 +54,7 @@ use utoipa::OpenApi;
         super::meta::version,
         super::meta::metrics,
     ),
-    components(schemas(Project, Node, Secret, Problem, Heartbeat, StatusPatch))
+    components(schemas(Project, Node, Secret, Certificate, Problem, Heartbeat, StatusPatch))
 )]
 struct Document;
 

@@ -47,7 +47,7 @@ impl Watched for SealedSecret {
     fn of(object: &Object) -> Option<&Arc<Self>> {
         match object {
             Object::Secret(secret) => Some(secret),
-            Object::Project(_) | Object::Node(_) => None,
+            Object::Project(_) | Object::Node(_) | Object::Certificate(_) => None,
         }
     }
 
@@ -269,7 +269,7 @@ pub(super) async fn delete(
         check_version(&*old, expected)?;
         let users = users(&app, &name);
         if !is_forced && !users.is_empty() {
-            return Err(in_use(&name, &users));
+            return Err(in_use::<Secret>(&name, &users));
         }
         match app.commit(repo::delete_secret(&old)).await {
             Ok(_) => {
@@ -299,14 +299,16 @@ fn users(app: &App, name: &str) -> Vec<String> {
     })
 }
 
-fn in_use(name: &str, users: &[String]) -> Failure {
+/// Refuses a deletion because of those who use the object.
+pub(super) fn in_use<T: cara_api::Resource>(name: &str, users: &[String]) -> Failure {
     let named: Vec<String> = users.iter().take(NAMED_MAX).cloned().collect();
     let more = match users.len().saturating_sub(NAMED_MAX) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
     Failure::conflict(format!(
-        "secret {name:?} is used by {}{more}: change or delete them first, or delete it with force=true",
+        "{} {name:?} is used by {}{more}: change or delete them first, or delete it with force=true",
+        T::NOUN,
         named.join(", ")
     ))
 }

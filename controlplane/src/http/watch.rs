@@ -40,7 +40,7 @@ impl Watched for Project {
     fn of(object: &Object) -> Option<&Arc<Self>> {
         match object {
             Object::Project(project) => Some(project),
-            Object::Node(_) | Object::Secret(_) => None,
+            Object::Node(_) | Object::Secret(_) | Object::Certificate(_) => None,
         }
     }
 
@@ -53,7 +53,7 @@ impl Watched for Node {
     fn of(object: &Object) -> Option<&Arc<Self>> {
         match object {
             Object::Node(node) => Some(node),
-            Object::Project(_) | Object::Secret(_) => None,
+            Object::Project(_) | Object::Secret(_) | Object::Certificate(_) => None,
         }
     }
 

@@ -3,6 +3,7 @@
 //! Events are for people; nothing is decided by them. [`of_project`] and [`of_node`] say what a
 //! change means, [`history`] keeps the last of it for each object.
 
+mod certificate;
 pub mod history;
 mod node;
 mod project;
@@ -12,6 +13,7 @@ use cara_api::condition::Condition;
 use cara_api::event::EventType;
 use cara_api::hostname::{Domain, Hostname};
 
+pub use certificate::{Seen, of_certificate};
 pub use node::of_node;
 pub use project::of_project;
 
@@ -19,6 +21,8 @@ pub use project::of_project;
 const MESSAGE_MAX: usize = 600;
 /// Who decides about projects and nodes.
 const SCHEDULER: &str = "scheduler";
+/// Who takes care of certificates.
+const CERTIFICATES: &str = "certificates";
 
 /// Something that happened, before it is written down.
 #[derive(Debug, Clone, PartialEq, Eq)]

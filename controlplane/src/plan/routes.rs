@@ -1,6 +1,7 @@
 //! From projects to routes.
 
 mod compile;
+pub mod listed;
 pub mod material;
 mod set;
 pub mod status;

@@ -209,7 +209,7 @@ fn drafts_of(change: &crate::cache::Change, site: &Site<'_>) -> Vec<events::Draf
         (before, Some(Object::Project(after))) => {
             let before = match before {
                 Some(Object::Project(before)) => Some(&**before),
-                Some(Object::Node(_) | Object::Secret(_)) | None => None,
+                Some(Object::Node(_) | Object::Secret(_) | Object::Certificate(_)) | None => None,
             };
             events::of_project(before, Some(after), site)
         }
@@ -217,11 +217,32 @@ fn drafts_of(change: &crate::cache::Change, site: &Site<'_>) -> Vec<events::Draf
         (before, Some(Object::Node(after))) => {
             let before = match before {
                 Some(Object::Node(before)) => Some(&**before),
-                Some(Object::Project(_) | Object::Secret(_)) | None => None,
+                Some(Object::Project(_) | Object::Secret(_) | Object::Certificate(_)) | None => {
+                    None
+                }
             };
             events::of_node(before, Some(after))
         }
         (Some(Object::Node(before)), None) => events::of_node(Some(before), None),
+        (before, Some(Object::Certificate(after))) => {
+            let before = match before {
+                Some(Object::Certificate(before)) => Some(seen(before)),
+                Some(Object::Project(_) | Object::Node(_) | Object::Secret(_)) | None => None,
+            };
+            events::of_certificate(before, Some(seen(after)))
+        }
+        (Some(Object::Certificate(before)), None) => {
+            events::of_certificate(Some(seen(before)), None)
+        }
         (_, Some(Object::Secret(_))) | (Some(Object::Secret(_)), None) | (None, None) => Vec::new(),
+    }
+}
+
+fn seen(certificate: &repo::SealedCertificate) -> events::Seen<'_> {
+    events::Seen {
+        facts: &certificate.facts,
+        attempts: &certificate.attempts,
+        conditions: &certificate.conditions,
+        managed_by: certificate.managed_by,
     }
 }

@@ -16,6 +16,7 @@ use crate::Shared;
 use crate::cache::{Change, State};
 use crate::plan::routes::material::Reference;
 use crate::plan::routes::{Ground, RouteSet};
+use crate::reconcile::certs::CertSet;
 use material::Opened;
 
 /// Publishes routes until cancelled.
@@ -26,6 +27,7 @@ pub(crate) async fn run(
 ) {
     let mut heads = shared.cache.heads();
     let mut routes = RouteSet::default();
+    let mut certs = CertSet::default();
     let mut seen = None;
     let (mut is_published, mut is_due) = (false, true);
     loop {
@@ -34,7 +36,8 @@ pub(crate) async fn run(
             () = token.cancelled() => return,
         }
         let (revision, is_changed) = shared.cache.read(|state| {
-            let is_changed = update(&mut routes, state, seen, &shared);
+            let mut is_changed = certs.update(state, &shared);
+            is_changed |= update(&mut routes, state, seen, &shared, &certs);
             (state.revision(), is_changed)
         });
         seen = Some(revision);
@@ -52,9 +55,11 @@ pub(crate) async fn run(
             let state = GatewayState {
                 // 0 stands for "nothing known yet", which an empty store is not.
                 revision: ResourceVersion(revision.0.max(1)),
+                keys: Arc::clone(&shared.keys),
                 hosts,
                 ports: routes.ports().clone(),
-                ..GatewayState::default()
+                certificates: certs.certificates(),
+                challenges: certs.challenges(),
             };
             gateway.send_replace(Arc::new(state));
         }
@@ -62,9 +67,15 @@ pub(crate) async fn run(
 }
 
 /// Takes in the projects that changed since `seen`, or all.
-fn update(routes: &mut RouteSet, state: &State, seen: Option<Revision>, shared: &Shared) -> bool {
+fn update(
+    routes: &mut RouteSet,
+    state: &State,
+    seen: Option<Revision>,
+    shared: &Shared,
+    certs: &CertSet,
+) -> bool {
     let recent = seen.and_then(|revision| state.changes_since(revision).ok());
-    let names: BTreeSet<ProjectName> = match recent {
+    let mut names: BTreeSet<ProjectName> = match recent {
         Some(changes) => concerned(&changes, routes),
         None => routes
             .projects()
@@ -72,7 +83,8 @@ fn update(routes: &mut RouteSet, state: &State, seen: Option<Revision>, shared: 
             .cloned()
             .collect(),
     };
-    let material = Opened::new(state, &shared.key);
+    names.extend(certs.newly_judged().cloned());
+    let material = Opened::new(state, shared, certs.trusted());
     let ground = Ground {
         domain: &shared.config.domain,
         material: &material,
@@ -93,6 +105,10 @@ fn concerned(changes: &[Arc<Change>], routes: &RouteSet) -> BTreeSet<ProjectName
         names.extend(change.project().map(|project| project.name()));
         if let Some(secret) = change.secret() {
             let reference = Reference::Secret(secret.metadata.name.clone());
+            names.extend(routes.depending_on(&reference).cloned());
+        }
+        if let Some(certificate) = change.certificate() {
+            let reference = Reference::Certificate(certificate.metadata.name.clone());
             names.extend(routes.depending_on(&reference).cloned());
         }
     }

@@ -98,7 +98,9 @@ impl Agenda {
                 self.note_freed(project, None, state);
             }
             // Agents get the values with their assignments; nothing is decided by them.
-            (_, Some(Object::Secret(_))) | (Some(Object::Secret(_)), None) => {}
+            // Certificates are no concern of theirs.
+            (_, Some(Object::Secret(_) | Object::Certificate(_)))
+            | (Some(Object::Secret(_) | Object::Certificate(_)), None) => {}
             // A node came, went or changed: whoever waits for a place or is bound to it cares.
             (before, after) => {
                 for node in [before, after].into_iter().flatten() {

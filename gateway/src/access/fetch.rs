@@ -1,12 +1,12 @@
 //! Calls to issuers: short, bounded, and never over a network without TLS.
 
 use std::error::Error as _;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
 use cara_api::secret::Hidden;
 use http::{HeaderMap, header};
+use tokio::sync::OnceCell;
 use url::Url;
 
 /// Deadline of a call, from connecting to the last byte.
@@ -50,34 +50,26 @@ pub(super) enum ClientAuth<'a> {
 /// from starting that asks nobody.
 pub(super) struct Fetcher {
     extra_authorities: Option<String>,
-    client: OnceLock<Result<reqwest::Client, String>>,
+    client: OnceCell<Result<reqwest::Client, String>>,
 }
 
 impl Fetcher {
     pub(super) fn new(extra_authorities: Option<String>) -> Self {
         Self {
             extra_authorities,
-            client: OnceLock::new(),
+            client: OnceCell::new(),
         }
     }
 
-    fn client(&self) -> Result<&reqwest::Client, Error> {
-        let made = self.client.get_or_init(|| {
-            // Fails only when a provider is installed already, which serves as well.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-            let mut builder = reqwest::Client::builder()
-                .connect_timeout(CONNECT_TIMEOUT)
-                .timeout(CALL_TIMEOUT)
-                .redirect(reqwest::redirect::Policy::none())
-                .user_agent("caravanserai-gateway");
-            if let Some(pem) = &self.extra_authorities {
-                let authorities = reqwest::Certificate::from_pem_bundle(pem.as_bytes());
-                builder = builder.tls_certs_merge(authorities.map_err(|e| chain(&e))?);
-            }
-            builder.build().map_err(|e| chain(&e))
+    async fn client(&self) -> Result<&reqwest::Client, Error> {
+        let made = self.client.get_or_init(|| async {
+            let extra = self.extra_authorities.clone();
+            // Reads the system's authorities from disk.
+            let made = tokio::task::spawn_blocking(move || build(extra.as_deref()));
+            made.await.unwrap_or_else(|error| Err(error.to_string()))
         });
-        made.as_ref()
-            .map_err(|reason| Error::Client(reason.clone()))
+        let made = made.await.as_ref();
+        made.map_err(|reason| Error::Client(reason.clone()))
     }
 
     /// Reads a document.
@@ -85,7 +77,7 @@ impl Fetcher {
     /// # Errors
     /// See [`Error`].
     pub(super) async fn get(&self, url: &str, token: Option<&str>) -> Result<Answer, Error> {
-        let mut request = self.client()?.get(safe(url)?);
+        let mut request = self.client().await?.get(safe(url)?);
         if let Some(token) = token {
             request = request.bearer_auth(token);
         }
@@ -111,7 +103,8 @@ impl Fetcher {
             .map(|(name, value)| format!("{}={}", encode(name), encode(value)))
             .collect();
         let mut request = self
-            .client()?
+            .client()
+            .await?
             .post(safe(url)?)
             .header(header::ACCEPT, "application/json")
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
@@ -149,6 +142,25 @@ impl Fetcher {
     }
 }
 
+fn build(extra_authorities: Option<&str>) -> Result<reqwest::Client, String> {
+    // Fails only when a provider is installed already, which serves as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut builder = reqwest::Client::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(CALL_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent("caravanserai-gateway");
+    if let Some(pem) = extra_authorities {
+        let authorities = reqwest::Certificate::from_pem_bundle(pem.as_bytes());
+        let authorities = authorities.map_err(|e| chain(&e))?;
+        if authorities.is_empty() {
+            return Err("the file of authorities holds no certificate".into());
+        }
+        builder = builder.tls_certs_merge(authorities);
+    }
+    builder.build().map_err(|e| chain(&e))
+}
+
 /// Keys and secrets travel over TLS, except within this machine.
 fn safe(url: &str) -> Result<Url, Error> {
     let fault = || Error::Url(url.to_owned());
@@ -180,6 +192,14 @@ fn chain(error: &reqwest::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_without_authorities_is_no_file_of_authorities() {
+        assert!(build(None).is_ok());
+        for pem in ["", "not PEM"] {
+            assert!(build(Some(pem)).is_err(), "{pem}");
+        }
+    }
 
     #[test]
     fn only_this_machine_is_called_without_tls() {

@@ -397,7 +397,7 @@ pub(super) fn receive(
             .browser
             .verify_text(cookie.as_bytes(), &handover.browser)
     };
-    if !browsers.iter().any(|cookie| is_browser(cookie)) {
+    if !browsers.iter().any(is_browser) {
         return Err(Fault::Browser);
     }
     Ok(handover)

@@ -17,25 +17,27 @@ use crate::ctx::Ctx;
 use crate::edge::Edge;
 use crate::live::LiveRule;
 use crate::pages::Answer;
+use crate::request;
 
 /// Begins every path of the gateway's own.
 const OWN: &str = "/.cara/";
 
-/// Answers the paths that are the gateway's own; all others go on.
+/// Answers what is the gateway's own: all of the auth host, where no project may read what
+/// issuers send, and the paths of logins elsewhere. Everything else goes on.
 ///
 /// # Errors
 /// The answer.
 pub(crate) async fn own(edge: &Edge, session: &mut Session, ctx: &Ctx) -> Result<(), Stop> {
     let head = session.req_header();
-    if !head.uri.path().starts_with(OWN) {
+    let path = head.uri.path();
+    if !path.starts_with(OWN) && !is_auth_host(edge, head) {
         return Ok(());
     }
     let Some(place) = Place::of(head, ctx.is_tls) else {
         return Ok(());
     };
-    let auth_host = edge.access.config.auth_host.as_ref();
-    if auth_host.is_some_and(|host| host.as_str() == place.host) {
-        return Err(match head.uri.path() {
+    if is_auth_host(edge, head) {
+        return Err(match path {
             login::CALLBACK => {
                 let done = Box::pin(callback(edge, head, &place)).await;
                 done.map_or_else(|fault| failed(&fault), Stop::from)
@@ -46,7 +48,7 @@ pub(crate) async fn own(edge: &Edge, session: &mut Session, ctx: &Ctx) -> Result
     if !has_logins(edge, &place) {
         return Ok(());
     }
-    match head.uri.path() {
+    match path {
         login::SESSION => Err(match begin_session(edge, head, &place) {
             Ok(reply) => reply.into(),
             Err(fault) => failed(&fault),
@@ -54,6 +56,13 @@ pub(crate) async fn own(edge: &Edge, session: &mut Session, ctx: &Ctx) -> Result
         login::LOGOUT => Err(log_out(&place)),
         _ => Ok(()),
     }
+}
+
+/// For every request, so that it copies nothing.
+fn is_auth_host(edge: &Edge, head: &RequestHeader) -> bool {
+    let wanted = edge.access.config.auth_host.as_ref();
+    let host = request::host(head).and_then(cara_routes::host::normalize);
+    wanted.is_some_and(|wanted| host.is_some_and(|host| wanted.as_str() == host))
 }
 
 fn has_logins(edge: &Edge, place: &Place) -> bool {

@@ -1,5 +1,6 @@
 //! What is known about the client of a connection, for everybody who serves its requests.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,7 +23,6 @@ pub(crate) struct ClientInfo {
     #[allow(dead_code, reason = "for access logs")]
     pub(crate) destination: Option<SocketAddr>,
     /// The kind of the listener.
-    #[allow(dead_code, reason = "for access logs")]
     pub(crate) listener: ListenerKind,
     /// What TLS says; none without it.
     pub(crate) tls: Option<TlsInfo>,
@@ -152,15 +152,24 @@ pub(crate) fn client_info(session: &Session) -> Option<&ClientInfo> {
     data.downcast_ref::<Arc<ClientInfo>>().map(Arc::as_ref)
 }
 
-/// Whether a request came over a TLS connection that was made for another host, by rules of
+/// Whether a request came over a TLS connection that was made for another host, by the rules of
 /// [`Names::allows`]. A request without a usable host is left to others.
 pub(crate) fn is_misdirected(session: &Session, names: &ArcSwap<Names>) -> bool {
-    let Some(tls) = client_info(session).and_then(|client| client.tls.as_ref()) else {
-        return false;
-    };
+    let tls = client_info(session).and_then(|client| client.tls.as_ref());
+    tls.is_some_and(|tls| host_of(session).is_some_and(|host| !names.load().allows(tls, &host)))
+}
+
+/// Whether a request came without TLS although its host requires a certificate of clients. To be
+/// asked after a redirect to HTTPS had its chance.
+pub(crate) fn lacks_certificate(session: &Session, names: &ArcSwap<Names>) -> bool {
+    let names = names.load();
+    let is_plain = client_info(session).is_none_or(|client| client.tls.is_none());
+    is_plain
+        && names.asks_clients()
+        && host_of(session).is_some_and(|host| names.requires_certificate(&host))
+}
+
+fn host_of(session: &Session) -> Option<Cow<'_, str>> {
     let host = crate::request::host(session.req_header());
-    let Some(host) = host.and_then(cara_routes::host::normalize) else {
-        return false;
-    };
-    !names.load().allows(tls, &host)
+    host.and_then(cara_routes::host::normalize)
 }

@@ -11,6 +11,7 @@ use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 use tokio::sync::watch;
 
+use super::metrics::ListenMetrics;
 use super::names::{HostSource, NameSources, Names};
 use super::streams::StreamTable;
 use super::tls::Configs;
@@ -22,6 +23,7 @@ pub(crate) struct Follower {
     ports: watch::Sender<StreamTable>,
     last: Arc<GatewayState>,
     certificates: Certificates,
+    metrics: ListenMetrics,
 }
 
 impl Follower {
@@ -29,6 +31,7 @@ impl Follower {
         configs: Arc<Configs>,
         names: Arc<ArcSwap<Names>>,
         ports: watch::Sender<StreamTable>,
+        metrics: ListenMetrics,
     ) -> Self {
         Self {
             configs,
@@ -36,6 +39,7 @@ impl Follower {
             ports,
             last: Arc::default(),
             certificates: Certificates::default(),
+            metrics,
         }
     }
 
@@ -57,6 +61,11 @@ impl Follower {
             return;
         }
         let are_new = self.certificates.apply(&next.certificates);
+        if are_new {
+            let all = self.certificates.by_name.values();
+            self.metrics
+                .certificates(all.map(|(_, bundle)| bundle.as_deref()));
+        }
         if are_new || is_special(&last.hosts, &next.hosts) {
             let sources = self.certificates.sources(&next.hosts);
             let names = Names::build(sources, &self.names.load(), &self.configs);

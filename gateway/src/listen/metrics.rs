@@ -1,5 +1,6 @@
 //! What listeners count. Label values are bounded: kinds and reasons, never names or addresses.
 
+use cara_certs::Bundle;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use super::ListenerKind;
@@ -51,6 +52,8 @@ pub(crate) struct ListenMetrics {
     accepted: IntCounterVec,
     refused: IntCounterVec,
     handshakes: IntCounterVec,
+    certificates: IntGaugeVec,
+    expires: IntGauge,
 }
 
 /// Metrics of the listeners of one kind.
@@ -80,16 +83,27 @@ impl ListenMetrics {
                 "cara_gateway_tls_handshakes_total",
                 "TLS connections by how their handshake ended",
             );
+            let certificates = Opts::new(
+                "cara_gateway_certificates",
+                "Certificates that are published: usable or unusable",
+            );
             let metrics = Self {
                 open: IntGaugeVec::new(open, &["listener"])?,
                 accepted: IntCounterVec::new(accepted, &["listener"])?,
                 refused: IntCounterVec::new(refused, &["reason"])?,
                 handshakes: IntCounterVec::new(handshakes, &["outcome"])?,
+                certificates: IntGaugeVec::new(certificates, &["state"])?,
+                expires: IntGauge::new(
+                    "cara_gateway_certificate_expires_seconds",
+                    "When the first of the certificates in use ends, in seconds since 1970",
+                )?,
             };
             registry.register(Box::new(metrics.open.clone()))?;
             registry.register(Box::new(metrics.accepted.clone()))?;
             registry.register(Box::new(metrics.refused.clone()))?;
             registry.register(Box::new(metrics.handshakes.clone()))?;
+            registry.register(Box::new(metrics.certificates.clone()))?;
+            registry.register(Box::new(metrics.expires.clone()))?;
             Ok(metrics)
         };
         build().expect("the listeners' metrics are registered once, under valid names")
@@ -121,6 +135,25 @@ impl ListenMetrics {
     /// Counts a passed-through connection of a client that is on no allow list.
     pub(crate) fn not_allowed(&self) {
         self.refused.with_label_values(&["not_allowed"]).inc();
+    }
+
+    /// Notes which certificates there are; none stands for one that cannot be read.
+    pub(crate) fn certificates<'a>(&self, all: impl Iterator<Item = Option<&'a Bundle>>) {
+        let (mut usable, mut unusable, mut first) = (0, 0, i64::MAX);
+        for bundle in all {
+            match bundle {
+                Some(bundle) => {
+                    usable += 1;
+                    first = first.min(bundle.not_after().as_second());
+                }
+                None => unusable += 1,
+            }
+        }
+        for (state, count) in [("usable", usable), ("unusable", unusable)] {
+            self.certificates.with_label_values(&[state]).set(count);
+        }
+        // Without any there is nothing that ends, and so nothing to be warned of.
+        self.expires.set(if usable == 0 { 0 } else { first });
     }
 
     /// Counts a handshake.

@@ -198,27 +198,38 @@ impl Names {
         }
     }
 
+    /// Whether any host asks clients for a certificate. Nobody pays for what nobody uses.
+    pub(crate) fn asks_clients(&self) -> bool {
+        self.asks_clients
+    }
+
+    /// Whether a host (normalised) serves only clients that show a certificate.
+    pub(crate) fn requires_certificate(&self, host: &str) -> bool {
+        let wanted = self.client_auth(host);
+        wanted.is_some_and(|auth| !auth.authorities.is_optional)
+    }
+
     /// Whether a request for `host` (normalised) may come over a TLS connection. It may when the
     /// connection's certificate covers the host, or the client asked for no name, and the host
     /// asks of clients just what the connection's name asked.
     pub(crate) fn allows(&self, tls: &TlsInfo, host: &str) -> bool {
-        // Nobody pays for what nobody uses.
-        if self.asks_clients || tls.client_auth.is_some() {
-            let special = self.special.find(host);
-            let wanted = special.and_then(|host| host.client_auth.as_ref());
-            let is_same = match (wanted, &tls.client_auth) {
-                (None, None) => true,
-                (Some(wanted), Some(given)) => wanted.authorities == given.authorities,
-                (Some(_), None) | (None, Some(_)) => false,
-            };
-            if !is_same {
-                return false;
-            }
-        }
-        match tls.sni.as_deref() {
+        let is_same = match (self.client_auth(host), &tls.client_auth) {
+            (None, None) => true,
+            (Some(wanted), Some(given)) => wanted.authorities == given.authorities,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        let is_covered = match tls.sni.as_deref() {
             None => true,
             Some(sni) => sni == host || tls.certificate.covers(host),
+        };
+        is_same && is_covered
+    }
+
+    fn client_auth(&self, host: &str) -> Option<&Arc<ClientAuth>> {
+        if !self.asks_clients {
+            return None;
         }
+        self.special.find(host)?.client_auth.as_ref()
     }
 }
 

@@ -40,6 +40,9 @@ pub(crate) struct Attempt {
     tries: u32,
     /// When it was let in, if it had to wait for that.
     pub(super) admitted: Option<Instant>,
+    /// When the last try began, and what it took to the head of its answer.
+    began: Option<Instant>,
+    waited: Option<Duration>,
     is_refused: bool,
     /// The answer's head came; it cannot be tried again.
     is_answered: bool,
@@ -49,6 +52,26 @@ impl Attempt {
     /// The last try found no connection, which was counted.
     pub(crate) fn is_refused(&self) -> bool {
         self.is_refused
+    }
+
+    /// The endpoint of the last try.
+    pub(crate) fn endpoint(&self) -> Option<SocketAddr> {
+        self.current.as_ref().map(|c| c.endpoint().address)
+    }
+
+    /// Tries after the first one.
+    pub(crate) fn retries(&self) -> u32 {
+        self.tries.saturating_sub(1)
+    }
+
+    /// From the begin of the last try to the head of its answer.
+    pub(crate) fn waited(&self) -> Option<Duration> {
+        self.waited
+    }
+
+    /// From the begin of the request to the one of its last try.
+    pub(crate) fn began_after(&self, started: Instant) -> Option<Duration> {
+        self.began.map(|began| began.duration_since(started))
     }
 }
 
@@ -75,6 +98,8 @@ pub(crate) fn peer(edge: &Edge, session: &Session, ctx: &mut Ctx) -> Result<Box<
     let current = InFlight::begin(endpoint);
     attempt.current = Some(current);
     attempt.tries += 1;
+    attempt.began = Some(Instant::now());
+    attempt.waited = None;
     attempt.is_refused = false;
     if attempt.tries == 1 {
         rule.upstream.state.requests.fetch_add(1, Ordering::Relaxed);
@@ -132,6 +157,12 @@ pub(crate) fn not_connected(
     ctx: &mut Ctx,
     mut error: Box<Error>,
 ) -> Box<Error> {
+    // A kept HTTP/2 connection that ended meanwhile says nothing about the endpoint.
+    if *error.etype() == ErrorType::H2Error {
+        let again = is_tried_again(edge, session, ctx, Failure::Refused);
+        error.set_retry(again);
+        return error;
+    }
     edge.metrics
         .upstream_errors
         .with_label_values(&["connect"])
@@ -186,6 +217,7 @@ pub(crate) fn answered(
     if answer.status.is_informational() && status != 101 {
         return Ok(());
     }
+    ctx.upstream.waited = ctx.upstream.began.map(|began| began.elapsed());
     if matches!(status, 502..=504) {
         note_failure(edge, ctx, false);
         if is_tried_again(edge, session, ctx, Failure::Status(status)) {

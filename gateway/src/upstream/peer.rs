@@ -7,6 +7,7 @@ use cara_api::gateway::Protocol;
 use pingora_core::upstreams::peer::HttpPeer;
 
 use super::tls::Material;
+use super::upgrade;
 
 /// How long an idle connection to a service is kept.
 const IDLE: Duration = Duration::from_secs(30);
@@ -60,6 +61,10 @@ pub(super) fn build(
         }
     }
     peer.group_key = group;
+    if is_upgrade {
+        peer.group_key = upgrade::group(group);
+        peer.options.custom_l4 = Some(upgrade::dialer(times.connect));
+    }
     peer.options.connection_timeout = Some(times.connect);
     peer.options.total_connection_timeout = Some(times.connect);
     peer.options.read_timeout = Some(times.read);

@@ -11,7 +11,10 @@ use cara_api::gateway::{
 };
 use cara_api::hostname::Hostname;
 use cara_api::secret::Hidden;
-use cara_gateway::{AccessLog, Config, Gateway, Listener, ListenerKind, TrustedRanges};
+use cara_api::tail::Feed;
+use cara_gateway::{
+    AccessLog, Config, DrainControl, Gateway, Listener, ListenerKind, TrustedRanges,
+};
 use prometheus::Registry;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -27,6 +30,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Edge {
     pub http: SocketAddr,
     pub https: SocketAddr,
+    pub drains: DrainControl,
     state: watch::Sender<Arc<GatewayState>>,
     registry: Registry,
     token: CancellationToken,
@@ -37,6 +41,8 @@ pub struct Edge {
 pub struct Setup {
     pub config: Config,
     pub proxy_protocol: TrustedRanges,
+    pub access_log: AccessLog,
+    pub tail: Arc<Feed>,
 }
 
 impl Default for Setup {
@@ -49,6 +55,8 @@ impl Default for Setup {
                 ..Config::default()
             },
             proxy_protocol: TrustedRanges::default(),
+            access_log: AccessLog::off(),
+            tail: Arc::default(),
         }
     }
 }
@@ -58,10 +66,11 @@ impl Edge {
         let registry = Registry::new();
         let gateway = Gateway::new(
             setup.config,
-            AccessLog::off(),
+            setup.access_log,
             &[Handle::current()],
             &registry,
-        );
+        )
+        .with_tail(setup.tail);
         let bind = || TcpListener::bind("127.0.0.1:0").expect("a port");
         let (http, https) = (bind(), bind());
         let addresses = [&http, &https].map(|socket| socket.local_addr().expect("an address"));
@@ -73,10 +82,12 @@ impl Edge {
         });
         let (state, receiver) = watch::channel(Arc::new(state));
         let token = CancellationToken::new();
+        let drains = gateway.drain_control();
         let task = tokio::spawn(gateway.run(listeners.into(), receiver, token.clone()));
         let edge = Self {
             http: addresses[0],
             https: addresses[1],
+            drains,
             state,
             registry,
             token,

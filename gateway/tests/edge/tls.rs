@@ -213,6 +213,18 @@ async fn clients_show_a_certificate_where_a_host_asks_for_one() {
         2.0,
     )
     .await;
+    // Nor does it help to go without TLS.
+    for (host, expected) in [
+        ("open.test", 200),
+        ("asking.test", 200),
+        ("closed.test", 421),
+    ] {
+        let mut stream = tokio::net::TcpStream::connect(edge.http)
+            .await
+            .expect("a connection");
+        let (status, _) = get(&mut stream, host).await.expect("an answer");
+        assert_eq!(status, expected, "{host}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -118,7 +118,7 @@ async fn an_endpoint_that_fails_is_left_out_and_comes_back() {
     let policy = Policy {
         outlier: Some(Outlier {
             failures: 3,
-            ejection: Duration::from_secs(1),
+            ejection: Duration::from_secs(3),
         }),
         ..Policy::default()
     };
@@ -130,17 +130,19 @@ async fn an_endpoint_that_fails_is_left_out_and_comes_back() {
     .await;
     let (seen, started) = (bad.count(), Instant::now());
     for _ in 0..20 {
-        assert_eq!(edge.get("/", &[]).await.status, 200);
+        let answer = edge.get("/", &[]).await;
+        // On a busy machine it may be back already.
+        if started.elapsed() < Duration::from_millis(2_500) {
+            assert_eq!((answer.status, bad.count()), (200, seen));
+        }
     }
-    assert!(started.elapsed() < Duration::from_secs(1), "a busy machine");
-    assert_eq!(bad.count(), seen);
     bad.does(Does::Answer(200));
     eventually("it is back", async || {
         edge.get("/", &[]).await;
         (bad.count() > seen).then_some(())
     })
     .await;
-    assert!(started.elapsed() > Duration::from_millis(900));
+    assert!(started.elapsed() > Duration::from_millis(2_500));
 }
 
 fn checked(path: &str) -> Policy {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use cara_api::gateway::{Protocol, Route, UpstreamTls};
@@ -120,6 +121,38 @@ async fn grpc_passes_with_its_trailers() {
         assert_eq!(trailers.expect("trailers")["grpc-status"], "0");
     }
     assert!(tasks.try_join_next().is_none(), "the service has ended");
+}
+
+#[tokio::test]
+async fn connections_that_end_after_an_answer_fail_no_request() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let mut connections = JoinSet::new();
+        loop {
+            let (stream, _) = listener.accept().await.expect("a connection");
+            connections.spawn(async move {
+                let mut connection = h2::server::handshake(stream).await.expect("HTTP/2");
+                if let Some(Ok((_, mut respond))) = connection.accept().await {
+                    respond
+                        .send_response(Response::new(()), true)
+                        .expect("sent");
+                    // Long enough to send it; what comes meanwhile is cut.
+                    let _ =
+                        tokio::time::timeout(Duration::from_millis(20), connection.accept()).await;
+                }
+            });
+        }
+    });
+    let mut spec = target("grpc", &[address]);
+    spec.protocol = Protocol::H2c;
+    let edge = Edge::start(&[route("web", vec![spec])]).await;
+    for pause_ms in (0..30).chain(15..25) {
+        let answer = edge.get("/", &[]).await;
+        assert_eq!(answer.status, 200, "{pause_ms} {answer:?}");
+        tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+    }
 }
 
 /// An authority and what it signed.

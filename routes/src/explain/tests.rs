@@ -1,6 +1,6 @@
 //! What is told of a URL.
 
-use cara_api::gateway::{Access, Redirect, StreamRoute, Target};
+use cara_api::gateway::{Access, Policy, Redirect, StreamRoute, Target};
 use cara_api::project::ProjectPhase;
 
 use super::*;
@@ -114,6 +114,7 @@ fn told(url: &str, headers: &[(&str, &str)]) -> String {
         .collect();
     let asked = Asked {
         url,
+        method: "GET",
         headers: &headers,
     };
     let told = match explain(&hosts(), asked) {

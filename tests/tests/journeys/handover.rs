@@ -156,3 +156,60 @@ async fn a_successor_that_cannot_start_leaves_the_server_as_it_is() {
     let (status, _) = server.call("GET", "/api/v1/projects", "").await;
     assert_eq!(status, 200);
 }
+
+/// Binds two sockets, gives them away as a service manager does, and becomes the server.
+const SERVICE_MANAGER: &str = r#"
+import os, socket, sys
+names = ["api", "http"]
+for place, name in enumerate(names):
+    held = socket.socket()
+    held.bind(("127.0.0.1", 0))
+    held.listen()
+    os.dup2(held.fileno(), 60 + place)
+for place in range(len(names)):
+    os.dup2(60 + place, 3 + place, inheritable=True)
+os.environ.update(LISTEN_FDS=str(len(names)), LISTEN_PID=str(os.getpid()), LISTEN_FDNAMES=":".join(names))
+os.execv(sys.argv[1], sys.argv[1:])
+"#;
+
+#[tokio::test]
+async fn sockets_of_a_service_manager_take_the_place_of_settings() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut command = std::process::Command::new("python3");
+    command.args(["-c", SERVICE_MANAGER]);
+    command.arg(cara_tests::program("cara-server"));
+    // Nobody could listen there.
+    command.args([
+        "--http-listen",
+        "192.0.2.1:80",
+        "--api-listen",
+        "192.0.2.1:8080",
+    ]);
+    command.args(["--log-format", "json", "--data-dir"]);
+    command.arg(directory.path());
+    let process = cara_tests::Process::start(command, directory.path(), "server");
+    let (api, http) = eventually("the server listens", async || {
+        let log = process.log();
+        let line = log.lines().find(|line| line.contains("server listens"))?;
+        let line: serde_json::Value = serde_json::from_str(line).ok()?;
+        Some((
+            line["api"].as_str()?.to_owned(),
+            line["http"].as_str()?.to_owned(),
+        ))
+    })
+    .await;
+    let client = cara_tests::http();
+    for (address, path, expected) in [(api, "/api/v1/projects", 200), (http, "/", 404)] {
+        let answer = eventually("an answer", async || {
+            let request = client.get(format!("http://{address}{path}"));
+            let answer = request
+                .header("host", "nobody.dev.localhost")
+                .send()
+                .await
+                .ok()?;
+            (answer.status() != 503).then_some(answer.status())
+        })
+        .await;
+        assert_eq!(answer, expected, "{address}{path}");
+    }
+}

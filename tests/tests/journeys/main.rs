@@ -1,8 +1,11 @@
 //! The journeys: what users do, end to end, with real processes and the real Docker Engine.
 
+mod access;
+mod acme;
 mod api;
 mod audit;
 mod browse;
+mod certificates;
 mod cli;
 mod commands;
 mod deploy;
@@ -11,6 +14,7 @@ mod events;
 mod faults;
 mod handover;
 mod nodes;
+mod observe;
 mod operate;
 mod partition;
 mod proxy;

@@ -168,8 +168,8 @@ async fn requests_are_logged_and_counted() {
     let (_, metrics) = server.call("GET", "/metrics", "").await;
     let metrics = metrics.as_str().expect("text").to_owned();
     for name in [
-        "cara_gateway_requests_total{status=\"404\"} 1",
-        "cara_gateway_request_seconds_count 1",
+        "cara_gateway_requests_total{listener=\"http\",route=\"page\",status=\"404\"} 1",
+        "cara_gateway_request_seconds_count{listener=\"http\"} 1",
         "cara_gateway_requests_in_flight 0",
         "cara_gateway_routes 0",
         "cara_store_commit_seconds",

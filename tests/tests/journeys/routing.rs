@@ -145,3 +145,139 @@ async fn hosts_and_ports_belong_to_one_project_and_a_rule_tells_what_it_lacks() 
     server.replace(&first, &spec(json!([tcp(5434)]))).await;
     server.replace(&second, &spec(json!([tcp(5432)]))).await;
 }
+
+#[tokio::test]
+async fn rules_share_requests_rewrite_paths_and_answer_by_themselves() {
+    let server = Server::with_agent(&unique("node"), &[]).await;
+    let name = unique("rules");
+    let service = |name: &str| json!({"name": name, "image": "cara-test/app:1", "env": [{"name": "VERSION", "value": name}]});
+    let to = |service: &str| json!({"service": service, "port": 8080});
+    let weighted =
+        |service: &str, weight: i64| json!({"service": service, "port": 8080, "weight": weight});
+    server
+        .create(
+            &name,
+            &json!({
+                "services": [service("web"), service("beta")],
+                "ingress": [
+                    {"name": "share", "host": name, "targets": [weighted("web", 0), weighted("beta", 5)]},
+                    {"name": "api", "host": name, "path": "/api", "stripPrefix": "/api", "target": to("web")},
+                    {"name": "old", "host": name, "path": "/old", "redirect": {"to": "/new{path}", "status": 301}},
+                    {"name": "robots", "host": name, "path": "/robots.txt", "pathType": "Exact",
+                     "respond": {"status": 203, "body": "User-agent: *\n"}}]}),
+        )
+        .await;
+    server.running(&name).await;
+    let host = format!("{name}.dev.localhost");
+    eventually("the routes are known", async || {
+        (reached(&server, &host, "/", None).await == "beta").then_some(())
+    })
+    .await;
+    for _ in 0..20 {
+        assert_eq!(reached(&server, &host, "/", None).await, "beta");
+    }
+    let (status, headers) = server.page(&host, "/api/headers").await;
+    assert_eq!(status, 200);
+    assert!(
+        headers.starts_with('{'),
+        "the service saw /headers: {headers}"
+    );
+    assert_eq!(
+        server.page(&host, "/robots.txt").await,
+        (203, "User-agent: *\n".to_owned())
+    );
+    let client = cara_tests::http_builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .expect("a client");
+    let answer = client
+        .get(format!("http://{}/old/page?q=1", server.http))
+        .header("host", &host)
+        .send()
+        .await
+        .expect("an answer");
+    let location = answer.headers()["location"].to_str().expect("text");
+    assert_eq!((answer.status().as_u16(), location), (301, "/new/old/page"));
+    server.delete(&name).await;
+}
+
+#[tokio::test]
+async fn a_door_without_its_lock_stays_shut_and_opens_with_the_key_there_is() {
+    let server = Server::with_agent(&unique("node"), &[]).await;
+    let name = unique("door");
+    server
+        .create(
+            &name,
+            &json!({
+                "services": [{"name": "web", "image": "cara-test/app:1", "env": [{"name": "VERSION", "value": "1"}]}],
+                "ingress": [{"name": "web", "host": name, "target": {"service": "web", "port": 8080},
+                    "access": {"bypassToken": name}}]}),
+        )
+        .await;
+    server.running(&name).await;
+    let host = format!("{name}.dev.localhost");
+    let with =
+        async |token: &str| reached(&server, &host, "/", Some(("x-cara-bypass", token))).await;
+    assert_eq!(with("").await, "503", "nobody has the key yet");
+    let secret =
+        |token: &str| json!({"metadata": {"name": name}, "data": {"token": token}}).to_string();
+    let (status, answer) = server
+        .call("POST", "/api/v1/secrets", &secret("first-key"))
+        .await;
+    assert_eq!(status, 201, "{answer}");
+    eventually("the key fits", async || {
+        (with("first-key").await == "1").then_some(())
+    })
+    .await;
+    let refused = reached(&server, &host, "/", None).await;
+    assert!(matches!(refused.as_str(), "401" | "403"), "{refused}");
+    let path = format!("/api/v1/secrets/{name}");
+    let (status, answer) = server.call("PUT", &path, &secret("other-key")).await;
+    assert_eq!(status, 200, "{answer}");
+    eventually("the new key fits", async || {
+        (with("other-key").await == "1").then_some(())
+    })
+    .await;
+    assert_ne!(
+        with("first-key").await,
+        "1",
+        "the old one does not any more"
+    );
+    server.delete(&name).await;
+}
+
+#[tokio::test]
+async fn doors_close_at_once_although_the_new_version_does_not_come_up() {
+    let server = Server::with_agent(&unique("node"), &[]).await;
+    let name = unique("closed");
+    let host = format!("{name}.dev.localhost");
+    let web = json!({"name": "web", "image": "cara-test/app:1", "env": [{"name": "VERSION", "value": "1"}]});
+    let broken = json!({"name": "web", "image": "cara-test/shell:1", "env": [{"name": "RUN", "value": "exit 3"}]});
+    let spec = |service: &Value, more: Value| {
+        let mut rule =
+            json!({"name": "web", "host": name, "target": {"service": "web", "port": 8080}});
+        for (key, value) in more.as_object().into_iter().flatten() {
+            rule[key] = value.clone();
+        }
+        json!({"services": [service], "ingress": [rule]})
+    };
+    server.create(&name, &spec(&web, json!({}))).await;
+    server.running(&name).await;
+    eventually("the service is reached", async || {
+        (reached(&server, &host, "/", None).await == "1").then_some(())
+    })
+    .await;
+    let maintenance = json!({"maintenance": {"message": "Back at noon."}});
+    server.replace(&name, &spec(&broken, maintenance)).await;
+    eventually("the page says so", async || {
+        let (status, text) = server.page(&host, "/").await;
+        (status == 503 && text.contains("Back at noon.")).then_some(())
+    })
+    .await;
+    server.replace(&name, &spec(&broken, json!({}))).await;
+    eventually("the version that runs is reached again", async || {
+        (reached(&server, &host, "/", None).await == "1").then_some(())
+    })
+    .await;
+    server.delete(&name).await;
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 
-use super::{Kind, duration};
+use super::{Kind, NewCertificate, duration};
 
 /// One node.
 #[derive(Debug, clap::Args)]
@@ -46,6 +46,19 @@ pub struct Rollback {
     pub timeout: Duration,
 }
 
+/// Options of `share`.
+#[derive(Debug, clap::Args)]
+pub struct Share {
+    /// The project
+    pub project: String,
+    /// The ingress rule, when several have share links
+    #[arg(long, value_name = "INGRESS")]
+    pub ingress: Option<String>,
+    /// How long the link opens it; 24h when left out, or what the rule allows
+    #[arg(long = "for", value_name = "DURATION")]
+    pub life: Option<String>,
+}
+
 /// Options of `revisions`.
 #[derive(Debug, clap::Args)]
 pub struct Revisions {
@@ -72,6 +85,9 @@ pub enum Create {
     /// A secret, from files or standard input
     #[command(arg_required_else_help = true)]
     Secret(NewSecret),
+    /// A certificate with its key, from files
+    #[command(arg_required_else_help = true)]
+    Certificate(NewCertificate),
 }
 
 /// Options of `create secret`. There is none for a value: the command line of a process can be

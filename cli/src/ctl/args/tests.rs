@@ -128,6 +128,7 @@ fn completion_knows_every_command() {
             "drain",
             "delete-ephemeral-data",
             "rollback",
+            "share",
             "revisions",
             "events",
             "create",

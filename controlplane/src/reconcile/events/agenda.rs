@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cara_api::event::ObjectRef;
-use cara_api::{Node, ObjectMeta, Project, Resource, Timestamp};
+use cara_api::{Certificate, Node, ObjectMeta, Project, Resource, Timestamp};
 use cara_store::Revision;
 use tokio::time::Instant;
 
@@ -203,6 +203,7 @@ fn meta_of(object: &Object) -> Option<(&'static str, &ObjectMeta)> {
     match object {
         Object::Project(project) => Some((Project::KIND, &project.metadata)),
         Object::Node(node) => Some((Node::KIND, &node.metadata)),
+        Object::Certificate(certificate) => Some((Certificate::KIND, &certificate.metadata)),
         Object::Secret(_) => None,
     }
 }
@@ -229,6 +230,7 @@ pub(super) fn exists(state: &State, object: &ObjectRef) -> bool {
     match object.kind.as_str() {
         Project::KIND => state.project(&object.name).is_some(),
         Node::KIND => state.node(&object.name).is_some(),
+        Certificate::KIND => state.certificate(&object.name).is_some(),
         _ => false,
     }
 }

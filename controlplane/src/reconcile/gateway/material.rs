@@ -8,32 +8,37 @@ use std::sync::Arc;
 use cara_api::hostname::Hostname;
 use cara_api::secret::Hidden;
 
+use crate::Shared;
 use crate::cache::State;
+use crate::plan::certs::served::TrustedNames;
 use crate::plan::routes::material::{Identity, Material, Missing};
-use crate::vault::{self, MasterKey};
+use crate::reconcile::certs::{authorities_of, key_of};
+use crate::vault;
 
 type Values = Arc<BTreeMap<String, Hidden>>;
 
 /// Looks things up in one state of the cache.
 pub(super) struct Opened<'a> {
     state: &'a State,
-    key: &'a MasterKey,
+    shared: &'a Shared,
+    trusted: &'a TrustedNames,
     /// Many projects may refer to one secret.
     opened: RefCell<BTreeMap<String, Result<Values, Missing>>>,
 }
 
 impl<'a> Opened<'a> {
-    pub(super) fn new(state: &'a State, key: &'a MasterKey) -> Self {
+    pub(super) fn new(state: &'a State, shared: &'a Shared, trusted: &'a TrustedNames) -> Self {
         Self {
             state,
-            key,
+            shared,
+            trusted,
             opened: RefCell::default(),
         }
     }
 
     fn open(&self, name: &str) -> Result<Values, Missing> {
         let secret = self.state.secret(name).ok_or(Missing::Absent)?;
-        match vault::open(self.key, secret.owner(), &secret.sealed) {
+        match vault::open(&self.shared.key, secret.owner(), &secret.sealed) {
             Ok(values) => Ok(Arc::new(values)),
             Err(error) => {
                 tracing::error!(secret = name, error = %error, "cannot open a secret");
@@ -54,11 +59,21 @@ impl Material for Opened<'_> {
         })
     }
 
-    fn certificate(&self, _: &str) -> Result<Arc<Identity>, Missing> {
-        Err(Missing::Absent)
+    fn certificate(&self, name: &str) -> Result<Arc<Identity>, Missing> {
+        let found = self.state.certificate(name);
+        let found = found
+            .filter(|c| !c.chain.is_empty())
+            .ok_or(Missing::Absent)?;
+        let key_pem = key_of(self.shared, found).ok_or(Missing::Sealed)?;
+        Ok(Arc::new(Identity {
+            chain_pem: found.chain.clone(),
+            key_pem,
+            ca_pem: authorities_of(&found.chain),
+        }))
     }
 
-    fn is_trusted(&self, _: &Hostname) -> bool {
-        false
+    fn is_trusted(&self, host: &Hostname) -> bool {
+        // Nobody is sent to HTTPS where nothing listens.
+        self.shared.config.https_port.is_some() && self.trusted.covers(host.as_str())
     }
 }

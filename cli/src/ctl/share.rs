@@ -1,0 +1,36 @@
+//! `share`: a link that opens an ingress for a time.
+
+use cara_api::client::Method;
+use cara_api::paths;
+use cara_api::share::{ShareLink, ShareRequest};
+
+use super::args::{Output, Share};
+use super::failure::Failure;
+use super::table::{json, yaml};
+use super::{Context, out};
+
+/// Prints the link alone on stdout, so that it can be copied, and when it ends on stderr.
+pub async fn run(context: &Context, options: Share) -> Result<(), Failure> {
+    let name = &options.project;
+    let path = paths::fill(paths::PROJECT_SHARE, &[name]);
+    let wish = ShareRequest {
+        ingress: options.ingress.unwrap_or_default(),
+        expires_in: options.life.unwrap_or_default(),
+    };
+    let made = context
+        .client
+        .write::<ShareLink, _>(Method::POST, &path, &wish);
+    let link = made
+        .await
+        .map_err(|error| Failure::of(&format!("share project {name:?}"), &error))?
+        .object;
+    match context.output {
+        Output::Json => out(&json(&link)?),
+        Output::Yaml => out(&yaml(&link)?),
+        Output::Table | Output::Wide | Output::Name => {
+            out(&format!("{}\n", link.url))?;
+            eprintln!("Whoever has this link comes in until {}.", link.expires_at);
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! What gateways serve, and why a URL goes where it goes.
+//!
+//! Read from what is published, which is what gateways go by: the answer is true of requests now,
+//! not of what somebody asked for.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Query, State};
+use cara_api::explanation::Explanation;
+use cara_api::gateway::GatewayState;
+use cara_api::route::RouteList;
+use cara_routes::Asked;
+
+use super::App;
+use super::failure::Failure;
+use crate::plan::routes::listed;
+
+/// Lists what gateways serve.
+#[utoipa::path(get, path = "/api/v1/routes", tag = "routes",
+    params(("project" = Option<String>, Query, description = "Only those of this project")),
+    responses((status = 200, body = RouteList, description = "Rules by host, the most specific first, then ports")))]
+pub(super) async fn list(
+    State(app): State<App>,
+    Query(query): Query<Vec<(String, String)>>,
+) -> Result<Json<RouteList>, Failure> {
+    let state = published(&app)?;
+    let project = query.iter().find(|(key, _)| key == "project");
+    let project = project.map(|(_, value)| value.as_str());
+    Ok(Json(listed::list(&state, project)))
+}
+
+/// Explains where a request would go now.
+#[utoipa::path(get, path = "/api/v1/routes/explain", tag = "routes",
+    params(("url" = String, Query, description = "The URL of the request"),
+        ("method" = Option<String>, Query, description = "Its method; GET when left out"),
+        ("header" = Option<Vec<String>>, Query, description = "Its headers, each as name: value; may be repeated")),
+    responses((status = 200, body = Explanation, description = "The host, its rules, and what becomes of the request"),
+        (status = 400, body = cara_api::Problem)))]
+pub(super) async fn explain(
+    State(app): State<App>,
+    Query(query): Query<Vec<(String, String)>>,
+) -> Result<Json<Explanation>, Failure> {
+    let (mut url, mut method, mut headers) = (None, "GET", Vec::new());
+    for (key, value) in &query {
+        match key.as_str() {
+            "url" => url = Some(value.as_str()),
+            "method" => method = value,
+            "header" => headers.push(header(value)?),
+            other => {
+                return Err(Failure::bad_request(format!(
+                    "{other:?} is no parameter: give url, method or header"
+                )));
+            }
+        }
+    }
+    let url = url.ok_or_else(|| Failure::bad_request("url is missing"))?;
+    let asked = Asked {
+        url,
+        method,
+        headers: &headers,
+    };
+    let state = published(&app)?;
+    cara_routes::explain(&state.hosts, asked)
+        .map(Json)
+        .map_err(|error| Failure::bad_request(format!("{url:?} is {error}")))
+}
+
+fn header(text: &str) -> Result<(String, String), Failure> {
+    let parts = text.split_once(':').map(|(n, v)| (n.trim(), v.trim()));
+    match parts {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        Some(_) | None => Err(Failure::bad_request(format!(
+            "header {text:?} is not of the form name: value"
+        ))),
+    }
+}
+
+fn published(app: &App) -> Result<Arc<GatewayState>, Failure> {
+    app.must_be_live()?;
+    let state = Arc::clone(&app.shared.published.borrow());
+    if state.revision.is_zero() {
+        return Err(Failure::unavailable("the routes are not known yet"));
+    }
+    Ok(state)
+}

@@ -1,0 +1,57 @@
+//! Conformance of HTTP/2, by the tool that everybody uses for it.
+
+use std::process::Stdio;
+
+use cara_api::gateway::{Certificate, Host, Policy};
+use cara_api::hostname::Hostname;
+use cara_api::secret::Hidden;
+use tokio::process::Command;
+
+use crate::support::{Edge, Service, forward, route};
+
+/// Runs with `make h2spec`, which says where the tool is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs h2spec, whose path is in H2SPEC"]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "only `make h2spec` knows where the tool is"
+)]
+async fn every_case_of_h2spec_passes_on_the_https_listener() {
+    let tool = std::env::var("H2SPEC").expect("H2SPEC names the tool");
+    // Flow control shows only with an answer of some length.
+    let body = "x".repeat(1_000);
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{body}");
+    let service = Service::start(answer).await;
+    let edge = Edge::start(vec![route(forward(service.address), Policy::default())]).await;
+    let signed = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a key");
+    let certificate = Certificate {
+        chain_pem: signed.cert.pem(),
+        key_pem: Hidden::new(signed.signing_key.serialize_pem()),
+        is_default: true,
+    };
+    let name = "own".to_owned();
+    // A host that is forwarded: an answer of the gateway itself could come before the body that
+    // is wrong.
+    let hostname = Hostname::parse("localhost").expect("a hostname");
+    edge.publish(|state| {
+        state.certificates.insert(name, certificate.into());
+        let known = state.hosts.values().next().cloned();
+        let mut host = Host::clone(&known.expect("a host"));
+        host.hostname = hostname.clone();
+        state.hosts.insert(hostname, host.into());
+    })
+    .await;
+    // The listener without TLS speaks HTTP/1 too: what is no preface is an HTTP/1 request to it,
+    // so that one of the cases cannot pass there.
+    let output = Command::new(&tool)
+        .args(["-t", "-k", "-h", "localhost", "-o", "5", "-p"])
+        .arg(edge.https.port().to_string())
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .expect("h2spec runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let is_green = output.status.success() && text.contains("145 tests, 145 passed");
+    assert!(is_green, "{text}");
+}

@@ -1,0 +1,7 @@
+//! What the gateway does with requests and answers, over real sockets.
+
+mod h2spec;
+mod protocols;
+mod rules;
+mod smuggling;
+mod support;

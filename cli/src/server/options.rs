@@ -1,0 +1,125 @@
+//! The settings of a server, checked.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cara_api::hostname::{Domain, Hostname};
+use cara_controlplane::plan::Patience;
+use cara_controlplane::vault::{self, KeySource};
+use cara_controlplane::{AcmeConfig, audit};
+use cara_gateway::TlsVersion;
+
+use super::acme;
+use crate::agent::{log_options, node_config, node_name};
+use crate::listen::{ListenOptions, limits};
+use crate::observe;
+use crate::settings::{Reader, SettingsError};
+use crate::telemetry::LogFormat;
+
+/// Settings of a server process, checked.
+pub struct Options {
+    pub(super) data_dir: PathBuf,
+    pub(super) api_listen: SocketAddr,
+    pub(super) listen: ListenOptions,
+    pub(super) takes_over: bool,
+    pub(super) handover_drain: Duration,
+    pub(super) domain: Domain,
+    pub(super) node_timeout: Duration,
+    pub(super) plain_node_timeout: Duration,
+    pub(super) patience: Patience,
+    pub(super) gateway: cara_gateway::Config,
+    pub(super) access_log: String,
+    pub(super) audit_log: Option<PathBuf>,
+    pub(super) secret_key: KeySource,
+    pub(super) acme: Option<AcmeConfig>,
+    pub(super) log: (LogFormat, String),
+    pub(super) agent: Option<cara_agent::Config>,
+}
+
+impl Options {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// All faults.
+    pub fn read(mut reader: Reader) -> Result<Self, SettingsError> {
+        let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+        let data_dir = PathBuf::from(reader.text("data-dir").unwrap_or_default());
+        let with_agent = reader.switch("with-agent");
+        let agent = with_agent.then(|| {
+            let node = node_name(&mut reader);
+            node_config(&mut reader, node)
+        });
+        let listen = ListenOptions::read(&mut reader);
+        let tcp = listen.tcp.clone();
+        let options = Self {
+            api_listen: reader.value("api-listen", "an address such as 127.0.0.1:8080", any),
+            listen,
+            takes_over: reader.switch("take-over"),
+            handover_drain: reader.duration("handover-drain"),
+            domain: domain(&mut reader),
+            node_timeout: reader.duration("node-timeout"),
+            plain_node_timeout: reader.duration("plain-node-timeout"),
+            patience: Patience {
+                reschedule_grace: reader.duration("reschedule-grace"),
+                force_terminate_after: reader.duration("force-terminate-after"),
+            },
+            gateway: cara_gateway::Config {
+                connect_timeout: reader.duration("connect-timeout"),
+                upstream_timeout: reader.duration("upstream-timeout"),
+                stream_timeout: reader.duration("stream-timeout"),
+                drain_timeout: reader.duration("drain-timeout"),
+                limits: limits(&mut reader),
+                tls_min_version: reader.value("tls-min-version", "1.2 or 1.3", TlsVersion::V1_2),
+                tcp,
+                https_port: reader.with("https-port", str::parse),
+                log: observe::log_rules(&mut reader),
+                traces: observe::traces(&mut reader),
+                error_pages: reader.text("error-pages").map(PathBuf::from),
+                access: access(&mut reader),
+            },
+            access_log: reader.text("access-log").unwrap_or_default(),
+            audit_log: match reader.text("audit-log").as_deref() {
+                None => Some(data_dir.join(audit::FILE_NAME)),
+                Some("off") => None,
+                Some(path) => Some(PathBuf::from(path)),
+            },
+            secret_key: KeySource::File(
+                reader
+                    .text("secret-key-file")
+                    .map_or_else(|| data_dir.join(vault::FILE_NAME), PathBuf::from),
+            ),
+            acme: acme::read(&mut reader),
+            log: log_options(&mut reader),
+            agent,
+            data_dir,
+        };
+        reader.finish(options)
+    }
+}
+
+fn domain(reader: &mut Reader) -> Domain {
+    let environment = reader.with("environment", |text| {
+        cara_api::names::check_label(text)
+            .map(|()| text.to_owned())
+            .map_err(|_| "must be a DNS label such as dev or pr-42")
+    });
+    let base = reader.with("base-domain", |text| {
+        Hostname::parse(text).map(|h| h.to_string())
+    });
+    Domain {
+        environment: environment.unwrap_or_default(),
+        base: base.unwrap_or_default(),
+    }
+}
+
+/// The auth host follows the domain where it is not given.
+fn access(reader: &mut Reader) -> cara_gateway::AccessConfig {
+    let text = |key: &str| reader.text(key).unwrap_or_default();
+    let derived = format!("auth.{}.{}", text("environment"), text("base-domain"));
+    let given = reader.with("auth-host", Hostname::parse);
+    cara_gateway::AccessConfig {
+        auth_host: given.or_else(|| Hostname::parse(&derived).ok()),
+        issuer_authorities: reader.with("auth-ca-file", |path| std::fs::read_to_string(path)),
+    }
+}

@@ -228,12 +228,20 @@ backend ws
 CADDY = """
 {
   admin off
-  auto_https disable_redirects
-  servers { protocols h1 h2 }
+  auto_https off
+  servers {
+    protocols h1 h2
+  }
 }
-http://:@plain@, https://127.0.0.1:@tls@, https://@host@:@tls@ {
-  tls @work@/cert.pem @work@/key.pem
+(proxy) {
   reverse_proxy /ws @sockets@
   reverse_proxy @upstream@
+}
+http://:@plain@ {
+  import proxy
+}
+https://:@tls@ {
+  tls @work@/cert.pem @work@/key.pem
+  import proxy
 }
 """

@@ -48,6 +48,7 @@ test)
     want ip iproute2; want nsenter util-linux; want nft nftables; want faketime faketime; want curl curl; want systemd-analyze systemd; want promtool prometheus
     want nginx nginx-light; want docker-registry docker-registry
     want pebble pebble; want named bind9; want openssl openssl
+    want chromium chromium; want certutil libnss3-tools
     want_file /usr/lib/postgresql/15/bin/postgres postgresql-15
     install_packages ;;
 bench)

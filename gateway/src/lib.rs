@@ -20,6 +20,8 @@ mod edge;
 mod filter;
 mod forward;
 mod frames;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod limit;
 mod listen;
 mod live;

@@ -4,9 +4,11 @@
 //! Everything that a test starts is ended when it ends; logs are kept when it failed.
 
 pub mod acme;
+pub mod browser;
 pub mod docker;
 pub mod engine;
 pub mod engine_proxy;
+pub mod issuer;
 pub mod machine;
 pub mod process;
 pub mod server;
@@ -14,9 +16,11 @@ pub mod server;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+pub use browser::Browser;
 pub use docker::Docker;
 pub use engine::Engine;
 pub use engine_proxy::EngineProxy;
+pub use issuer::Issuer;
 pub use machine::Machine;
 pub use process::{Process, program};
 pub use server::{Agent, Server};

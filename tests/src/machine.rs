@@ -341,7 +341,7 @@ fn claim_number() -> (u8, File) {
 
 /// Takes a number, unless a machine of any process has it. The claim ends with this process,
 /// however that ends.
-fn claim(number: u8) -> Option<File> {
+pub(crate) fn claim(number: u8) -> Option<File> {
     let directory = std::env::temp_dir().join("cara-test-machines");
     std::fs::create_dir_all(&directory).expect("a directory");
     let file = File::create(directory.join(number.to_string())).ok()?;
@@ -404,7 +404,7 @@ fn unmount_below(directory: &Path) {
     }
 }
 
-fn run(command: &[&str]) {
+pub(crate) fn run(command: &[&str]) {
     let output = Command::new(command[0])
         .args(&command[1..])
         .output()

@@ -173,9 +173,9 @@ pub struct InFlight {
 pub struct Timeouts {
     /// For a connection.
     pub connect: Option<Duration>,
-    /// For the beginning of an answer.
+    /// For silence during a request.
     pub response: Option<Duration>,
-    /// For silence within an answer or a stream.
+    /// For silence within a stream.
     pub idle: Option<Duration>,
 }
 

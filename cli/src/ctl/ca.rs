@@ -33,7 +33,8 @@ const STORES: [(&str, &str, &[&str]); 3] = [
     ),
 ];
 /// Databases of browsers below a home directory: Chromium, and Firefox' profiles.
-const SHARED_DATABASE: &str = ".pki/nssdb";
+/// Chromium of today takes the second one unless the first is there.
+const SHARED_DATABASES: [&str; 2] = [".pki/nssdb", ".local/share/pki/nssdb"];
 const FIREFOX: [&str; 3] = [
     ".mozilla/firefox",
     "snap/firefox/common/.mozilla/firefox",
@@ -155,17 +156,9 @@ fn plan(
     }
     for database in &machine.databases {
         let database = format!("sql:{}", database.display());
-        let arguments = [
-            "-d",
-            &database,
-            "-A",
-            "-t",
-            "C,,",
-            "-n",
-            &name,
-            "-i",
-            "/dev/stdin",
-        ];
+        // PEM (`-a`) from the standard input, which it reads unless it is given a file: it takes
+        // none that is a pipe.
+        let arguments = ["-d", &database, "-A", "-t", "C,,", "-n", &name, "-a"];
         let arguments = arguments.iter().map(ToString::to_string).collect();
         plan.steps.push(Step::Run("certutil", arguments));
     }
@@ -193,8 +186,8 @@ fn databases(homes: &[PathBuf]) -> Vec<PathBuf> {
         let profiles = profiles
             .flatten()
             .filter_map(|entry| Some(entry.ok()?.path()));
-        let all = std::iter::once(home.join(SHARED_DATABASE)).chain(profiles);
-        found.extend(all.filter(is_database));
+        let shared = SHARED_DATABASES.iter().map(|place| home.join(place));
+        found.extend(shared.chain(profiles).filter(is_database));
     }
     found.sort();
     found
@@ -279,7 +272,7 @@ mod tests {
     #[test]
     fn the_system_and_browsers_are_told() {
         let crt = "write /usr/local/share/ca-certificates/caravanserai-0123456789abcdef.crt";
-        let nss = "run certutil -d sql:/h/.pki/nssdb -A -t C,, -n caravanserai-0123456789abcdef -i /dev/stdin";
+        let nss = "run certutil -d sql:/h/.pki/nssdb -A -t C,, -n caravanserai-0123456789abcdef -a";
         let update = "run update-ca-certificates ";
         let db = &["/h/.pki/nssdb"][..];
         assert_eq!(
@@ -296,6 +289,22 @@ mod tests {
         );
         let without = check(&["/h"], false, &machine(false, db, false, false)).expect("a note");
         assert!(without[0].contains("libnss3-tools"), "{without:?}");
+    }
+
+    #[test]
+    fn databases_of_all_browsers_are_found() {
+        let home = tempfile::tempdir().expect("a directory");
+        let places = [
+            ".local/share/pki/nssdb",
+            ".mozilla/firefox/a.default",
+            ".pki/nssdb",
+        ];
+        let places = places.map(|place| home.path().join(place));
+        for place in &places {
+            std::fs::create_dir_all(place).expect("a directory");
+            std::fs::write(place.join("cert9.db"), "").expect("a file");
+        }
+        assert_eq!(databases(&[home.path().to_owned()]), places);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The service behind the gateway in the journeys: echo, WebSocket, events, slow answers.
+//! The service behind the gateway in the journeys: echo, WebSocket, events, slow answers, and a
+//! page that uses them.
 //!
 //! Listens on port 8080 after `DELAY_MS` milliseconds; `VERSION` is what it answers. `/health`
 //! answers 200, or 500 from a request of `/sick` until one of `/well`.
@@ -75,6 +76,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Body>, std::io::E
         }
         "/echo" => Response::new(request.into_body().boxed()),
         "/events" => events(),
+        "/live" => live(),
         "/slow" => {
             tokio::time::sleep(Duration::from_secs(30)).await;
             text("late")
@@ -94,6 +96,16 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Body>, std::io::E
         "/ws" => upgrade(request),
         _ => text(format!("version {}\n", env("VERSION"))),
     })
+}
+
+/// A page for browsers, whose script says in the page what it got.
+fn live() -> Response<Body> {
+    let mut response = text(include_str!("live.html"));
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        "text/html; charset=utf-8".parse().expect("a value"),
+    );
+    response
 }
 
 /// Ten events, one every 100 ms.

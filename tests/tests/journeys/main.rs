@@ -5,6 +5,7 @@ mod acme;
 mod api;
 mod audit;
 mod browse;
+mod browser;
 mod certificates;
 mod cli;
 mod commands;

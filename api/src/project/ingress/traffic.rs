@@ -73,10 +73,10 @@ pub struct Timeouts {
     /// For the service to accept a connection.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub connect: String,
-    /// For the service to begin its answer.
+    /// For the service to be silent during a request, before its answer and within it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub response: String,
-    /// For the service to be silent within its answer, or a stream within itself.
+    /// For WebSockets and event streams to be silent.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub idle: String,
 }

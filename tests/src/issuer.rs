@@ -1,0 +1,203 @@
+//! A small issuer of OpenID Connect on loopback, where everybody who comes is Ann and has
+//! logged in already. It checks what a gateway has to send: client, secret and PKCE.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use reqwest::Url;
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+/// The client that it knows.
+pub const CLIENT: &str = "previews";
+/// The client's secret.
+pub const SECRET: &str = "of-the-client";
+/// How long its tokens are good, in seconds.
+const LIFE_S: u64 = 300;
+
+type Form = BTreeMap<String, String>;
+
+/// An issuer that listens until it is dropped.
+pub struct Issuer {
+    /// Its name, and where it is reached.
+    pub url: String,
+    _tasks: JoinSet<()>,
+}
+
+struct Inner {
+    url: String,
+    key: EcdsaKeyPair,
+    /// What was asked for, by the codes that were given for it.
+    grants: Mutex<BTreeMap<String, Form>>,
+}
+
+impl Issuer {
+    /// Starts an issuer that gateways reach at its name, and browsers of another network at the
+    /// same port of an address of this machine.
+    ///
+    /// # Panics
+    /// When no port is free.
+    pub async fn start(other: Ipv4Addr) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let other = TcpListener::bind((other, address.port())).await;
+        let listeners = [listener, other.expect("a port")];
+        let url = format!("http://{address}");
+        let inner = Arc::new(Inner {
+            url: url.clone(),
+            key: new_key(),
+            grants: Mutex::default(),
+        });
+        let mut tasks = JoinSet::new();
+        for listener in listeners {
+            tasks.spawn(serve(listener, Arc::clone(&inner)));
+        }
+        Self { url, _tasks: tasks }
+    }
+}
+
+async fn serve(listener: TcpListener, inner: Arc<Inner>) {
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        let inner = Arc::clone(&inner);
+        let service = service_fn(move |request| {
+            let inner = Arc::clone(&inner);
+            async move { Ok::<_, Infallible>(inner.answer(request).await) }
+        });
+        let http = hyper::server::conn::http1::Builder::new();
+        let serving = http.serve_connection(TokioIo::new(stream), service);
+        connections.spawn(async move { drop(serving.await) });
+    }
+}
+
+impl Inner {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let path = request.uri().path().to_owned();
+        let query = form(request.uri().query().unwrap_or_default());
+        let client = request.headers().get("authorization").cloned();
+        let body = request.into_body().collect().await;
+        let body = body.map(http_body_util::Collected::to_bytes);
+        let body = form(&String::from_utf8_lossy(&body.unwrap_or_default()));
+        match path.as_str() {
+            "/.well-known/openid-configuration" => answer(200, &self.discovery()),
+            "/keys" => answer(200, &self.keys()),
+            "/authorize" => self.authorize(query).unwrap_or_else(|| refuse("request")),
+            "/token" => {
+                let expected = BASE64_STANDARD.encode(format!("{CLIENT}:{SECRET}"));
+                let is_client = client.is_some_and(|c| c == format!("Basic {expected}").as_str());
+                match self.exchange(&body).filter(|_| is_client) {
+                    Some(tokens) => answer(200, &tokens),
+                    None => refuse("grant"),
+                }
+            }
+            _ => answer(404, &json!({})),
+        }
+    }
+
+    fn discovery(&self) -> Value {
+        let at = |path: &str| format!("{}/{path}", self.url);
+        json!({
+            "issuer": self.url,
+            "authorization_endpoint": at("authorize"),
+            "token_endpoint": at("token"),
+            "jwks_uri": at("keys"),
+        })
+    }
+
+    fn keys(&self) -> Value {
+        // An uncompressed point: a mark of one byte, then both halves.
+        let (x, y) = self.key.public_key().as_ref()[1..].split_at(32);
+        json!({"keys": [{
+            "kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": "one",
+            "x": base64(x), "y": base64(y),
+        }]})
+    }
+
+    /// Sends the browser back with a code at once.
+    fn authorize(&self, asked: Form) -> Option<Response<Full<Bytes>>> {
+        let is = |name: &str, value: &str| asked.get(name).is_some_and(|given| given == value);
+        let is_right = is("response_type", "code")
+            && is("client_id", CLIENT)
+            && is("code_challenge_method", "S256");
+        let mut back = Url::parse(asked.get("redirect_uri").filter(|_| is_right)?).ok()?;
+        let code = fastrand::u64(..).to_string();
+        back.query_pairs_mut()
+            .append_pair("code", &code)
+            .append_pair("state", asked.get("state")?);
+        self.grants
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(code, asked);
+        let response = Response::builder().status(302);
+        let response = response.header("location", back.as_str());
+        response.body(Full::default()).ok()
+    }
+
+    /// Tokens for a code, once.
+    fn exchange(&self, given: &Form) -> Option<Value> {
+        let mut grants = self.grants.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = grants.remove(given.get("code")?)?;
+        let challenge = base64(Sha256::digest(given.get("code_verifier")?));
+        let is_right = given.get("redirect_uri") == asked.get("redirect_uri")
+            && Some(&challenge) == asked.get("code_challenge");
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
+        let claims = json!({
+            "iss": self.url, "aud": CLIENT, "sub": "u-1", "iat": now, "exp": now + LIFE_S,
+            "nonce": asked.get("nonce"), "email": "ann@example.com", "groups": ["dev", "ops"],
+        });
+        is_right.then(
+            || json!({"id_token": self.sign(&claims), "access_token": "a", "token_type": "Bearer"}),
+        )
+    }
+
+    fn sign(&self, claims: &Value) -> String {
+        let head = json!({"alg": "ES256", "kid": "one", "typ": "JWT"}).to_string();
+        let message = format!("{}.{}", base64(head), base64(claims.to_string()));
+        let tag = self.key.sign(&SystemRandom::new(), message.as_bytes());
+        format!("{message}.{}", base64(tag.expect("a signature")))
+    }
+}
+
+fn new_key() -> EcdsaKeyPair {
+    let (algorithm, random) = (&ECDSA_P256_SHA256_FIXED_SIGNING, SystemRandom::new());
+    let document = EcdsaKeyPair::generate_pkcs8(algorithm, &random).expect("a key");
+    EcdsaKeyPair::from_pkcs8(algorithm, document.as_ref(), &random).expect("the same key")
+}
+
+fn base64(bytes: impl AsRef<[u8]>) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// The pairs of a query or a form.
+fn form(text: &str) -> Form {
+    let url = Url::parse(&format!("http://form/?{text}"));
+    let pairs = url.map(|url| url.query_pairs().into_owned().collect());
+    pairs.unwrap_or_default()
+}
+
+fn refuse(what: &str) -> Response<Full<Bytes>> {
+    answer(400, &json!({"error": format!("invalid_{what}")}))
+}
+
+fn answer(status: u16, value: &Value) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(value.to_string()));
+    *response.status_mut() = status.try_into().expect("a status");
+    let json = "application/json".parse().expect("a value");
+    response.headers_mut().insert("content-type", json);
+    response
+}

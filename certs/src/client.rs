@@ -57,13 +57,21 @@ pub(crate) fn client(
         .map_err(HttpError::Client)
 }
 
+/// A URL as errors and logs show it: without its user and its query, which may be secrets.
+pub(crate) fn shown(url: &reqwest::Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    let port = url.port().map(|port| format!(":{port}"));
+    let port = port.unwrap_or_default();
+    format!("{}://{host}{port}{}", url.scheme(), url.path())
+}
+
 /// Sends a request and reads the whole answer. Cancel-safe: an unfinished exchange is dropped with
 /// its connection.
 pub(crate) async fn exchange(
     client: &reqwest::Client,
     request: reqwest::Request,
 ) -> Result<http::Response<bytes::Bytes>, HttpError> {
-    let url = request.url().to_string();
+    let url = shown(request.url());
     let no_answer = |source: reqwest::Error| HttpError::NoAnswer {
         url: url.clone(),
         source: source.without_url(),
@@ -80,4 +88,31 @@ pub(crate) async fn exchange(
     *answer.status_mut() = response.status();
     *answer.headers_mut() = std::mem::take(response.headers_mut());
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn errors_show_neither_users_nor_queries() {
+        for (url, expected) in [
+            (
+                "https://ann:hush@dns.x/a/b?token=hush#hush",
+                "https://dns.x/a/b",
+            ),
+            ("https://hush@dns.x:8443", "https://dns.x:8443/"),
+            ("http://[::1]:80/a", "http://[::1]/a"),
+        ] {
+            let parsed = reqwest::Url::parse(url).expect("a URL");
+            assert_eq!(shown(&parsed), expected, "{url}");
+        }
+        let client = client(None, Duration::from_secs(5)).expect("a client");
+        // Port 0 takes no connections.
+        let url = reqwest::Url::parse("http://ann:hush@127.0.0.1:0/a?token=hush").expect("a URL");
+        let request = reqwest::Request::new(reqwest::Method::GET, url);
+        let error = exchange(&client, request).await.expect_err("no answer");
+        assert_eq!(error.to_string(), "no answer from http://127.0.0.1:0/a");
+        assert!(!format!("{error:?}").contains("hush"), "{error:?}");
+    }
 }

@@ -13,7 +13,8 @@
 //! The two speak over a Unix socket in the data directory, which is for its owner alone. New
 //! connections wait in the sockets' own queues while neither accepts. When the successor fails
 //! between `release` and `serving`, the predecessor goes on serving its last routes, and the next
-//! successor may try.
+//! successor may try. When none does so in time the predecessor drains and ends with an error: it
+//! has no control plane any more, and whoever started it may start it again.
 
 mod host;
 mod predecessor;
@@ -24,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use cara_api::gateway::GatewayState;
 use cara_gateway::{Drain, DrainControl, Listener, ListenerKind, PortSockets};
 use tokio::sync::watch;
@@ -34,8 +36,9 @@ use host::Host;
 pub use host::Release;
 pub use predecessor::Predecessor;
 
-/// How long the routes may take to be known, after the store was opened.
-const ROUTES_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the routes may take to be known, after the store was opened. Meanwhile the predecessor
+/// serves its own.
+const ROUTES_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a client's HTTP/1 connection between two requests is kept for one more, in the server
 /// that was replaced: as long as connections without requests are kept anyway.
 const IDLE: Duration = Duration::from_secs(60);
@@ -46,15 +49,26 @@ fn path_in(data_dir: &Path) -> PathBuf {
 }
 
 /// Waits until all routes are known, then tells the predecessor.
-pub async fn take_over(predecessor: Predecessor, mut routes: watch::Receiver<Arc<GatewayState>>) {
-    let known = routes.wait_for(|state| !state.revision.is_zero());
-    if tokio::time::timeout(ROUTES_TIMEOUT, known).await.is_err() {
-        tracing::warn!("the routes are not known yet");
-    }
+///
+/// # Errors
+/// The routes are not known in time: the predecessor goes on serving.
+pub async fn take_over(
+    predecessor: Predecessor,
+    mut routes: watch::Receiver<Arc<GatewayState>>,
+) -> anyhow::Result<()> {
+    let known = async {
+        let known = routes.wait_for(|state| !state.revision.is_zero()).await;
+        known.map(drop)
+    };
+    tokio::time::timeout(ROUTES_TIMEOUT, known)
+        .await
+        .context("cannot take over: the routes are not known in time")?
+        .context("cannot take over: the routes will never be known")?;
     match predecessor.serving() {
         Ok(()) => tracing::info!("took over from the server that ran before"),
         Err(error) => tracing::warn!("the server that ran before has ended: {error:#}"),
     }
+    Ok(())
 }
 
 /// Copies of all listening sockets of this process.
@@ -85,14 +99,15 @@ impl Sockets {
         })
     }
 
-    /// Copies of all that are open now.
-    fn copies(&self) -> Vec<(Purpose, TcpListener)> {
-        let fixed = self.fixed.iter();
-        let fixed = fixed.filter_map(|(of, socket)| Some((*of, socket.try_clone().ok()?)));
-        let ports = self.ports.copies().into_iter();
-        fixed
-            .chain(ports.map(|socket| (Purpose::Tcp, socket)))
-            .collect()
+    /// Copies of all that are open now: a successor that misses one would not listen there.
+    fn copies(&self) -> std::io::Result<Vec<(Purpose, TcpListener)>> {
+        let mut copies = Vec::new();
+        for (purpose, socket) in &self.fixed {
+            copies.push((*purpose, socket.try_clone()?));
+        }
+        let ports = self.ports.copies()?.into_iter();
+        copies.extend(ports.map(|socket| (Purpose::Tcp, socket)));
+        Ok(copies)
     }
 }
 
@@ -115,7 +130,10 @@ pub struct Hosting {
 impl Hosting {
     /// Waits for a successor; after it has taken over, until the process is told to stop, which
     /// shortens the drain. Without a socket there is no handover, and nothing else is lost.
-    pub async fn run(self, whole: &CancellationToken) {
+    ///
+    /// # Errors
+    /// The control plane was given up, and nobody took over. The whole process is told to stop.
+    pub async fn run(self, whole: &CancellationToken) -> anyhow::Result<()> {
         let Self {
             data_dir,
             release,
@@ -129,7 +147,7 @@ impl Hosting {
             Err(error) => {
                 tracing::warn!(error = %error, "no other server can take over from this one");
                 whole.cancelled().await;
-                return;
+                return Ok(());
             }
         };
         let before = || {
@@ -138,16 +156,56 @@ impl Hosting {
                 idle: IDLE,
             });
         };
-        tokio::select! {
-            () = host.run(&release, || sockets.copies(), before) => {}
-            () = whole.cancelled() => return,
-        }
+        let handed_over = tokio::select! {
+            handed_over = host.run(&release, || sockets.copies(), before) => handed_over,
+            () = whole.cancelled() => return Ok(()),
+        };
         // Else the ports would stay open for as long as this process drains.
         drop(sockets);
-        whole.cancelled().await;
+        if handed_over.is_ok() {
+            whole.cancelled().await;
+        }
         drains.set(Drain {
             patience: drain,
             idle: Duration::ZERO,
         });
+        // When nobody took over this is what ends the rest.
+        whole.cancel();
+        handed_over
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::net::UnixListener;
+
+    use cara_api::ResourceVersion;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_successor_that_knows_no_routes_does_not_say_that_it_serves() {
+        let name = format!("cara-take-over-{}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&directory).expect("a directory");
+        let listener = UnixListener::bind(path_in(&directory)).expect("a socket");
+        for (revision, is_taken_over, expected) in [(0, false, ""), (1, true, "serving\n")] {
+            let predecessor = Predecessor::find(&directory).expect("it can be reached");
+            let predecessor = predecessor.expect("it is there");
+            let (mut stream, _) = listener.accept().expect("a connection");
+            let state = GatewayState {
+                revision: ResourceVersion(revision),
+                ..GatewayState::default()
+            };
+            // The control plane has ended: it tells nothing any more.
+            let (_, routes) = watch::channel(Arc::new(state));
+            let taken_over = take_over(predecessor, routes).await;
+            assert_eq!(taken_over.is_ok(), is_taken_over, "{taken_over:?}");
+            let mut said = String::new();
+            stream.read_to_string(&mut said).expect("it has hung up");
+            assert_eq!(said, expected);
+        }
+        std::fs::remove_dir_all(&directory).expect("removed");
     }
 }

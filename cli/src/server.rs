@@ -253,7 +253,7 @@ async fn run(
         async move {
             if let Some(predecessor) = predecessor {
                 tokio::select! {
-                    () = take_over(predecessor, routes.clone()) => {}
+                    taken_over = take_over(predecessor, routes.clone()) => taken_over?,
                     () = whole.cancelled() => {}
                 }
             }
@@ -268,7 +268,7 @@ async fn run(
     parts.spawn(async move {
         // Not before: until then, others find the predecessor.
         if serving.await.is_ok() {
-            hosting.run(&whole).await;
+            hosting.run(&whole).await?;
         }
         Ok(())
     });

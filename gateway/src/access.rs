@@ -124,11 +124,13 @@ pub(crate) async fn check(edge: &Edge, session: &mut Session, ctx: &mut Ctx) -> 
         return Ok(());
     };
     let access = &rule.route.policy.access;
-    if access.allow.is_empty() && access.broken.is_none() && !access.asks_who() {
-        return Ok(());
+    if !access.allow.is_empty() || access.broken.is_some() || access.asks_who() {
+        let admitted = Box::pin(enter(edge, session, ctx, &rule)).await?;
+        ctx.admitted = Some(Box::new(admitted));
     }
-    let admitted = Box::pin(enter(edge, session, ctx, &rule)).await?;
-    ctx.admitted = Some(Box::new(admitted));
+    // From here on nobody needs it, whoever came in and by which rule: neither the service, nor
+    // a rewritten path or a redirect that is made of this one.
+    upstream::cut_link(session.req_header_mut());
     Ok(())
 }
 
@@ -232,8 +234,7 @@ impl Guard {
 
     fn bypass(&self, access: &Access, head: &RequestHeader, shown: &Presented<'_>) -> Proof {
         let guesser = Guesser::new(shown.client, shown.project);
-        let now = Instant::now();
-        if let Some(wait) = self.guesses.wait(&guesser, now) {
+        if let Err(wait) = self.guesses.count(&guesser, Instant::now()) {
             return limited(wait);
         }
         let given = head.headers.get(upstream::BYPASS);
@@ -245,9 +246,9 @@ impl Guard {
             .is_some_and(|passwords| passwords.is_same(given, wanted));
         // An empty token is one that somebody forgot to set.
         if is_right && !wanted.is_empty() {
+            self.guesses.take_back(&guesser);
             return Proof::Right(Who::default());
         }
-        self.guesses.fail(&guesser, now);
         Proof::Refused("the token is wrong".into())
     }
 
@@ -289,16 +290,12 @@ impl Guard {
         if passwords.is_remembered(basic, &given, Instant::now()) {
             return who(given.user);
         }
-        if let Some(wait) = self.guesses.wait(guesser, Instant::now()) {
-            return limited(wait);
-        }
-        match passwords.check(basic, &given).await {
+        let checked = passwords.check(basic, &given, &self.guesses, guesser);
+        match checked.await {
             Checked::Right => who(given.user),
-            Checked::Wrong => {
-                self.guesses.fail(guesser, Instant::now());
-                Proof::Refused("name or password is wrong".into())
-            }
+            Checked::Wrong => Proof::Refused("name or password is wrong".into()),
             Checked::Busy => Proof::Unknown,
+            Checked::Limited(wait) => limited(wait),
         }
     }
 }

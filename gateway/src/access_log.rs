@@ -1,7 +1,8 @@
 //! One line of JSON for each request, written by a thread of its own.
 //!
 //! Requests append to a buffer in memory and never wait for the disk nor wake the writer, which
-//! looks ten times a second. When the buffer is full, lines are dropped and counted.
+//! looks ten times a second. When the buffer is full, or what they are written to fails, lines are
+//! dropped and counted.
 
 mod line;
 mod redact;
@@ -96,13 +97,14 @@ impl AccessLog {
     /// The thread cannot be started.
     pub fn to(out: impl Write + Send + 'static) -> std::io::Result<Self> {
         let queue = Arc::new(Queue::default());
-        let theirs = Arc::clone(&queue);
+        let dropped = dropped();
+        let (theirs, lost) = (Arc::clone(&queue), dropped.clone());
         std::thread::Builder::new()
             .name("access-log".into())
-            .spawn(move || write(&theirs, out))?;
+            .spawn(move || write(&theirs, out, &lost))?;
         Ok(Self {
             queue: Some(queue),
-            dropped: dropped(),
+            dropped,
         })
     }
 
@@ -111,7 +113,7 @@ impl AccessLog {
         self.queue.is_some() && rules.take(status, duration, || fastrand::u32(..))
     }
 
-    /// Lines that did not fit into the buffer.
+    /// Lines that did not fit into the buffer, or could not be written.
     pub(crate) fn dropped(&self) -> &IntCounter {
         &self.dropped
     }
@@ -140,7 +142,7 @@ pub(crate) fn rendered(line: &Line<'_>, rules: &LogRules) -> Bytes {
 fn dropped() -> IntCounter {
     IntCounter::new(
         "cara_gateway_access_lines_dropped_total",
-        "Lines of the access log that could not be written fast enough",
+        "Lines of the access log that could not be written, or not fast enough",
     )
     .expect("a valid name")
 }
@@ -153,14 +155,17 @@ impl Drop for AccessLog {
     }
 }
 
-fn write(queue: &Arc<Queue>, mut out: impl Write) {
+/// Writes until the last handle but its own is gone. What cannot be written is counted as `lost`,
+/// and the next lines are tried again.
+fn write(queue: &Arc<Queue>, mut out: impl Write, lost: &IntCounter) {
     let mut chunk = Vec::new();
+    let mut is_failing = false;
     loop {
         // The writer's own handle is the last one when the program ends.
         let is_last = Arc::strong_count(queue) == 1;
         let dropped = {
             let mut lines = queue.lines.lock().unwrap_or_else(PoisonError::into_inner);
-            if lines.buffer.is_empty() && !is_last {
+            if (lines.buffer.is_empty() || is_failing) && !is_last {
                 lines = queue
                     .closed
                     .wait_timeout(lines, WRITE_EVERY)
@@ -176,9 +181,20 @@ fn write(queue: &Arc<Queue>, mut out: impl Write) {
                 "access lines were dropped: cannot write fast enough"
             );
         }
-        if let Err(error) = out.write_all(&chunk).and_then(|()| out.flush()) {
-            tracing::error!(error = %error, "cannot write the access log");
-            return;
+        match out.write_all(&chunk).and_then(|()| out.flush()) {
+            Ok(()) if is_failing && !chunk.is_empty() => {
+                is_failing = false;
+                tracing::info!("the access log is written again");
+            }
+            Ok(()) => {}
+            Err(error) => {
+                let lines = chunk.iter().filter(|byte| **byte == b'\n').count();
+                lost.inc_by(u64::try_from(lines).unwrap_or(u64::MAX));
+                if !is_failing {
+                    is_failing = true;
+                    tracing::error!(error = %error, "cannot write the access log: lines are lost");
+                }
+            }
         }
         chunk.clear();
         if is_last {
@@ -189,7 +205,56 @@ fn write(queue: &Arc<Queue>, mut out: impl Write) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
+
+    /// Fails at first; says what it was given.
+    struct Flaky {
+        failures: u32,
+        given: mpsc::Sender<(bool, Vec<u8>)>,
+    }
+
+    impl Write for Flaky {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let fails = self.failures > 0;
+            self.failures = self.failures.saturating_sub(1);
+            let _ = self.given.send((fails, bytes.to_vec()));
+            match fails {
+                true => Err(std::io::ErrorKind::StorageFull.into()),
+                false => Ok(bytes.len()),
+            }
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_counted_and_the_log_goes_on() {
+        let (given, taken) = mpsc::channel();
+        let log = AccessLog::to(Flaky { failures: 2, given }).expect("a thread");
+        let put = |text: &[u8]| {
+            let queue = log.queue.as_ref().expect("it is on");
+            let mut lines = queue.lines.lock().expect("no panic");
+            lines.buffer.extend_from_slice(text);
+        };
+        for (fails, text) in [
+            (true, &b"a\nb\n"[..]),
+            (true, b"c\n"),
+            (false, b"d\n"),
+            (false, b"e\n"),
+        ] {
+            put(text);
+            let next = taken.recv_timeout(Duration::from_secs(20));
+            assert_eq!(next, Ok((fails, text.to_vec())));
+        }
+        assert_eq!(log.dropped().get(), 3);
+        drop(log);
+        let end = taken.recv_timeout(Duration::from_secs(20));
+        assert_eq!(end, Err(mpsc::RecvTimeoutError::Disconnected));
+    }
 
     #[test]
     fn failed_and_slow_requests_are_always_written() {

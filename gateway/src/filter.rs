@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cara_api::gateway::{Action, Policy};
+use cara_api::gateway::{Action, ClientAuthorities, Policy};
 use cara_routes::rate::{Rate, Verdict};
 use http::{HeaderValue, StatusCode, header};
 use ipnet::IpNet;
@@ -31,7 +31,8 @@ use crate::answer::{Reply, Stop};
 use crate::ctx::{Ctx, RateShown};
 use crate::edge::Edge;
 use crate::limit::Who;
-use crate::listen::client::{is_misdirected, lacks_certificate};
+use crate::listen::client::{client_info, is_misdirected, lacks_certificate};
+use crate::listen::names::has_asked;
 use crate::live::LiveRule;
 use crate::pages::Answer;
 use crate::{request, upstream};
@@ -42,26 +43,31 @@ use crate::{request, upstream};
 /// What the client gets instead.
 pub(crate) async fn request(edge: &Edge, session: &mut Session, ctx: &mut Ctx) -> Result<(), Stop> {
     head::check(session.req_header(), || session.as_downstream().to_h1_raw())?;
-    if is_misdirected(session, &edge.names) {
-        return Err(Answer::Misdirected.into());
-    }
     challenge::check(edge, session, ctx)?;
     if is_misdirected(session, &edge.names) {
         return Err(Answer::Misdirected.into());
     }
     access::own(edge, session, ctx).await?;
-    let rule = find(edge, session.req_header())?;
+    let Found { rule, clients } = look_up(edge, session.req_header())?;
     ctx.rule = Some(Arc::clone(&rule));
     redirect_to_https(edge, session.req_header(), ctx, &rule)?;
-    if lacks_certificate(session, &edge.names) {
-        return Err(Answer::Misdirected.into());
-    }
+    certificate(edge, session, clients.as_ref())?;
     maintenance(&rule.route.policy, ctx.client)?;
     preflight(session.req_header(), &rule)?;
     access::check(edge, session, ctx).await?;
     limits(edge, session.req_header(), ctx, &rule)?;
     hold(edge, session, ctx).await?;
-    action(session.req_header(), &rule)
+    let Some(newest) = &ctx.rule else {
+        return Ok(());
+    };
+    if !Arc::ptr_eq(newest, &rule) {
+        // The same may not hold any more for a request that waited.
+        if is_misdirected(session, &edge.names) || lacks_certificate(session, &edge.names) {
+            return Err(Answer::Misdirected.into());
+        }
+        maintenance(&newest.route.policy, ctx.client)?;
+    }
+    action(session.req_header(), newest)
 }
 
 /// Changes a service's answer on its way to the client.
@@ -84,13 +90,28 @@ pub(crate) fn response(
 
 /// The rule that takes a request.
 pub(crate) fn find(edge: &Edge, head: &RequestHeader) -> Result<Arc<LiveRule>, Answer> {
+    look_up(edge, head).map(|found| found.rule)
+}
+
+/// What takes a request, all from one table.
+struct Found {
+    rule: Arc<LiveRule>,
+    /// Who must vouch for clients of the host.
+    clients: Option<ClientAuthorities>,
+}
+
+fn look_up(edge: &Edge, head: &RequestHeader) -> Result<Found, Answer> {
     let host = request::host(head).ok_or(Answer::BadHost)?;
     let host = cara_routes::host::normalize(host).ok_or(Answer::BadHost)?;
     let path = cara_routes::path::normalize(head.uri.path()).ok_or(Answer::BadPath)?;
     let table = edge.live.table();
     match table.find(&host) {
         Some(found) => match found.rule(&path, &head.headers) {
-            Some(rule) => Ok(Arc::clone(rule)),
+            Some(rule) if found.is_ambiguous(rule, &path, &head.headers) => Err(Answer::BadPath),
+            Some(rule) => Ok(Found {
+                rule: Arc::clone(rule),
+                clients: found.clients().cloned(),
+            }),
             None => Err(Answer::UnknownPath {
                 host: host.into_owned(),
             }),
@@ -128,6 +149,22 @@ fn redirect(to: &str, status: StatusCode) -> Result<Reply, Answer> {
         headers: vec![(header::LOCATION, location)],
         body: Bytes::new(),
     })
+}
+
+/// What a host asks of clients, by the table that the rule was found in: names may be of another
+/// state.
+fn certificate(
+    edge: &Edge,
+    session: &Session,
+    clients: Option<&ClientAuthorities>,
+) -> Result<(), Answer> {
+    let tls = client_info(session).and_then(|client| client.tls.as_ref());
+    if clients.is_some_and(|wanted| !has_asked(tls, wanted))
+        || lacks_certificate(session, &edge.names)
+    {
+        return Err(Answer::Misdirected);
+    }
+    Ok(())
 }
 
 fn maintenance(policy: &Policy, client: Option<IpAddr>) -> Result<(), Answer> {

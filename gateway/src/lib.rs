@@ -234,11 +234,8 @@ impl Gateway {
         };
         // When the control plane in this process has stopped, what is known is served.
         let follow = async {
-            tokio::join!(
-                self.live.follow(state.clone(), &self.metrics),
-                follower.follow(state.clone()),
-                pages
-            )
+            let first = |next: &Arc<GatewayState>| follower.catch_up(next);
+            tokio::join!(self.live.follow(state, &self.metrics, first), pages)
         };
         tokio::select! {
             () = server::serve(self, listeners, token) => {}

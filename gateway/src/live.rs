@@ -1,11 +1,12 @@
 //! The hosts that requests see, swapped as a whole.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use cara_api::gateway::{GatewayState, Host, Route};
+use cara_api::gateway::{ClientAuthorities, GatewayState, Host, Route};
 use cara_api::hostname::Hostname;
 use cara_routes::{RouteTable, rank};
 use imbl::ordmap::DiffItem;
@@ -68,6 +69,11 @@ impl LiveHost {
         }
     }
 
+    /// Who must vouch for clients of the host.
+    pub(crate) fn clients(&self) -> Option<&ClientAuthorities> {
+        self.host.tls.clients.as_ref()
+    }
+
     /// All rules.
     pub(crate) fn rules(&self) -> impl Iterator<Item = &Arc<LiveRule>> {
         self.rules.iter()
@@ -75,16 +81,39 @@ impl LiveHost {
 
     /// The most specific rule that takes a request.
     pub(crate) fn rule(&self, path: &str, headers: &http::HeaderMap) -> Option<&Arc<LiveRule>> {
-        let values = |name: &str| {
-            headers
-                .get_all(name)
-                .iter()
-                .map(http::HeaderValue::as_bytes)
-        };
+        let values = |name: &str| values(headers, name);
         self.rules
             .iter()
             .find(|rule| rank::matches(&rule.route, path, values))
     }
+
+    /// Whether a service may read the path of a request, which `found` takes, in a way in which
+    /// another rule takes it.
+    pub(crate) fn is_ambiguous(
+        &self,
+        found: &Arc<LiveRule>,
+        path: &str,
+        headers: &http::HeaderMap,
+    ) -> bool {
+        if self.rules.len() < 2 {
+            return false;
+        }
+        let Cow::Owned(wide) = cara_routes::path::widen(path) else {
+            return false;
+        };
+        let values = |name: &str| values(headers, name);
+        let mut rules = self.rules.iter();
+        let other = rules.find(|rule| rank::matches_widely(&rule.route, &wide, values));
+        other.is_none_or(|other| !Arc::ptr_eq(other, found))
+    }
+}
+
+fn values<'h>(
+    headers: &'h http::HeaderMap,
+    name: &str,
+) -> impl Iterator<Item = &'h [u8]> + use<'h> {
+    let values = headers.get_all(name).iter();
+    values.map(http::HeaderValue::as_bytes)
 }
 
 impl Live {
@@ -99,17 +128,20 @@ impl Live {
     }
 
     /// Takes in every state that is published, and checks endpoints, until it is dropped; when
-    /// the publisher is gone, what is known stays.
+    /// the publisher is gone, what is known stays. `first` takes in each state before any of its
+    /// routes is served: a host must not be reached before it is known what it asks of clients.
     pub(crate) async fn follow(
         &self,
         mut state: watch::Receiver<Arc<GatewayState>>,
         metrics: &Metrics,
+        mut first: impl FnMut(&Arc<GatewayState>),
     ) {
         let mut rules = Registry::default();
         let mut probes = Probes::default();
         let mut is_published = true;
         loop {
             let next = Arc::clone(&state.borrow_and_update());
+            first(&next);
             self.take_in(&next, &mut rules, &mut probes);
             let table = self.table.load();
             metrics
@@ -166,7 +198,9 @@ impl Live {
 /// here when it changes, whichever host it comes with.
 #[derive(Default)]
 struct Registry {
-    by_name: HashMap<u64, Weak<LiveRule>>,
+    /// Hosts may have the same rule with another policy. What is remembered is common to all of
+    /// them, so each is listed while it lives, the newest last.
+    by_name: HashMap<u64, Vec<Weak<LiveRule>>>,
     /// Entries after the last sweep.
     kept: usize,
     /// There was a rule that is watched.
@@ -178,20 +212,24 @@ struct Registry {
 impl Registry {
     fn get(&mut self, route: &Arc<Route>, shared: &Shared) -> Arc<LiveRule> {
         let name = shared.hash((&route.project, &route.ingress));
-        let before = self.by_name.get(&name).and_then(Weak::upgrade);
+        let known = self.by_name.entry(name).or_default();
         // Other names may have the same hash.
         let is_same = |old: &Arc<LiveRule>| {
             old.route.project == route.project && old.route.ingress == route.ingress
         };
-        let before = before.filter(is_same);
-        if let Some(old) = &before
+        // Only the newest can be taken as it is: the others may be kept by old requests, and what
+        // they share has been fitted to the newest since.
+        let newest = known.last().and_then(Weak::upgrade).filter(is_same);
+        if let Some(old) = newest
             && (Arc::ptr_eq(&old.route, route) || old.route == *route)
         {
-            return Arc::clone(old);
+            return old;
         }
+        let before = known.iter().rev().filter_map(Weak::upgrade).find(is_same);
         let rule = Arc::new(LiveRule::new(route, before.as_deref(), shared));
         self.are_watched |= rule.is_watched();
-        self.by_name.insert(name, Arc::downgrade(&rule));
+        known.retain(|rule| rule.strong_count() > 0);
+        known.push(Arc::downgrade(&rule));
         rule
     }
 
@@ -200,7 +238,8 @@ impl Registry {
         if self.by_name.len() < 2 * self.kept + SWEEP_AFTER {
             return;
         }
-        self.by_name.retain(|_, rule| rule.strong_count() > 0);
+        self.by_name
+            .retain(|_, rules| rules.iter().any(|rule| rule.strong_count() > 0));
         self.kept = self.by_name.len();
     }
 
@@ -324,6 +363,63 @@ mod tests {
         let other = follower.rule("a.x");
         assert!(!other.upstream.goes_on_from(&new.upstream));
         assert_eq!(other.upstream.kept_endpoints(&new.upstream), 0);
+    }
+
+    #[test]
+    fn what_is_remembered_lasts_while_any_host_of_the_rule_does() {
+        let plain = route("p", &[1], Policy::default());
+        let policy = Policy {
+            redirect_https: true,
+            ..Policy::default()
+        };
+        let secure = route("p", &[1], policy);
+        for (kept, kept_name, gone, gone_name) in [
+            (&plain, "a.x", &secure, "b.x"),
+            (&secure, "b.x", &plain, "a.x"),
+        ] {
+            let mut follower = Follower::new();
+            follower.take_in(&[(kept_name, kept), (gone_name, gone)]);
+            let old = follower.rule(kept_name);
+            let other = follower.rule(gone_name);
+            assert!(old.upstream.goes_on_from(&other.upstream));
+            drop(other);
+            follower.take_in(&[(kept_name, kept)]);
+            let changed = route("p", &[1, 2], Policy::default());
+            follower.take_in(&[(kept_name, &changed)]);
+            let new = follower.rule(kept_name);
+            assert!(new.upstream.goes_on_from(&old.upstream));
+            assert_eq!(new.upstream.kept_endpoints(&old.upstream), 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn no_route_is_served_before_listeners_know_of_its_state() {
+        let state = |revision| {
+            Arc::new(GatewayState {
+                revision: ResourceVersion(revision),
+                ..GatewayState::default()
+            })
+        };
+        let live = Live::default();
+        let served = || live.table().revision().0;
+        let metrics = Metrics::register(&prometheus::Registry::new());
+        let (sender, receiver) = watch::channel(state(1));
+        let mut seen = Vec::new();
+        let first = |next: &Arc<GatewayState>| seen.push((next.revision.0, served()));
+        let publish = async {
+            while served() < 1 {
+                tokio::task::yield_now().await;
+            }
+            sender.send_replace(state(2));
+            while served() < 2 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            () = live.follow(receiver, &metrics, first) => {}
+            () = publish => {}
+        }
+        assert_eq!(seen, [(1, 0), (2, 1)]);
     }
 
     #[test]

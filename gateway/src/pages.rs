@@ -183,7 +183,7 @@ impl Answer {
             Self::BadHost => "The request does not name a valid host.".into(),
             Self::BadRequest => "The request could not be understood.".into(),
             Self::BadPath => {
-                "The path has segments of dots, which have to be resolved first.".into()
+                "The path can be read in more than one way: resolve segments of dots, and leave out escaped slashes, backslashes and semicolons.".into()
             }
             Self::Refused(refused) => Cow::Borrowed(&refused.detail),
             Self::Starting => "The gateway is starting.".into(),

@@ -38,14 +38,14 @@ pub(crate) use tls::roots_file;
 
 use endpoint::Endpoint;
 use gate::Gate;
-use sticky::Tokens;
+use sticky::{Tokens, Values};
 use tls::Material;
 
 /// What all rules of a gateway are built with.
 pub(crate) struct Shared {
     started: Instant,
     hashes: RandomState,
-    tokens: Tokens,
+    tokens: Arc<Tokens>,
 }
 
 impl Default for Shared {
@@ -53,7 +53,7 @@ impl Default for Shared {
         Self {
             started: Instant::now(),
             hashes: RandomState::new(),
-            tokens: Tokens::default(),
+            tokens: Arc::default(),
         }
     }
 }
@@ -85,8 +85,8 @@ pub(crate) struct Upstream {
 /// A service and its endpoints.
 struct Target {
     endpoints: Box<[Arc<Endpoint>]>,
-    /// What a client's cookie says for each endpoint; empty when clients are not kept.
-    tokens: Box<[Box<str>]>,
+    /// What a client's cookie says for each endpoint; none when clients are not kept.
+    sticky: Option<Box<Values>>,
     tls: Option<Arc<Material>>,
     /// Keeps connections apart: those of other projects, and those that know the service by
     /// other means, are never used for it.
@@ -228,13 +228,11 @@ impl Target {
         if known().next().is_none() {
             endpoints.iter().for_each(|e| e.count_as_old());
         }
-        let tokens = match &route.policy.sticky {
-            Some(_) => endpoints
-                .iter()
-                .map(|e| shared.tokens.token(route, &target.service, e.address))
-                .collect(),
-            None => Box::default(),
-        };
+        let sticky = route.policy.sticky.is_some().then(|| {
+            let addresses = endpoints.iter().map(|e| e.address);
+            let values = Values::new(&shared.tokens, route, &target.service, addresses);
+            Box::new(values)
+        });
         let tls = match (&target.protocol, old.first()) {
             (Protocol::Tls(_), Some(old)) => old.tls.clone(),
             (Protocol::Tls(tls), None) => Some(Arc::new(Material::new(route, tls))),
@@ -246,7 +244,7 @@ impl Target {
         };
         Self {
             endpoints,
-            tokens,
+            sticky,
             tls,
             group,
         }

@@ -2,6 +2,7 @@
 
 mod policy;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use cara_api::explanation::{ConsideredRule, Explanation, RuleVerdict};
@@ -12,6 +13,9 @@ use cara_api::hostname::Hostname;
 use imbl::OrdMap;
 
 use crate::{host, path, rank};
+
+const AMBIGUOUS: &str = "a path that leads to another rule when '%2F', '\\' or ';' is read in \
+                         another way is refused: answered with 400";
 
 /// A request that somebody might send.
 #[derive(Debug, Clone, Copy)]
@@ -79,6 +83,10 @@ pub fn explain(
     };
     let mut rules = found.routes.clone();
     rank::sort(&mut rules);
+    if is_ambiguous(&rules, &path, asked.headers) {
+        told.steps.push(AMBIGUOUS.to_owned());
+        return Ok(told);
+    }
     let mut winner = None;
     for route in &rules {
         let reason = match winner {
@@ -135,9 +143,36 @@ fn split(text: &str) -> Option<Url<'_>> {
 
 fn find<'a>(hosts: &'a OrdMap<Hostname, Arc<Host>>, name: &str) -> Option<&'a Arc<Host>> {
     hosts.get(name).or_else(|| {
-        let (_, parent) = name.split_once('.')?;
+        let (label, parent) = name.split_once('.')?;
+        if label.is_empty() {
+            return None;
+        }
         hosts.get(format!("*.{parent}").as_str())
     })
+}
+
+/// Whether one rule takes a path and, when a service reads it in the widest way, another one.
+fn is_ambiguous(rules: &[Arc<Route>], path: &str, headers: &[(String, String)]) -> bool {
+    let Cow::Owned(wide) = path::widen(path) else {
+        return false;
+    };
+    let values = |name: &str| values(headers, name);
+    let found = rules
+        .iter()
+        .position(|route| rank::matches(route, path, values));
+    let other = rules
+        .iter()
+        .position(|route| rank::matches_widely(route, &wide, values));
+    found.is_some() && found != other
+}
+
+fn values<'h>(
+    headers: &'h [(String, String)],
+    name: &str,
+) -> impl Iterator<Item = &'h [u8]> + use<'h> {
+    let found = headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
+    let values: Vec<&[u8]> = found.map(|(_, value)| value.as_bytes()).collect();
+    values.into_iter()
 }
 
 /// Why a rule does not take a request; none if it does.
@@ -148,11 +183,7 @@ fn mismatch(route: &Route, path: &str, headers: &[(String, String)]) -> Option<S
             PathMatch::Prefix(wanted) => format!("the path is not {wanted} or below it"),
         });
     }
-    let values = |name: &str| {
-        let found = headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
-        let values: Vec<&[u8]> = found.map(|(_, value)| value.as_bytes()).collect();
-        values.into_iter()
-    };
+    let values = |name: &str| values(headers, name);
     let mut wanted = route.headers.iter();
     let missing = wanted.find(|wanted| !rank::header_matches(wanted, values(&wanted.name)))?;
     Some(match &missing.value {

@@ -5,14 +5,16 @@ use std::borrow::Cow;
 /// Longest hostname in presentation form, RFC 1035 section 2.3.4.
 const HOST_MAX: usize = 253;
 
-/// Takes port and trailing dot off a `Host` header or authority and lowers its case. None when
-/// what is left cannot be a hostname. Borrows when nothing had to change.
+/// Takes port and one trailing dot off a `Host` header or authority and lowers its case. None when
+/// what is left cannot be a hostname, such as one with an empty label. Borrows when nothing had to
+/// change.
 pub fn normalize(authority: &str) -> Option<Cow<'_, str>> {
     let host = without_port(authority)?;
     let host = host.strip_suffix('.').unwrap_or(host);
     let is_plain =
         |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b':' | b'[' | b']');
-    if host.is_empty() || host.len() > HOST_MAX || !host.bytes().all(is_plain) {
+    let has_empty_label = host.split('.').any(str::is_empty);
+    if has_empty_label || host.len() > HOST_MAX || !host.bytes().all(is_plain) {
         return None;
     }
     if host.bytes().any(|b| b.is_ascii_uppercase()) {
@@ -60,6 +62,10 @@ mod tests {
             ("127.0.0.1:80", Some("127.0.0.1")),
             ("", None),
             (".", None),
+            (".web.test", None),
+            ("a..b", None),
+            ("web.test..", None),
+            ("[::ffff:192.0.2.1]:80", Some("[::ffff:192.0.2.1]")),
             (":80", None),
             ("a b", None),
             ("a:80:90", None),
@@ -77,8 +83,8 @@ mod tests {
         fn normalizing_twice_changes_nothing(authority in "[a-zA-Z0-9.:-]{0,40}") {
             if let Some(once) = normalize(&authority) {
                 let again = normalize(&once).map(Cow::into_owned);
-                // Only a second trailing dot can still go.
-                prop_assert!(once.ends_with('.') || again.as_deref() == Some(&once));
+                prop_assert_eq!(again.as_deref(), Some(&*once));
+                prop_assert!(once.split('.').all(|label| !label.is_empty()));
             }
         }
     }

@@ -4,7 +4,11 @@
 //! compare what was sent, each of them would pass by a rule that guards `/admin`. So escapes of
 //! plain characters are undone and slashes merged before rules are compared, and a path with dot
 //! segments is refused: clients resolve those themselves (RFC 3986 section 5.2.4). What is
-//! forwarded stays as it was sent.
+//! forwarded stays as it was sent, unless a rule rewrites it.
+//!
+//! Some services go further: they take `%2F` and backslashes for slashes, or cut what follows `;`.
+//! Others need these as they are, so they stay in the normal form; but a request for which such a
+//! reading ([`widen`]) leads to another rule is refused, since nobody knows which one guards it.
 
 use std::borrow::Cow;
 
@@ -16,6 +20,41 @@ pub fn normalize(path: &str) -> Option<Cow<'_, str>> {
     }
     let decoded = merge_slashes(&decode_unreserved(path)?);
     (!has_dot_segment(&decoded)).then_some(Cow::Owned(decoded))
+}
+
+/// What a service may make of a path in normal form at most: slashes and backslashes, escaped or
+/// not, separate segments, parameters after `;` are cut, and empty segments merged. Borrows when
+/// that is the path itself.
+pub fn widen(path: &str) -> Cow<'_, str> {
+    if !path.contains(['%', '\\', ';']) {
+        return Cow::Borrowed(path);
+    }
+    let unescaped = unescape_separators(path);
+    let mut out = String::with_capacity(unescaped.len());
+    let mut is_cut = false;
+    for c in unescaped.chars() {
+        match c {
+            '/' | '\\' => {
+                is_cut = false;
+                if !out.ends_with('/') {
+                    out.push('/');
+                }
+            }
+            ';' => is_cut = true,
+            other if !is_cut => out.push(other),
+            _ => {}
+        }
+    }
+    if out == path {
+        return Cow::Borrowed(path);
+    }
+    Cow::Owned(out)
+}
+
+fn unescape_separators(path: &str) -> String {
+    path.replace("%2F", "/")
+        .replace("%5C", "\\")
+        .replace("%3B", ";")
 }
 
 /// True when there is nothing to undo, merge or refuse.
@@ -81,8 +120,7 @@ fn merge_slashes(path: &str) -> String {
 /// Whether a segment is `.` or `..` for anybody: escaped slashes and backslashes count as
 /// separators, and parameters after `;` do not count.
 fn has_dot_segment(path: &str) -> bool {
-    let unescaped = path.replace("%2F", "/").replace("%5C", "/");
-    unescaped.split(['/', '\\']).any(|segment| {
+    unescape_separators(path).split(['/', '\\']).any(|segment| {
         let name = segment.split(';').next().unwrap_or_default();
         matches!(name, "." | "..")
     })
@@ -115,6 +153,7 @@ mod tests {
             ("/x%5c..%5cadmin", None),
             ("/x/..\\admin", None),
             ("/x/..;a=b/admin", None),
+            ("/x/..%3Ba=b/admin", None),
             ("/./admin", None),
             ("/a%00", None),
             ("/ü%C3%BC", Some("/ü%C3%BC")),
@@ -123,7 +162,39 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_widest_reading_has_only_plain_segments() {
+        for (path, expected) in [
+            ("/", "/"),
+            ("/a/b.c/", "/a/b.c/"),
+            ("/a%20b", "/a%20b"),
+            ("*", "*"),
+            ("/%2Fadmin/users", "/admin/users"),
+            ("/admin%2Fusers", "/admin/users"),
+            ("/admin%5Cusers", "/admin/users"),
+            ("/admin\\users", "/admin/users"),
+            ("/admin;x/users", "/admin/users"),
+            ("/admin%3Bx/users;y=/", "/admin/users/"),
+            ("/;x/admin", "/admin"),
+            ("/admin;", "/admin"),
+            ("/%252Fadmin", "/%252Fadmin"),
+        ] {
+            let wide = widen(path);
+            assert_eq!(wide, expected, "{path}");
+            let is_borrowed = matches!(wide, Cow::Borrowed(_));
+            assert_eq!(is_borrowed, path == expected, "{path}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn the_widest_reading_has_no_separator_but_slashes(path in "/[a%2F5C3B;/\\\\]{0,24}") {
+            if let Some(normal) = normalize(&path) {
+                let wide = widen(&normal);
+                prop_assert!(!wide.contains(['\\', ';']) && !wide.contains("//"), "{wide}");
+            }
+        }
+
         #[test]
         fn what_is_normal_stays_as_it_is(path in "/[a-b/.%2eE;\\\\]{0,24}") {
             if let Some(once) = normalize(&path).map(Cow::into_owned) {

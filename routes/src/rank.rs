@@ -8,6 +8,8 @@ use std::cmp::{Ordering, Reverse};
 
 use cara_api::gateway::{HeaderMatch, PathMatch, Route};
 
+use crate::path;
+
 /// How specific a rule is. Totally ordered, greater is more specific: an exact path before a
 /// prefix, a longer path before a shorter one, more headers before fewer, a header with a value
 /// before one without; names decide between rules that are alike, so that the order never depends
@@ -65,27 +67,51 @@ pub fn sort<R: AsRef<Route>>(rules: &mut [R]) {
     rules.sort_by(|a, b| MatchRank::of(b.as_ref()).cmp(&MatchRank::of(a.as_ref())));
 }
 
-/// Whether a rule takes a request with a path in normal form. `header` gives the values of a header by its name in lower
-/// case; of several, one that fits is enough.
+/// Whether a rule takes a request with a path in normal form. `header` gives the values of a header
+/// by its name in lower case; of several, one that fits is enough.
 pub fn matches<'v, I>(route: &Route, path: &str, header: impl Fn(&str) -> I) -> bool
 where
     I: Iterator<Item = &'v [u8]>,
 {
-    path_matches(&route.path, path)
-        && route
-            .headers
-            .iter()
-            .all(|wanted| header_matches(wanted, header(&wanted.name)))
+    path_matches(&route.path, path) && headers_match(route, header)
+}
+
+/// The same for a path in its widest form ([`crate::path::widen`]), with which that of the rule is
+/// compared in the same form.
+pub fn matches_widely<'v, I>(route: &Route, path: &str, header: impl Fn(&str) -> I) -> bool
+where
+    I: Iterator<Item = &'v [u8]>,
+{
+    let takes_path = match &route.path {
+        PathMatch::Exact(exact) => path == path::widen(exact),
+        PathMatch::Prefix(prefix) => {
+            let wide = path::widen(prefix);
+            let prefix = wide.trim_end_matches('/');
+            prefix.is_empty() || is_at_or_below(prefix, path)
+        }
+    };
+    takes_path && headers_match(route, header)
+}
+
+fn headers_match<'v, I>(route: &Route, header: impl Fn(&str) -> I) -> bool
+where
+    I: Iterator<Item = &'v [u8]>,
+{
+    let mut wanted = route.headers.iter();
+    wanted.all(|wanted| header_matches(wanted, header(&wanted.name)))
 }
 
 pub(crate) fn path_matches(wanted: &PathMatch, path: &str) -> bool {
     match wanted {
         PathMatch::Exact(exact) => path == exact,
         PathMatch::Prefix(prefix) if prefix == "/" => true,
-        PathMatch::Prefix(prefix) => path
-            .strip_prefix(prefix.as_str())
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+        PathMatch::Prefix(prefix) => is_at_or_below(prefix, path),
     }
+}
+
+fn is_at_or_below(prefix: &str, path: &str) -> bool {
+    path.strip_prefix(prefix)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 pub(crate) fn header_matches<'v>(

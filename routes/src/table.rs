@@ -66,7 +66,10 @@ impl<H> RouteTable<H> {
     /// wildcard, which stands for one label.
     pub fn find(&self, host: &str) -> Option<&Arc<H>> {
         self.by_host.get(host).or_else(|| {
-            let (_, parent) = host.split_once('.')?;
+            let (label, parent) = host.split_once('.')?;
+            if label.is_empty() {
+                return None;
+            }
             self.by_host.get(format!("*.{parent}").as_str())
         })
     }
@@ -148,6 +151,7 @@ mod tests {
         assert_eq!(project("api.dev.x"), Some("all"));
         assert_eq!(project("a.api.dev.x"), None);
         assert_eq!(project("dev.x"), None);
+        assert_eq!(project(".dev.x"), None);
     }
 
     #[test]

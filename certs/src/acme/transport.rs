@@ -78,7 +78,7 @@ impl HttpClient for Transport {
             let request = http::Request::from_parts(parts, body.to_bytes());
             let request = reqwest::Request::try_from(request)
                 .map_err(|error| Error::Other(Box::new(error)))?;
-            let url = request.url().to_string();
+            let url = crate::client::shown(request.url());
             let response = exchange(&client, request).await.map_err(other)?;
             if response.status().is_success() {
                 return Ok(bytes_response(response));

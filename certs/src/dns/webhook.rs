@@ -4,6 +4,7 @@
 //! from 200 to 299 means that the zone's servers answer with the record (or that it is gone); the
 //! body of another answer appears in the error.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,7 +13,7 @@ use reqwest::{Method, Request, Url};
 use serde_json::json;
 
 use super::{DnsProvider, TxtRecord};
-use crate::client::{client, exchange};
+use crate::client::{client, exchange, shown};
 use crate::{ChallengeError, Secret};
 
 /// How much of an answer appears in the error, in characters.
@@ -23,7 +24,7 @@ const ANSWER_SHOWN: usize = 500;
 pub struct Settings {
     /// `https://...`; `http` for a service on the same machine.
     pub url: String,
-    /// Sent as `Authorization: Bearer ...`.
+    /// Sent as `Authorization: Bearer ...`; over `https`, or to this machine alone.
     pub bearer_token: Option<Secret<String>>,
     /// Roots to trust besides the system's, PEM.
     pub extra_roots_pem: Option<String>,
@@ -49,6 +50,13 @@ impl Webhook {
         let bad = |what: String| ChallengeError::Misconfigured(format!("DNS webhook: {what}"));
         let url = Url::parse(&settings.url)
             .map_err(|error| bad(format!("the URL cannot be read: {error}")))?;
+        let is_private = url.scheme() == "https" || is_loopback(&url);
+        if settings.bearer_token.is_some() && !is_private {
+            let shown = shown(&url);
+            return Err(bad(format!(
+                "{shown} would get the token over the network without TLS: use https"
+            )));
+        }
         let client = client(settings.extra_roots_pem.as_deref(), settings.timeout)
             .map_err(|error| bad(error.to_string()))?;
         let authorization = settings.bearer_token.as_ref().map(bearer).transpose();
@@ -91,6 +99,15 @@ impl Webhook {
     }
 }
 
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    match address.parse::<IpAddr>() {
+        Ok(ip) => ip.is_loopback(),
+        Err(_) => host == "localhost" || host.ends_with(".localhost"),
+    }
+}
+
 fn bearer(token: &Secret<String>) -> Result<HeaderValue, reqwest::header::InvalidHeaderValue> {
     let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose()))?;
     value.set_sensitive(true);
@@ -105,5 +122,42 @@ impl DnsProvider for Webhook {
 
     async fn cleanup(&self, record: &TxtRecord) -> Result<(), ChallengeError> {
         self.call("cleanup", record).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_never_travels_over_a_network_without_tls() {
+        for (url, with_token, without) in [
+            ("https://dns.example/change", true, true),
+            ("http://127.0.0.1:8080/change", true, true),
+            ("http://[::1]:8080/change", true, true),
+            ("http://localhost:8080/change", true, true),
+            ("http://dns.example/change", false, true),
+            ("http://10.0.0.1/change", false, true),
+            ("http://localhost.example/change", false, true),
+        ] {
+            let usable = |token: Option<&str>| {
+                let made = Webhook::new(&Settings {
+                    url: url.to_owned(),
+                    bearer_token: token.map(|token| Secret::new(token.to_owned())),
+                    extra_roots_pem: None,
+                    timeout: Duration::from_secs(5),
+                });
+                match made {
+                    Ok(_) => true,
+                    Err(error) => {
+                        assert!(!error.is_retryable(), "{error}");
+                        assert!(!error.to_string().contains("hush"), "{error}");
+                        false
+                    }
+                }
+            };
+            let found = (usable(Some("hush")), usable(None));
+            assert_eq!(found, (with_token, without), "{url}");
+        }
     }
 }

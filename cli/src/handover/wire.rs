@@ -12,7 +12,7 @@ use rustix::net::{
 
 use crate::sockets::Purpose;
 
-/// Sockets that go over at once; the system's own limit is 253.
+/// Sockets that go over with one line; the system's own limit is 253.
 const SOCKETS_MAX: usize = 200;
 /// Longest line, in bytes.
 const LINE_MAX: usize = 4 * 1024;
@@ -26,15 +26,41 @@ pub const RELEASED: &str = "released";
 /// Says that all routes are known and served.
 pub const SERVING: &str = "serving";
 
-/// Sends one line with sockets: their purposes, in order.
+/// Sockets that go over with one line.
+pub struct Part<'a> {
+    sockets: &'a [(Purpose, TcpListener)],
+    /// Those that come with the lines after it.
+    more: usize,
+}
+
+/// What has to be sent, in order, to hand over sockets: at least one line.
+pub fn parts(sockets: &[(Purpose, TcpListener)]) -> Vec<Part<'_>> {
+    let mut parts = Vec::new();
+    let mut left = sockets;
+    loop {
+        let (now, later) = left.split_at(left.len().min(SOCKETS_MAX));
+        parts.push(Part {
+            sockets: now,
+            more: later.len(),
+        });
+        if later.is_empty() {
+            return parts;
+        }
+        left = later;
+    }
+}
+
+/// Sends one line with sockets: how many come after it, and the purposes of those that come with
+/// it, in order.
 ///
 /// # Errors
 /// The other side is gone, or the line does not fit into the socket's buffer.
-pub fn send_sockets(to: impl AsFd, sockets: &[(Purpose, TcpListener)]) -> rustix::io::Result<()> {
-    let sockets = sockets.get(..SOCKETS_MAX).unwrap_or(sockets);
-    let purposes: Vec<String> = sockets.iter().map(|(of, _)| of.to_string()).collect();
-    let line = format!("{}\n", purposes.join(" "));
-    let fds: Vec<BorrowedFd<'_>> = sockets.iter().map(|(_, socket)| socket.as_fd()).collect();
+pub fn send_part(to: impl AsFd, part: &Part<'_>) -> rustix::io::Result<()> {
+    let words = std::iter::once(part.more.to_string());
+    let purposes = part.sockets.iter().map(|(of, _)| of.to_string());
+    let words: Vec<String> = words.chain(purposes).collect();
+    let line = format!("{}\n", words.join(" "));
+    let fds: Vec<BorrowedFd<'_>> = part.sockets.iter().map(|(_, s)| s.as_fd()).collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&fds)) {
@@ -44,11 +70,32 @@ pub fn send_sockets(to: impl AsFd, sockets: &[(Purpose, TcpListener)]) -> rustix
     rustix::net::sendmsg(to, &parts, &mut control, SendFlags::NOSIGNAL).map(drop)
 }
 
-/// Receives what [`send_sockets`] sent.
+/// Receives all [`parts`].
 ///
 /// # Errors
 /// The other side is gone, or sent something else.
 pub fn receive_sockets(from: impl AsFd) -> std::io::Result<Vec<(Purpose, TcpListener)>> {
+    let mut sockets = Vec::new();
+    let mut expected = None;
+    loop {
+        let (more, received) = receive_part(from.as_fd())?;
+        // A line without sockets that promises more would never end.
+        if expected.is_some_and(|expected| expected != received.len() + more)
+            || (received.is_empty() && more > 0)
+        {
+            return Err(wrong());
+        }
+        sockets.extend(received);
+        if more == 0 {
+            return Ok(sockets);
+        }
+        expected = Some(more);
+    }
+}
+
+/// Receives one line: how many sockets come after it, and those that came with it. Lines with
+/// sockets are never read together: the system ends what it gives at each set of them.
+fn receive_part(from: BorrowedFd<'_>) -> std::io::Result<(usize, Vec<(Purpose, TcpListener)>)> {
     let mut line = vec![0; LINE_MAX];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -62,21 +109,23 @@ pub fn receive_sockets(from: impl AsFd) -> std::io::Result<Vec<(Purpose, TcpList
         }
     }
     let text = line.get(..received.bytes).unwrap_or_default();
-    let wrong = || std::io::Error::new(std::io::ErrorKind::InvalidData, "not a list of sockets");
     let text = std::str::from_utf8(text).map_err(|_| wrong())?;
-    let purposes: Vec<Purpose> = text
-        .strip_suffix('\n')
-        .ok_or_else(wrong)?
-        .split_whitespace()
+    let text = text.strip_suffix('\n').ok_or_else(wrong)?;
+    let mut words = text.split_whitespace();
+    let more = words.next().and_then(|word| word.parse().ok());
+    let more: usize = more.ok_or_else(wrong)?;
+    let purposes: Vec<Purpose> = words
         .map(|word| word.parse().map_err(|()| wrong()))
         .collect::<Result<_, _>>()?;
     if purposes.len() != fds.len() {
         return Err(wrong());
     }
-    Ok(purposes
-        .into_iter()
-        .zip(fds.into_iter().map(TcpListener::from))
-        .collect())
+    let sockets = fds.into_iter().map(TcpListener::from);
+    Ok((more, purposes.into_iter().zip(sockets).collect()))
+}
+
+fn wrong() -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::InvalidData, "not a list of sockets")
 }
 
 #[cfg(test)]
@@ -84,6 +133,34 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
+
+    fn send_sockets(to: &UnixStream, sockets: &[(Purpose, TcpListener)]) -> std::io::Result<()> {
+        for part in parts(sockets) {
+            send_part(to, &part)?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn more_sockets_than_go_over_at_once_arrive_all() {
+        crate::process::raise_file_limit();
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        let bind = || TcpListener::bind("127.0.0.1:0").expect("a port");
+        let kinds = [(Purpose::Tcp, bind()), (Purpose::Https, bind())];
+        let address = |s: &TcpListener| s.local_addr().expect("an address");
+        for count in [SOCKETS_MAX, SOCKETS_MAX + 1, 300] {
+            let copies = kinds.iter().cycle().take(count);
+            let sockets: Vec<_> = copies
+                .map(|(of, socket)| (*of, socket.try_clone().expect("a copy")))
+                .collect();
+            send_sockets(&ours, &sockets).expect("sent");
+            let received = receive_sockets(&theirs).expect("received");
+            let told = |all: &[(Purpose, TcpListener)]| -> Vec<_> {
+                all.iter().map(|(of, s)| (*of, address(s))).collect()
+            };
+            assert_eq!(told(&received), told(&sockets), "{count}");
+        }
+    }
 
     #[test]
     fn sockets_arrive_with_their_purposes_and_are_the_same() {
@@ -111,10 +188,15 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().expect("a pair");
         send_sockets(&ours, &[]).expect("sent");
         assert!(receive_sockets(&theirs).expect("received").is_empty());
-        std::io::Write::write_all(&mut &ours, b"api http\n").expect("sent");
+        std::io::Write::write_all(&mut &ours, b"0 api http\n").expect("sent");
         assert!(
             receive_sockets(&theirs).is_err(),
             "there are no sockets with it"
+        );
+        std::io::Write::write_all(&mut &ours, b"3\n").expect("sent");
+        assert!(
+            receive_sockets(&theirs).is_err(),
+            "those that are to come never end"
         );
         drop(ours);
         assert!(receive_sockets(&theirs).is_err(), "the other side is gone");

@@ -304,8 +304,7 @@ pub(super) async fn replace(
         let old = current(&app, &name)?;
         must_be_of_user(&old)?;
         check_version(&*old, expected)?;
-        let stored_key = open(&app, &old)?;
-        let (certificate, warned) = changed(&app, &old, &stored_key, decoded.clone())?;
+        let (certificate, warned) = changed(&app, &old, decoded.clone())?;
         let Some(certificate) = certificate else {
             return Ok(written(&app.shared, StatusCode::OK, &*old, &warned));
         };
@@ -340,7 +339,6 @@ fn must_be_of_user(certificate: &SealedCertificate) -> Result<(), Failure> {
 fn changed(
     app: &App,
     old: &SealedCertificate,
-    stored_key: &Hidden,
     decoded: Decoded<Certificate>,
 ) -> Result<(Option<SealedCertificate>, Vec<String>), Failure> {
     let given = &decoded.value;
@@ -351,16 +349,21 @@ fn changed(
         &old.metadata.name,
     );
     faults.extend(validate::certificate(given, Key::Optional));
-    let key = match given.spec.private_key.reveal() {
-        "" => stored_key.clone(),
-        _ => given.spec.private_key.clone(),
+    let is_kept = given.spec.private_key.reveal().is_empty();
+    let key = if is_kept {
+        open(app, old)?
+    } else {
+        given.spec.private_key.clone()
     };
     let (given, bundle, warned) = usable(decoded, faults, &key)?;
     let mut certificate = old.clone();
     certificate.metadata.labels = given.metadata.labels;
     certificate.metadata.annotations = given.metadata.annotations;
-    let is_same =
-        given.spec.certificate == old.chain && given.spec.hosts == old.hosts && key == *stored_key;
+    // A key that was sent is compared only when nothing else differs. It takes the place of one
+    // that cannot be opened, which is how a certificate is mended.
+    let is_same = given.spec.certificate == old.chain
+        && given.spec.hosts == old.hosts
+        && (is_kept || open(app, old).is_ok_and(|stored| key == stored));
     if is_same && certificate == *old {
         return Ok((None, warned));
     }

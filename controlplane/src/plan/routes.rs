@@ -113,16 +113,26 @@ fn host(
         routes.collect()
     };
     let running = kept.map(|rules| compile(&rules.http)).unwrap_or_default();
-    let routes = settle(compile(&newest.http), running);
+    let mut routes = settle(compile(&newest.http), running);
     let passthrough = newest
         .passthrough
         .and_then(|rule| stream(project, rule, kept.and_then(|rules| rules.passthrough)));
-    let clients = newest.http.iter();
+    let mut clients = newest.http.iter();
+    let clients = clients.find_map(|r| compile::clients(r, ground));
+    if clients.is_none() {
+        // Nobody is asked for a certificate then, under any path: all rules of the host share it.
+        let mut unknown = newest.http.iter();
+        if let Some(why) = unknown.find_map(|r| compile::unknown_clients(r, ground)) {
+            for route in &mut routes {
+                compile::close(route, &why);
+            }
+        }
+    }
     let certificates = newest.http.iter();
     let tls = HostTls {
         passthrough: passthrough.map(Arc::new),
         certificate: certificates.filter_map(|r| compile::certificate(r)).next(),
-        clients: clients.filter_map(|r| compile::clients(r, ground)).next(),
+        clients,
     };
     Host {
         project: project.metadata.name.clone(),

@@ -11,9 +11,12 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use cara_api::gateway::BasicAuth;
+use cara_api::secret::Hidden;
 use ring::hmac;
 use ring::rand::SystemRandom;
 use tokio::sync::Semaphore;
+
+use super::guess::{Guesser, Guesses};
 
 /// How long a success is remembered.
 const REMEMBER: Duration = Duration::from_secs(300);
@@ -32,7 +35,7 @@ const COST_MAX: u32 = 16;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Credentials {
     pub(super) user: String,
-    password: String,
+    password: Hidden,
 }
 
 impl Credentials {
@@ -50,7 +53,7 @@ impl Credentials {
         let (user, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
         Some(Self {
             user: user.to_owned(),
-            password: password.to_owned(),
+            password: Hidden::new(password),
         })
     }
 }
@@ -62,6 +65,8 @@ pub(super) enum Checked {
     Wrong,
     /// Too many are being checked.
     Busy,
+    /// The client failed too often, and has to wait.
+    Limited(Duration),
 }
 
 /// Checks passwords.
@@ -107,9 +112,20 @@ impl Passwords {
         remembered.get(&key).is_some_and(|until| now < *until)
     }
 
-    /// Checks a password; may take as long as [`TURN_TIMEOUT`] and a hash. Cancel-safe.
-    pub(super) async fn check(&self, basic: &BasicAuth, given: &Credentials) -> Checked {
+    /// Checks a password; may take as long as [`TURN_TIMEOUT`] and a hash. Cancel-safe: who goes
+    /// away meanwhile has tried.
+    pub(super) async fn check(
+        &self,
+        basic: &BasicAuth,
+        given: &Credentials,
+        guesses: &Guesses,
+        guesser: &Guesser,
+    ) -> Checked {
+        if let Err(wait) = guesses.count(guesser, Instant::now()) {
+            return Checked::Limited(wait);
+        }
         if self.is_plain_right(basic, given) {
+            guesses.take_back(guesser);
             return Checked::Right;
         }
         // For a name that does not exist, the hash of another is computed, so that time does not
@@ -120,24 +136,35 @@ impl Passwords {
         let Some(hash) = of_user.clone().or_else(|| any.map(str::to_owned)) else {
             return Checked::Wrong;
         };
+        // Counted again when it is tried: a browser that asks for many things at once with the
+        // right password waits, but is no guesser.
+        guesses.take_back(guesser);
         let turn = tokio::time::timeout(TURN_TIMEOUT, Arc::clone(&self.turns).acquire_owned());
         let Ok(Ok(turn)) = turn.await else {
             return Checked::Busy;
         };
+        if self.is_remembered(basic, given, Instant::now()) {
+            return Checked::Right;
+        }
+        if let Err(wait) = guesses.count(guesser, Instant::now()) {
+            return Checked::Limited(wait);
+        }
         let (password, stored) = (given.password.clone(), hash.clone());
+        // The turn ends after a success is remembered, so that the next in line finds it.
         let computed = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            bcrypt::verify(password, &stored).unwrap_or(false)
+            let is_right = bcrypt::verify(password.reveal(), &stored).unwrap_or(false);
+            (is_right, turn)
         });
-        let is_right = computed.await.unwrap_or(false) && of_user.is_some();
-        if is_right {
-            self.remember(self.memory_key(given, &hash), Instant::now());
+        let Ok((is_right, _turn)) = computed.await else {
+            guesses.take_back(guesser);
+            return Checked::Busy;
+        };
+        if !is_right || of_user.is_none() {
+            return Checked::Wrong;
         }
-        if is_right {
-            Checked::Right
-        } else {
-            Checked::Wrong
-        }
+        guesses.take_back(guesser);
+        self.remember(self.memory_key(given, &hash), Instant::now());
+        Checked::Right
     }
 
     /// Looks at all users, whichever matches first.
@@ -145,9 +172,9 @@ impl Passwords {
         basic.users.iter().fold(false, |found, (user, secret)| {
             let secret = secret.reveal();
             let is_user = self.is_same(user, &given.user);
-            let is_password = self.is_same(secret, &given.password);
+            let is_password = self.is_same(secret, given.password.reveal());
             // An empty password is one that somebody forgot to set.
-            let is_plain = !secret.is_empty() && !is_bcrypt(secret);
+            let is_plain = !secret.is_empty() && bcrypt_cost(secret).is_none();
             found | (is_user & is_password & is_plain)
         })
     }
@@ -169,7 +196,7 @@ impl Passwords {
 
     fn memory_key(&self, given: &Credentials, hash: &str) -> [u8; 32] {
         let mut context = hmac::Context::with_key(&self.key);
-        for part in [&given.user, &given.password, hash] {
+        for part in [given.user.as_str(), given.password.reveal(), hash] {
             context.update(&part.len().to_le_bytes());
             context.update(part.as_bytes());
         }
@@ -192,23 +219,41 @@ impl Passwords {
     }
 }
 
-/// Whether a secret's value is a bcrypt hash that is worth its time; others are passwords.
+/// Whether a secret's value is a bcrypt hash that is worth its time.
 fn is_bcrypt(secret: &str) -> bool {
-    let is_form = secret.len() == 60
-        && ["$2a$", "$2b$", "$2y$"]
-            .iter()
-            .any(|prefix| secret.starts_with(prefix));
-    is_form
-        && secret
-            .get(4..6)
-            .and_then(|cost| cost.parse::<u32>().ok())
-            .is_some_and(|cost| cost <= COST_MAX)
+    secret.len() == 60 && bcrypt_cost(secret).is_some_and(|cost| cost <= COST_MAX)
+}
+
+/// The cost that a value with the form of a bcrypt hash has; none for a password. A hash that
+/// cannot be used, as it costs too much or is cut off, is right for nobody: else whoever reads it
+/// could come in with it.
+fn bcrypt_cost(secret: &str) -> Option<u32> {
+    let of_version = |prefix: &&str| secret.strip_prefix(*prefix);
+    let rest = ["$2a$", "$2b$", "$2y$"].iter().find_map(of_version)?;
+    let (cost, _) = rest.split_once('$')?;
+    let is_number = cost.len() == 2 && cost.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| cost.parse().ok()).flatten()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cara_api::secret::Hidden;
+
+    fn bob(hash: String) -> BasicAuth {
+        BasicAuth {
+            users: vec![("bob".into(), Hidden::new(hash))],
+            realm: String::new(),
+        }
+    }
+
+    fn hash(password: &str, salt: u8) -> String {
+        let hash = bcrypt::hash_with_salt(password, 4, [salt; 16]).expect("a hash");
+        hash.to_string()
+    }
+
+    fn client() -> Guesser {
+        Guesser::new("192.0.2.1".parse().ok(), "shop")
+    }
 
     fn given(user: &str, password: &str) -> Credentials {
         let text = BASE64_STANDARD.encode(format!("{user}:{password}"));
@@ -217,7 +262,10 @@ mod tests {
 
     #[test]
     fn only_basic_credentials_are_read() {
-        let read = |value: &str| Credentials::parse(value.as_bytes()).map(|c| (c.user, c.password));
+        let read = |value: &str| {
+            let read = Credentials::parse(value.as_bytes());
+            read.map(|c| (c.user, c.password.reveal().to_owned()))
+        };
         let pair = |a: &str, b: &str| Some((a.to_owned(), b.to_owned()));
         for (value, expected) in [
             ("Basic YTpi", pair("a", "b")),
@@ -238,15 +286,20 @@ mod tests {
     #[tokio::test]
     async fn passwords_and_hashes_open_for_their_own_user_alone() {
         let passwords = Passwords::new().expect("random bytes");
+        let (guesses, client) = (Guesses::default(), client());
         let hash = |password: &str| bcrypt::hash_with_salt(password, 4, [7; 16]).expect("a hash");
         let b = hash("swordfish").format_for_version(bcrypt::Version::TwoB);
         let y = hash("tuna").format_for_version(bcrypt::Version::TwoY);
+        let too_dear = b.replacen("$04$", "$17$", 1);
+        let with_newline = format!("{b}\n");
         let basic = BasicAuth {
             users: vec![
                 ("ann".into(), Hidden::new("secret")),
                 ("bob".into(), Hidden::new(b.clone())),
                 ("cat".into(), Hidden::new(y)),
                 ("dan".into(), Hidden::new("")),
+                ("fay".into(), Hidden::new(too_dear.clone())),
+                ("gus".into(), Hidden::new(with_newline.clone())),
             ],
             realm: String::new(),
         };
@@ -259,12 +312,15 @@ mod tests {
             ("bob", &b, Checked::Wrong),
             ("cat", "tuna", Checked::Right),
             ("dan", "", Checked::Wrong),
+            ("fay", &too_dear, Checked::Wrong),
+            ("fay", "swordfish", Checked::Wrong),
+            ("gus", &with_newline, Checked::Wrong),
             ("eve", "swordfish", Checked::Wrong),
             ("", "", Checked::Wrong),
         ] {
             let given = given(user, password);
             assert_eq!(
-                passwords.check(&basic, &given).await,
+                passwords.check(&basic, &given, &guesses, &client).await,
                 expected,
                 "{user} {password}"
             );
@@ -281,21 +337,52 @@ mod tests {
     #[tokio::test]
     async fn a_changed_hash_is_not_remembered() {
         let passwords = Passwords::new().expect("random bytes");
-        let basic = |salt: u8| BasicAuth {
-            users: vec![(
-                "bob".into(),
-                Hidden::new(
-                    bcrypt::hash_with_salt("x", 4, [salt; 16])
-                        .expect("a hash")
-                        .to_string(),
-                ),
-            )],
-            realm: String::new(),
-        };
+        let basic = |salt: u8| bob(hash("x", salt));
         let (given, now) = (given("bob", "x"), Instant::now());
-        assert_eq!(passwords.check(&basic(1), &given).await, Checked::Right);
+        let (one, guesses, who) = (basic(1), Guesses::default(), client());
+        let checked = passwords.check(&one, &given, &guesses, &who).await;
+        assert_eq!(checked, Checked::Right);
         assert!(passwords.is_remembered(&basic(1), &given, now));
         assert!(!passwords.is_remembered(&basic(2), &given, now));
         assert!(!passwords.is_remembered(&basic(1), &given, now + REMEMBER * 2));
+    }
+
+    /// What 40 tries at once come to.
+    async fn try_at_once(password: &'static str) -> Vec<Checked> {
+        let passwords = Arc::new(Passwords::new().expect("random bytes"));
+        let guesses = Arc::new(Guesses::default());
+        let basic = Arc::new(bob(hash("x", 1)));
+        let mut tries = tokio::task::JoinSet::new();
+        for _ in 0..40 {
+            let (passwords, guesses) = (Arc::clone(&passwords), Arc::clone(&guesses));
+            let basic = Arc::clone(&basic);
+            tries.spawn(async move {
+                let given = given("bob", password);
+                passwords.check(&basic, &given, &guesses, &client()).await
+            });
+        }
+        tries.join_all().await
+    }
+
+    #[tokio::test]
+    async fn the_limit_of_guesses_holds_for_many_at_once() {
+        let checked = try_at_once("guess").await;
+        let tried = checked.iter().filter(|c| **c == Checked::Wrong).count();
+        // One is forgiven every six seconds.
+        assert!((20..=21).contains(&tried), "{checked:?}");
+        let is_told = |c: &Checked| matches!(c, Checked::Wrong | Checked::Limited(_));
+        assert!(checked.iter().all(is_told), "{checked:?}");
+    }
+
+    #[tokio::test]
+    async fn the_right_password_comes_in_many_times_at_once() {
+        let checked = try_at_once("x").await;
+        assert_eq!(checked, [Checked::Right; 40]);
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let shown = format!("{:?}", given("bob", "swordfish"));
+        assert!(!shown.contains("swordfish"), "{shown}");
     }
 }

@@ -165,16 +165,33 @@ fn build(extra_authorities: Option<&str>) -> Result<reqwest::Client, String> {
 fn safe(url: &str) -> Result<Url, Error> {
     let fault = || Error::Url(url.to_owned());
     let parsed = Url::parse(url).map_err(|_| fault())?;
-    let is_local = match parsed.host() {
-        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-        None => false,
-    };
     match parsed.scheme() {
         "https" => Ok(parsed),
-        "http" if is_local => Ok(parsed),
+        "http" if is_local(&parsed) => Ok(parsed),
         _ => Err(fault()),
+    }
+}
+
+/// Whether an issuer may send the gateway and browsers there: only one on this machine names
+/// what is on this machine, or goes without TLS. Else any issuer could have the gateway call what
+/// listens for its machine alone.
+pub(super) fn may_name(issuer: &str, endpoint: &str) -> bool {
+    let (Ok(issuer), Ok(endpoint)) = (safe(issuer), safe(endpoint)) else {
+        return false;
+    };
+    is_local(&issuer) || (endpoint.scheme() == "https" && !is_local(&endpoint))
+}
+
+fn is_local(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => {
+            // The last dot only says that the name is whole.
+            let name = name.strip_suffix('.').unwrap_or(name);
+            name == "localhost" || name.ends_with(".localhost")
+        }
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.to_canonical().is_loopback(),
+        None => false,
     }
 }
 
@@ -216,6 +233,26 @@ mod tests {
             ("issuer", false),
         ] {
             assert_eq!(safe(url).is_ok(), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn an_issuer_elsewhere_names_nothing_on_this_machine() {
+        let (far, near) = ("https://issuer.example", "http://127.0.0.1:9000");
+        for (issuer, endpoint, expected) in [
+            (far, "https://keys.example/keys", true),
+            (far, "http://keys.example/keys", false),
+            (far, "http://127.0.0.1:2379/v3", false),
+            (far, "https://127.0.0.1/keys", false),
+            (far, "https://[::ffff:127.0.0.1]/keys", false),
+            (far, "http://localhost./keys", false),
+            (near, "http://127.0.0.1:9000/keys", true),
+            (near, "https://keys.example/keys", true),
+            (near, "http://keys.example/keys", false),
+            ("https://sso.localhost", "http://127.0.0.1/keys", true),
+            ("http://issuer.example", "https://keys.example", false),
+        ] {
+            assert_eq!(may_name(issuer, endpoint), expected, "{issuer} {endpoint}");
         }
     }
 }

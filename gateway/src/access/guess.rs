@@ -33,6 +33,15 @@ struct Failures {
     forgiven_at: Instant,
 }
 
+impl Failures {
+    /// How long to wait before the next try; none when it may be made now.
+    fn wait(self, now: Instant) -> Option<Duration> {
+        let left = self.forgiven_at.saturating_duration_since(now);
+        let excess = (left + FORGIVE_AFTER).checked_sub(FORGIVE_AFTER * BURST)?;
+        (!excess.is_zero()).then_some(excess)
+    }
+}
+
 /// Counts failures by client; bounded.
 #[derive(Default)]
 pub(super) struct Guesses {
@@ -41,20 +50,16 @@ pub(super) struct Guesses {
 }
 
 impl Guesses {
-    /// How long a client has to wait before it may try; none when it may now.
-    pub(super) fn wait(&self, guesser: &Guesser, now: Instant) -> Option<Duration> {
-        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = failed
-            .get(guesser)?
-            .forgiven_at
-            .saturating_duration_since(now);
-        let excess = (left + FORGIVE_AFTER).checked_sub(FORGIVE_AFTER * BURST)?;
-        (!excess.is_zero()).then_some(excess)
-    }
-
-    /// Notes a failure.
-    pub(super) fn fail(&self, guesser: &Guesser, now: Instant) {
+    /// Notes a try as a failure, before it is made: so that many at once are not more than one
+    /// after the other. See [`Self::take_back`].
+    ///
+    /// # Errors
+    /// How long the client has to wait before it may try; nothing is noted then.
+    pub(super) fn count(&self, guesser: &Guesser, now: Instant) -> Result<(), Duration> {
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(wait) = failed.get(guesser).and_then(|failures| failures.wait(now)) {
+            return Err(wait);
+        }
         if failed.len() >= CLIENTS_MAX && !failed.contains_key(guesser) {
             failed.retain(|_, f| f.forgiven_at > now);
             // All of them are recent: an attack from everywhere, which a list cannot stop.
@@ -66,6 +71,17 @@ impl Guesses {
             .entry(guesser.clone())
             .or_insert(Failures { forgiven_at: now });
         entry.forgiven_at = entry.forgiven_at.max(now) + FORGIVE_AFTER;
+        Ok(())
+    }
+
+    /// Takes back a try that was no failure, or was not made.
+    pub(super) fn take_back(&self, guesser: &Guesser) {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = failed.get_mut(guesser)
+            && let Some(earlier) = entry.forgiven_at.checked_sub(FORGIVE_AFTER)
+        {
+            entry.forgiven_at = earlier;
+        }
     }
 }
 
@@ -78,15 +94,25 @@ mod tests {
         let (guesses, now) = (Guesses::default(), Instant::now());
         let client = Guesser::new("192.0.2.1".parse().ok(), "shop");
         for count in 0..BURST {
-            assert_eq!(guesses.wait(&client, now), None, "after {count}");
-            guesses.fail(&client, now);
+            assert_eq!(guesses.count(&client, now), Ok(()), "after {count}");
         }
-        assert_eq!(guesses.wait(&client, now), Some(FORGIVE_AFTER));
-        assert_eq!(guesses.wait(&client, now + FORGIVE_AFTER), None);
+        assert_eq!(guesses.count(&client, now), Err(FORGIVE_AFTER));
         for other in [("192.0.2.2", "shop"), ("192.0.2.1", "other")] {
             let other = Guesser::new(other.0.parse().ok(), other.1);
-            assert_eq!(guesses.wait(&other, now), None);
+            assert_eq!(guesses.count(&other, now), Ok(()));
         }
+        assert_eq!(guesses.count(&client, now + FORGIVE_AFTER), Ok(()));
+    }
+
+    #[test]
+    fn what_is_taken_back_does_not_count() {
+        let (guesses, now) = (Guesses::default(), Instant::now());
+        let client = Guesser::new("192.0.2.1".parse().ok(), "shop");
+        for _ in 0..3 * BURST {
+            assert_eq!(guesses.count(&client, now), Ok(()));
+            guesses.take_back(&client);
+        }
+        guesses.take_back(&Guesser::new("192.0.2.2".parse().ok(), "shop"));
     }
 
     #[test]

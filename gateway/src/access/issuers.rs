@@ -15,7 +15,7 @@ use serde::Deserialize;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use super::fetch::{Answer, CALL_TIMEOUT, Error, Fetcher};
+use super::fetch::{self, Answer, CALL_TIMEOUT, Error, Fetcher};
 use super::jwt::{self, Claims, Expected, Fault, KeySet};
 
 /// Pause between two fetches.
@@ -42,6 +42,17 @@ pub(super) struct Endpoints {
 }
 
 impl Endpoints {
+    /// All that are named.
+    fn urls(&self) -> impl Iterator<Item = &str> {
+        let urls = [
+            &self.authorization_endpoint,
+            &self.token_endpoint,
+            &self.jwks_uri,
+        ];
+        let urls = urls.into_iter().chain(&self.userinfo_endpoint);
+        urls.map(String::as_str).filter(|url| !url.is_empty())
+    }
+
     /// Whether a client's secret goes into the form; the standard's default is `Authorization`.
     pub(super) fn wants_secret_in_form(&self) -> bool {
         let methods = self.token_endpoint_auth_methods_supported.as_deref();
@@ -264,6 +275,9 @@ async fn discover(fetcher: &Fetcher, issuer: &str) -> Result<Endpoints, Error> {
     if endpoints.issuer != issuer {
         return Err(content("it is the document of another issuer"));
     }
+    if !endpoints.urls().all(|url| fetch::may_name(issuer, url)) {
+        return Err(content("an endpoint has no TLS, or is on this machine"));
+    }
     Ok(endpoints)
 }
 
@@ -303,6 +317,15 @@ mod tests {
             }
             assert_eq!(fresh_for(&headers).as_secs(), expected_s, "{control:?}");
         }
+    }
+
+    #[test]
+    fn every_endpoint_of_a_document_is_looked_at() {
+        let document = serde_json::json!({"authorization_endpoint": "a", "token_endpoint": "t",
+            "userinfo_endpoint": "u", "jwks_uri": "k"});
+        let endpoints: Endpoints = serde_json::from_value(document).expect("a document");
+        assert_eq!(endpoints.urls().collect::<Vec<_>>(), ["a", "t", "k", "u"]);
+        assert_eq!(Endpoints::default().urls().count(), 0);
     }
 
     #[test]

@@ -92,6 +92,8 @@ fn a_login_goes_out_with_a_challenge_and_comes_back_with_its_own_state() {
             .finish()
     };
     let sent = value("state");
+    let shown = format!("{:?}", Callback::parse(&query(&sent)));
+    assert!(!shown.contains(&sent), "{shown}");
     let open = |text: &str, second| Callback::parse(&query(text)).state(signers, at(second));
     assert_eq!(open(&sent, 1_599), Ok(state));
     assert_eq!(open(&sent, 1_600), Err(Fault::State));

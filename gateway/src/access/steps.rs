@@ -60,9 +60,11 @@ pub(crate) async fn own(edge: &Edge, session: &mut Session, ctx: &Ctx) -> Result
 
 /// For every request, so that it copies nothing.
 fn is_auth_host(edge: &Edge, head: &RequestHeader) -> bool {
-    let wanted = edge.access.config.auth_host.as_ref();
+    let Some(wanted) = edge.access.config.auth_host.as_ref() else {
+        return false;
+    };
     let host = request::host(head).and_then(cara_routes::host::normalize);
-    wanted.is_some_and(|wanted| host.is_some_and(|host| wanted.as_str() == host))
+    host.is_some_and(|host| wanted.as_str() == host)
 }
 
 fn has_logins(edge: &Edge, place: &Place) -> bool {

@@ -1,6 +1,8 @@
 //! What a service gets to know: who came in, and none of the gateway's secrets.
 
-use http::{HeaderValue, header};
+use cara_api::share;
+use http::uri::PathAndQuery;
+use http::{HeaderName, HeaderValue, Uri, header};
 use pingora_error::Result;
 use pingora_http::RequestHeader;
 
@@ -26,36 +28,59 @@ pub(crate) fn clean(request: &mut RequestHeader, ctx: &Ctx) -> Result<()> {
             request.append_header(header::COOKIE, cookie)?;
         }
     }
+    // Also for rules that ask nobody: a service behind several rules believes what it reads.
+    strip(request);
     let Some(rule) = &ctx.rule else {
         return Ok(());
     };
-    let access = &rule.route.policy.access;
-    if !access.asks_who() {
-        return Ok(());
-    }
-    request.remove_header(BYPASS);
     let authorization = request.headers.get_all(header::AUTHORIZATION);
     let is_ours = |value: &HeaderValue| shown::has_scheme(value.as_bytes(), "basic");
-    if access.basic.is_some() && authorization.iter().any(is_ours) {
+    if rule.route.policy.access.basic.is_some() && authorization.iter().any(is_ours) {
         request.remove_header(&header::AUTHORIZATION);
-    }
-    let claimed: Vec<String> = request
-        .headers
-        .keys()
-        .filter(|name| is_claim(name.as_str()))
-        .map(|name| name.as_str().to_owned())
-        .collect();
-    for name in &claimed {
-        request.remove_header(name.as_str());
     }
     ctx.admitted
         .as_ref()
         .map_or(Ok(()), |admitted| tell(request, &admitted.who))
 }
 
+/// Takes off what a client says of who it is, and the token that lets checks pass.
+fn strip(request: &mut RequestHeader) {
+    // Most requests have none of them: one look at the names there are is all that they cost.
+    if !request.headers.keys().any(is_own) {
+        return;
+    }
+    let names = request.headers.keys().filter(|name| is_own(name));
+    let names: Vec<HeaderName> = names.cloned().collect();
+    for name in &names {
+        request.remove_header(name);
+    }
+}
+
+fn is_own(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    begins_like(name, WHO) || (name.len() == BYPASS.len() && begins_like(name, BYPASS))
+}
+
 /// Many servers take `_` and `-` for the same.
-fn is_claim(name: &str) -> bool {
-    name.len() >= WHO.len() && name.replace('_', "-").starts_with(WHO)
+fn begins_like(name: &str, prefix: &str) -> bool {
+    let is_alike = |(given, wanted): (u8, u8)| given == wanted || (given == b'_' && wanted == b'-');
+    name.len() >= prefix.len() && name.bytes().zip(prefix.bytes()).all(is_alike)
+}
+
+/// Takes a link's token off the query: for the gateway alone, it opens a rule for whoever reads it
+/// in a log. Scheme and authority stay, which HTTP/2 names beside the path.
+pub(super) fn cut_link(request: &mut RequestHeader) {
+    let query = request.uri.query().unwrap_or_default();
+    let mut names = url::form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name);
+    if !names.any(|name| name == share::PARAMETER) {
+        return;
+    }
+    let rest = shown::without_link(&request.uri);
+    let mut parts = request.uri.clone().into_parts();
+    // What is left of a path and a query is one; were it none, nothing may be left of the query.
+    let rest = PathAndQuery::try_from(rest).unwrap_or_else(|_| PathAndQuery::from_static("/"));
+    parts.path_and_query = Some(rest);
+    request.set_uri(Uri::from_parts(parts).unwrap_or_default());
 }
 
 fn tell(request: &mut RequestHeader, who: &Who) -> Result<()> {
@@ -90,11 +115,46 @@ mod tests {
         for (name, expected) in [
             ("x-auth-request-user", true),
             ("x_auth_request_user", true),
+            ("X-Auth_Request-User", true),
             ("x-auth-request-anything", true),
             ("x-auth-requestor", false),
+            ("x-cara-bypass", true),
+            ("x_cara_bypass", true),
+            ("x-cara-bypassed", false),
             ("authorization", false),
         ] {
-            assert_eq!(is_claim(name), expected, "{name}");
+            let name: HeaderName = name.parse().expect("a name");
+            assert_eq!(is_own(&name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn nobody_forges_who_came_in_where_nobody_is_asked() {
+        let mut request = RequestHeader::build("GET", b"/", None).expect("a request");
+        for name in ["x-auth-request-user", "x_auth_request_email", "accept"] {
+            request.insert_header(name, "evil").expect("a header");
+        }
+        request
+            .append_header("X-Cara-Bypass", "token")
+            .expect("a header");
+        clean(&mut request, &Ctx::new()).expect("valid names");
+        let names: Vec<&str> = request.headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(names, ["accept"]);
+    }
+
+    #[test]
+    fn a_link_is_cut_off_in_all_versions_of_http() {
+        for (given, expected) in [
+            ("/a?cara_share=x", "/a"),
+            ("/a?b=1&cara%5Fshare=x&c=2", "/a?b=1&c=2"),
+            ("https://a.x:8443/a?cara_share=x", "https://a.x:8443/a"),
+            ("https://a.x/?cara_share=x&b", "https://a.x/?b"),
+            ("/a?b=cara_share", "/a?b=cara_share"),
+        ] {
+            let mut request = RequestHeader::build("POST", b"/", None).expect("a request");
+            request.set_uri(given.parse().expect("a URI"));
+            cut_link(&mut request);
+            assert_eq!(request.uri.to_string(), expected, "{given}");
         }
     }
 

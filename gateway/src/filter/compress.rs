@@ -101,6 +101,10 @@ fn is_text(content_type: &HeaderValue) -> bool {
     if essence == "text/event-stream" {
         return false;
     }
+    // They compress by themselves, message by message, whatever their messages are written in.
+    if essence.starts_with("application/grpc") || essence.starts_with("application/connect") {
+        return false;
+    }
     let Some((kind, name)) = essence.split_once('/') else {
         return false;
     };
@@ -379,6 +383,24 @@ mod tests {
             (
                 200,
                 &[("content-type", "application/grpc+proto")],
+                false,
+                false,
+            ),
+            (
+                200,
+                &[("content-type", "application/grpc+json")],
+                false,
+                false,
+            ),
+            (
+                200,
+                &[("content-type", "Application/gRPC-Web+json; charset=utf-8")],
+                false,
+                false,
+            ),
+            (
+                200,
+                &[("content-type", "application/connect+json")],
                 false,
                 false,
             ),

@@ -43,18 +43,8 @@ impl Follower {
         }
     }
 
-    /// Takes in every state that is published; ends when the publisher is gone.
-    pub(crate) async fn follow(mut self, mut state: watch::Receiver<Arc<GatewayState>>) {
-        loop {
-            let next = Arc::clone(&state.borrow_and_update());
-            self.catch_up(&next);
-            if state.changed().await.is_err() {
-                return;
-            }
-        }
-    }
-
-    /// Takes in a state, unless it is older than the last one.
+    /// Takes in a state, unless it is older than the last one. To be called before its routes are
+    /// served, so that nobody gets to a host by the names of before.
     pub(crate) fn catch_up(&mut self, next: &Arc<GatewayState>) {
         let last = Arc::clone(&self.last);
         if next.revision < last.revision || Arc::ptr_eq(next, &last) {

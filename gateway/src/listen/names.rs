@@ -233,6 +233,20 @@ impl Names {
     }
 }
 
+/// Whether a connection may carry requests for a host that asks `wanted` of clients. It may when it
+/// asked its own client just that; without TLS, when clients need not show anything.
+///
+/// Names change a moment before routes do; this is for what the host of a route asks itself.
+pub(crate) fn has_asked(tls: Option<&TlsInfo>, wanted: &ClientAuthorities) -> bool {
+    match tls {
+        None => wanted.is_optional,
+        Some(tls) => {
+            let given = tls.client_auth.as_ref();
+            given.is_some_and(|given| given.authorities == *wanted)
+        }
+    }
+}
+
 #[cfg(test)]
 #[path = "names/tests.rs"]
 mod tests;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cara_api::gateway::{Backend, InFlight, Pause};
+use pingora_error::ErrorType;
 use pingora_proxy::Session;
 use prometheus::IntGauge;
 use tokio::time::Instant;
@@ -169,8 +170,17 @@ async fn gone(session: &mut Session) {
         let _ = closed.await;
         return;
     }
-    if downstream.is_body_empty() && downstream.read_body_or_idle(true).await.is_err() {
-        return;
+    if downstream.is_body_empty()
+        && let Err(error) = downstream.read_body_or_idle(true).await
+    {
+        if *error.etype() != ErrorType::ConnectError {
+            return;
+        }
+        // The client is there: it has sent its next request already, of which the first byte is
+        // lost now. So this answer is the last one here, and what else comes must not fail it:
+        // pingora leaves it alone when it may be one more request.
+        downstream.set_keepalive(None);
+        downstream.set_pipelining_enabled(true);
     }
     std::future::pending().await
 }

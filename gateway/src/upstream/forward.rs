@@ -253,7 +253,7 @@ pub(crate) fn finish(ctx: &Ctx, answer: &mut ResponseHeader) -> Result<()> {
     };
     let cookie = cara_routes::sticky::set_cookie(
         &wanted.cookie,
-        token,
+        &token,
         &rule.route.path,
         wanted.max_age,
         ctx.is_tls,

@@ -10,7 +10,10 @@ use std::time::Duration;
 use cara_api::gateway::InFlight;
 use tokio::sync::Semaphore;
 
-/// The way in. Without a limit nobody asks it.
+/// Places that there are without a limit: more than there will ever be requests.
+const UNLIMITED: u32 = 1 << 28;
+
+/// The way in. Without a limit everybody passes.
 #[derive(Debug)]
 pub(super) struct Gate {
     semaphore: Semaphore,
@@ -33,8 +36,8 @@ pub(super) enum Full {
 impl Default for Gate {
     fn default() -> Self {
         Self {
-            semaphore: Semaphore::new(0),
-            max: AtomicU32::new(0),
+            semaphore: Semaphore::new(UNLIMITED as usize),
+            max: AtomicU32::new(UNLIMITED),
             surplus: AtomicU32::new(0),
             waiting: AtomicU32::new(0),
         }
@@ -42,15 +45,14 @@ impl Default for Gate {
 }
 
 impl Gate {
-    /// Follows a limit; requests under way stay. Only one task calls it.
+    /// Follows a limit; requests under way stay, and all who wait pass when it goes. Only one task
+    /// calls it.
     pub(super) fn resize(&self, limit: Option<&InFlight>) {
-        let wanted = limit.map_or(0, |limit| limit.max);
+        let wanted = limit.map_or(UNLIMITED, |limit| limit.max);
         let now = self.max.swap(wanted, Ordering::Relaxed);
-        for _ in now..wanted {
-            if !take_one(&self.surplus) {
-                self.semaphore.add_permits(1);
-            }
-        }
+        let more = wanted.saturating_sub(now);
+        let kept = take(&self.surplus, more);
+        self.semaphore.add_permits((more - kept) as usize);
         let fewer = now.saturating_sub(wanted);
         let taken = self.semaphore.forget_permits(fewer as usize);
         let taken = u32::try_from(taken).unwrap_or(fewer);
@@ -84,18 +86,18 @@ impl Gate {
 
     /// Gives a place back.
     fn leave(&self) {
-        if !take_one(&self.surplus) {
+        if take(&self.surplus, 1) == 0 {
             self.semaphore.add_permits(1);
         }
     }
 }
 
-/// Takes one off, if there is one.
-fn take_one(count: &AtomicU32) -> bool {
-    let less = |n: u32| n.checked_sub(1);
+/// Takes off as many as there are, but not more than `most`; how many it took.
+fn take(count: &AtomicU32, most: u32) -> u32 {
+    let less = |n: u32| Some(n.saturating_sub(most));
     count
         .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
-        .is_ok()
+        .map_or(0, |before| before.min(most))
 }
 
 /// A place in a number that may not exceed a limit.
@@ -157,9 +159,36 @@ mod tests {
         gate.resize(Some(&limit(4)));
         assert_eq!(room(&gate), 4);
         gate.resize(None);
-        assert_eq!(room(&gate), 0);
+        assert!(gate.try_enter(), "without a limit everybody passes");
+        gate.leave();
         gate.resize(Some(&limit(2)));
         assert_eq!(room(&gate), 2);
+    }
+
+    #[tokio::test]
+    async fn all_who_wait_pass_when_the_limit_goes_and_count_when_there_is_one_again() {
+        let gate = Arc::new(Gate::default());
+        gate.resize(Some(&limit(1)));
+        assert!(gate.try_enter());
+        let mut waiters = tokio::task::JoinSet::new();
+        for _ in 0..3 {
+            let gate = Arc::clone(&gate);
+            waiters.spawn(async move { gate.enter(3, Duration::from_secs(5)).await });
+        }
+        while gate.waiting.load(Ordering::Relaxed) < 3 {
+            tokio::task::yield_now().await;
+        }
+        gate.resize(None);
+        assert_eq!(waiters.join_all().await, [Ok(()); 3]);
+        assert!(gate.try_enter(), "and those who come now");
+        gate.resize(Some(&limit(2)));
+        assert!(!gate.try_enter(), "five are under way");
+        for _ in 0..3 {
+            gate.leave();
+        }
+        assert_eq!(room(&gate), 0, "two are");
+        gate.leave();
+        assert_eq!(room(&gate), 1);
     }
 
     #[test]

@@ -58,9 +58,18 @@ impl Browser {
     }
 
     pub async fn get(&mut self, url: &str) -> Page {
+        self.ask(reqwest::Method::GET, url).await
+    }
+
+    pub async fn post(&mut self, url: &str) -> Page {
+        self.ask(reqwest::Method::POST, url).await
+    }
+
+    async fn ask(&mut self, method: reqwest::Method, url: &str) -> Page {
         let url = Url::parse(url).unwrap();
         let host = url.host_str().unwrap().to_owned();
-        let mut request = self.client.get(url.clone()).headers(self.headers.clone());
+        let request = self.client.request(method, url.clone());
+        let mut request = request.headers(self.headers.clone());
         let cookies = self.cookies.entry(host).or_default();
         if !cookies.is_empty() {
             let pairs = cookies

@@ -130,6 +130,13 @@ async fn a_link_opens_one_host_until_it_ends_or_the_epoch_changes() {
     let seen = page.seen();
     assert_eq!(seen["cookie"], serde_json::Value::Null);
     assert_eq!(seen[":path"], "/page?x=1");
+    // Its session is enough, and a link beside it still does not pass.
+    for path in ["/page?x=1&", "/page?"] {
+        let url = link(path, &token("1", -1));
+        let seen = guest.get(&url).await.seen();
+        let expected = path.trim_end_matches(['?', '&']);
+        assert_eq!(seen[":path"], expected);
+    }
     // Another host needs its own opening.
     let cookies = guest.cookies[A].clone();
     guest.cookies.insert(B.into(), cookies);
@@ -200,4 +207,36 @@ async fn networks_and_missing_settings_close_for_all() {
     let page = browser.get(&world.url(A, "/")).await;
     assert_eq!(page.status, 503);
     assert!(!page.body.contains("team-passwords"), "{}", page.body);
+}
+
+#[tokio::test]
+async fn where_nobody_is_asked_nothing_of_access_reaches_the_service() {
+    let world = World::start(|_| Access::default()).await;
+    let mut client = world.browser();
+    for name in [
+        "x-auth-request-user",
+        "x_auth_request_user",
+        "x-cara-bypass",
+    ] {
+        client.headers.insert(name, "evil".parse().unwrap());
+    }
+    let url = world.url(A, &format!("/page?cara_share={}&x=1", token("1", 60)));
+    let seen = client.get(&url).await.seen();
+    assert_eq!(seen[":path"], "/page?x=1");
+    for name in [
+        "x-auth-request-user",
+        "x_auth_request_user",
+        "x-cara-bypass",
+    ] {
+        assert_eq!(seen[name], serde_json::Value::Null);
+    }
+}
+
+#[tokio::test]
+async fn a_link_admits_a_form_and_stays_at_the_gateway() {
+    let world = World::start(|_| share("1")).await;
+    let mut guest = world.browser();
+    let url = world.url(A, &format!("/form?x=1&cara_share={}", token("1", 60)));
+    let seen = guest.post(&url).await.seen();
+    assert_eq!(seen[":path"], "/form?x=1");
 }

@@ -103,6 +103,10 @@ async fn no_way_of_writing_a_path_leads_past_a_rule() {
         ("/%61dmin", "200 guarded"),
         ("/%61%64%6D%69%6E/x", "200 guarded"),
         ("http://web.test//admin", "200 guarded"),
+        // What a service makes of these changes nothing about the rule.
+        ("/files/a%2Fb", "200 open"),
+        ("/a;v=1/b", "200 open"),
+        ("/admin/a%2Fb;c", "200 guarded"),
     ] {
         let answer = edge.get(path).await;
         assert_eq!(
@@ -117,6 +121,13 @@ async fn no_way_of_writing_a_path_leads_past_a_rule() {
         "/x%2f..%2fadmin",
         "/x/..;/admin",
         "/x/..%5cadmin",
+        "/%2Fadmin/users",
+        "/%2fadmin",
+        "/admin%2Fusers",
+        "/admin%5cusers",
+        "/admin;x/users",
+        "/admin%3Bx",
+        "/;x/admin",
     ] {
         assert_eq!(edge.get(path).await.status, 400, "{path}");
     }

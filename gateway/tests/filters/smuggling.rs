@@ -233,6 +233,9 @@ fn hosts() -> Vec<(&'static str, Vec<u8>, Expected)> {
         ("letters beyond ASCII", host("Host: wéb.test"), Refused),
         ("unknown host", host("Host: other.test"), Refused),
         ("address", host("Host: 127.0.0.1"), Refused),
+        ("empty label at the front", host("Host: .web.test"), Refused),
+        ("empty label within", host("Host: web..test"), Refused),
+        ("two trailing dots", host("Host: web.test.."), Refused),
         (
             "trailing dot, port and case",
             host("Host: WEB.test.:8080"),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use cara_api::gateway::{Backend, HealthProbe, Outlier, Policy, Sticky};
+use cara_api::gateway::{Backend, HealthProbe, Outlier, PathMatch, Policy, Route, Sticky};
 use cara_api::project::ProjectPhase;
 
 use crate::support::{Does, Edge, Service, eventually, route, rule, target};
@@ -198,10 +198,20 @@ async fn checks_leave_an_endpoint_out_and_bring_it_back() {
     })
     .await;
     assert_eq!(edge.get("/", &[]).await.status, 200);
-    edge.publish(&[rule(&endpoints, Policy::default())]);
+    // Another rule whose checks go on tells the time.
+    let clock = Service::start(Does::Answer(200)).await;
+    let ticking = Route {
+        path: PathMatch::Prefix("/clock".into()),
+        ingress: "clock".into(),
+        ..rule(&[clock.address], checked("/health"))
+    };
+    edge.publish(&[rule(&endpoints, Policy::default()), ticking]);
     eventually("checks end", async || {
-        let before = sick.got().len();
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        let (before, ticks) = (sick.got().len(), clock.got().len());
+        eventually("the others go on", async || {
+            (clock.got().len() >= ticks + 4).then_some(())
+        })
+        .await;
         (sick.got().len() == before).then_some(())
     })
     .await;

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cara_api::gateway::{InFlight, Pause, Policy};
+use cara_api::gateway::{
+    Action, InFlight, Maintenance, PathMatch, Pause, Policy, Redirect, Respond, Route,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -98,6 +100,57 @@ async fn a_client_that_goes_away_leaves_the_queue() {
 }
 
 #[tokio::test]
+async fn who_waits_goes_on_when_the_limit_is_taken_away() {
+    let service = Service::start(Does::Answer(200)).await;
+    let policy = limited(1, 9, Duration::from_secs(10));
+    let edge = Arc::new(Edge::start(&[rule(&[service.address], policy)]).await);
+    service.does(Does::AnswerAfter(Duration::from_secs(3)));
+    let asking = ask_all(&edge, 4);
+    let queued = || edge.metric("cara_gateway_requests_queued");
+    eventually("three wait", async || (queued() == 3.0).then_some(())).await;
+    edge.publish(&[rule(&[service.address], Policy::default())]);
+    eventually("none waits", async || (queued() == 0.0).then_some(())).await;
+    for answer in asking.join_all().await {
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    assert_eq!(edge.metric("cara_gateway_overloads_total"), 0.0);
+}
+
+#[tokio::test]
+async fn a_client_that_sends_more_while_it_waits_gets_its_answer_and_no_other() {
+    let service = Service::start(Does::Answer(200)).await;
+    let policy = limited(1, 1, Duration::from_secs(30));
+    let edge = Arc::new(Edge::start(&[rule(&[service.address], policy)]).await);
+    service.does(Does::AnswerAfter(Duration::from_secs(2)));
+    let busy = ask_all(&edge, 1);
+    eventually("it is under way", async || {
+        (service.count() == 2).then_some(())
+    })
+    .await;
+    let mut waiting = TcpStream::connect(edge.address).await.expect("the gateway");
+    let text = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: {HOST}\r\n\r\n");
+    let first = text("/first");
+    waiting.write_all(first.as_bytes()).await.expect("sent");
+    let queued = || edge.metric("cara_gateway_requests_queued");
+    eventually("it waits", async || (queued() == 1.0).then_some(())).await;
+    let second = text("/second");
+    waiting.write_all(second.as_bytes()).await.expect("sent");
+    let mut answer = Vec::new();
+    // The connection ends, in order or not: more was sent than was read.
+    let ended = waiting.read_to_end(&mut answer);
+    let _ = tokio::time::timeout(Duration::from_secs(20), ended)
+        .await
+        .expect("the connection ends");
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+    assert_eq!(busy.join_all().await[0].status, 200);
+    let got = service.got();
+    assert!(got.iter().any(|got| got.path == "/first"), "{got:?}");
+    assert!(got.iter().all(|got| got.path != "/second"), "{got:?}");
+}
+
+#[tokio::test]
 async fn requests_are_held_during_a_pause_and_then_go_on() {
     let [old, new] = [
         Service::start(Does::Answer(200)).await,
@@ -155,16 +208,81 @@ async fn a_pause_that_lasts_too_long_or_ends_with_the_rule_is_told() {
     let short = paused(9, Duration::from_millis(200));
     let edge = Arc::new(Edge::start(&[rule(&[service.address], short)]).await);
     assert_eq!(edge.get("/", &[]).await.status, 503);
-    edge.publish(&[rule(&[service.address], paused(9, Duration::from_secs(30)))]);
+    // A rule that comes with the longer pause tells when that is known.
+    let beside = Route {
+        path: PathMatch::Prefix("/beside".into()),
+        ingress: "beside".into(),
+        ..rule(&[service.address], Policy::default())
+    };
+    let long = paused(9, Duration::from_secs(30));
+    edge.publish(&[rule(&[service.address], long), beside]);
+    eventually("the longer pause is known", async || {
+        (edge.get("/beside", &[]).await.status == 200).then_some(())
+    })
+    .await;
+    let asking = ask_all(&edge, 1);
     let held = || edge.metric("cara_gateway_requests_held");
+    eventually("it is held", async || (held() == 1.0).then_some(())).await;
+    edge.publish(&[]);
+    assert_eq!(asking.join_all().await[0].status, 404);
+}
+
+#[tokio::test]
+async fn held_requests_get_what_the_rule_does_when_they_go_on() {
+    let service = Service::start(Does::Answer(200)).await;
+    let open = |policy| rule(&[service.address], policy);
+    let does = |action| Route {
+        action,
+        ..open(Policy::default())
+    };
+    let redirect = does(Action::Redirect(Redirect {
+        to: "/new".into(),
+        status: 307,
+    }));
+    let respond = does(Action::Respond(Respond {
+        status: 418,
+        content_type: "text/plain".into(),
+        body: "moved out".into(),
+    }));
+    let closed = open(Policy {
+        maintenance: Some(Maintenance {
+            message: "We move.".into(),
+            allow: Vec::new(),
+        }),
+        ..Policy::default()
+    });
+    for (after, status, text) in [
+        (redirect, 307, ""),
+        (respond.clone(), 418, "moved out"),
+        (closed, 503, "We move."),
+    ] {
+        let (answer, forwarded) = held(&service, open(Policy::default()), after).await;
+        assert_eq!(answer.status, status, "{answer:?}");
+        assert!(answer.body.contains(text), "{answer:?}");
+        assert_eq!(forwarded, 0, "{answer:?}");
+    }
+    let (answer, forwarded) = held(&service, respond, open(Policy::default())).await;
+    assert_eq!((answer.status, forwarded), (200, 1), "{answer:?}");
+}
+
+/// Holds a request by a rule that is paused, and lets it go on by another one: what comes of it, and
+/// how often the service is asked then.
+async fn held(service: &Service, before: Route, after: Route) -> (Answer, usize) {
+    let edge = Arc::new(Edge::start(std::slice::from_ref(&before)).await);
+    edge.publish(&[Route {
+        policy: Arc::new(paused(9, Duration::from_secs(30))),
+        ..before
+    }]);
     let asking = eventually("it is held", async || {
         let asking = ask_all(&edge, 1);
         tokio::time::sleep(Duration::from_millis(300)).await;
-        (held() == 1.0).then_some(asking)
+        (edge.metric("cara_gateway_requests_held") == 1.0).then_some(asking)
     })
     .await;
-    edge.publish(&[]);
-    assert_eq!(asking.join_all().await[0].status, 404);
+    let asked = service.count();
+    edge.publish(&[after]);
+    let mut answers = asking.join_all().await;
+    (answers.remove(0), service.count() - asked)
 }
 
 #[tokio::test]

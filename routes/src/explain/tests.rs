@@ -205,6 +205,21 @@ fn an_explanation_names_host_rules_and_what_becomes_of_a_request() {
                 .to_owned(),
         ),
         (
+            "https://admin.x.org/locked%2Fup",
+            vec![],
+            "admin.x.org -> admin.x.org\na path that leads to another rule when '%2F', '\\' or \
+             ';' is read in another way is refused: answered with 400"
+                .to_owned(),
+        ),
+        (
+            "https://admin.x.org/locked/a%2Fb",
+            vec![],
+            "admin.x.org -> admin.x.org\nlocked (/locked and below): takes it\n\
+             open (all paths): not asked\n\
+             nobody may come in, since secret \"users\" does not exist: answered with 503"
+                .to_owned(),
+        ),
+        (
             "https://raw.x.org/",
             vec![],
             "raw.x.org -> raw.x.org\nTLS is forwarded as it is, by ingress raw, to service db, \
@@ -218,6 +233,7 @@ fn an_explanation_names_host_rules_and_what_becomes_of_a_request() {
         ),
         ("ftp://shop.x.org", vec![], NotAUrl.to_string()),
         ("http://a b/", vec![], NotAUrl.to_string()),
+        ("http://.x.org/", vec![], NotAUrl.to_string()),
     ] {
         assert_eq!(told(url, &headers), expected, "{url}");
     }

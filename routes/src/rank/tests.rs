@@ -196,3 +196,25 @@ fn of_several_values_of_a_header_one_that_fits_is_enough() {
         assert_eq!(found, expected, "{value:?} {values:?}");
     }
 }
+
+#[test]
+fn widest_forms_are_compared_with_each_other() {
+    let prefix = |path: &str| PathMatch::Prefix(path.into());
+    let exact = |path: &str| PathMatch::Exact(path.into());
+    for (wanted, path, expected) in [
+        (prefix("/"), "/a/b", true),
+        (prefix("/"), "*", true),
+        (prefix("/a"), "/a/b", true),
+        (prefix("/a"), "/ab", false),
+        (prefix("/a%2Fb"), "/a/b/c", true),
+        (prefix("/a%2F"), "/a/b", true),
+        (prefix("/a;v=1"), "/a/b", true),
+        (exact("/a;v=1"), "/a", true),
+        (exact("/a%2Fb"), "/a/b", true),
+        (exact("/a"), "/a/", false),
+    ] {
+        let shown = format!("{wanted:?} {path}");
+        let found = matches_widely(&rule("r", wanted, Vec::new()), path, |_| std::iter::empty());
+        assert_eq!(found, expected, "{shown}");
+    }
+}

@@ -76,15 +76,30 @@ pub fn stream(project: &Project, ingress: &Ingress) -> Option<StreamRoute> {
 }
 
 /// Who signs certificates of clients; none when none are asked for, or the authorities are
-/// missing: then the rule is closed to everybody.
+/// missing: see [`unknown_clients`].
 pub fn clients(ingress: &Ingress, ground: &Ground<'_>) -> Option<ClientAuthorities> {
     let wanted = ingress.client_certificate.as_ref()?;
-    let secret = ground.material.secret(&wanted.ca).ok()?;
-    let authorities = secret.get(material::CA)?;
+    let authorities = access::authorities(wanted, ground, &mut Gaps::default())?;
     Some(ClientAuthorities {
         ca_pem: authorities.reveal().into(),
         is_optional: wanted.optional,
     })
+}
+
+/// Why clients cannot be known by their certificates although they are asked for them; none when
+/// they can be, or are not asked.
+pub fn unknown_clients(ingress: &Ingress, ground: &Ground<'_>) -> Option<String> {
+    let wanted = ingress.client_certificate.as_ref()?;
+    let mut gaps = Gaps::default();
+    let found = access::authorities(wanted, ground, &mut gaps);
+    found.is_none().then(|| gaps.0.join("; "))
+}
+
+/// Closes a rule to everybody, unless it is closed already.
+pub fn close(route: &mut Route, why: &str) {
+    if route.policy.access.broken.is_none() {
+        Arc::make_mut(&mut route.policy).access.broken = Some(why.to_owned());
+    }
 }
 
 /// The certificate that a rule asks for by name.

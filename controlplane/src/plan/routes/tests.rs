@@ -280,3 +280,30 @@ fn a_host_says_how_it_does_tls_and_a_port_leads_to_its_service() {
     assert_eq!((stream.ingress.as_str(), stream.allow.len()), ("db", 1));
     assert_eq!(stream.backend.endpoints().len(), 1);
 }
+
+#[test]
+fn a_host_without_the_authorities_of_its_clients_is_closed_under_every_path() {
+    let to = |port: u16| serde_json::json!({"service": "app", "port": port});
+    let running = serde_json::json!([
+        {"name": "old", "host": "shop", "path": "/old", "target": to(81)}]);
+    let newest = serde_json::json!([
+        {"name": "web", "host": "shop", "target": to(80)},
+        {"name": "api", "host": "shop", "path": "/api", "target": to(80),
+         "clientCertificate": {"ca": "ghost"}},
+        {"name": "free", "host": "free", "target": to(80)}]);
+    let (project, stable) = rolling(&running, &newest);
+    let routing = of_project(&project, Some(&stable), &bare(&domain()));
+    let routes = routing.hosts.iter().flat_map(|host| &host.routes);
+    let broken: Vec<(&str, Option<&str>)> = routes
+        .map(|route| {
+            let why = route.policy.access.broken.as_deref();
+            (route.ingress.as_str(), why)
+        })
+        .collect();
+    let why = Some("secret \"ghost\" does not exist");
+    assert_eq!(
+        broken,
+        [("free", None), ("web", why), ("api", why), ("old", why)]
+    );
+    assert!(routing.hosts.iter().all(|host| host.tls.clients.is_none()));
+}

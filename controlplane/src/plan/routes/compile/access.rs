@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cara_api::gateway::{Access, BasicAuth, Bearer, Oidc, ShareLinks};
 use cara_api::hostname::Hostname;
-use cara_api::project::{Ingress, IngressAccess};
+use cara_api::project::{ClientCertificate, Ingress, IngressAccess};
 use cara_api::secret::Hidden;
 use ipnet::IpNet;
 
@@ -27,7 +27,7 @@ pub(super) fn of(
     let access = &ingress.access;
     if let Some(clients) = &ingress.client_certificate {
         // Clients cannot be known without the authorities.
-        let _ = value(&clients.ca, material::CA, ground, gaps);
+        let _ = authorities(clients, ground, gaps);
     }
     let bypass = access.bypass_token.as_str();
     let bypass = (!bypass.is_empty())
@@ -50,6 +50,15 @@ pub(super) fn of(
         bypass,
         broken: None,
     }
+}
+
+/// Who signs certificates of clients, PEM.
+pub(super) fn authorities(
+    clients: &ClientCertificate,
+    ground: &Ground<'_>,
+    gaps: &mut Gaps,
+) -> Option<Hidden> {
+    value(&clients.ca, material::CA, ground, gaps)
 }
 
 /// Networks; an address alone is one of its own.

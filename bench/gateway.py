@@ -21,7 +21,8 @@ CONNECTIONS = 64
 
 
 def run(*command):
-    done = subprocess.run(["taskset", "-c", LOAD_CORE, *map(str, command)], capture_output=True, text=True)
+    done = subprocess.run(["taskset", "-c", LOAD_CORE, *map(str, command)], capture_output=True, text=True,
+                          timeout=SECONDS + 60)
     if done.returncode != 0:
         raise SystemExit(f"{command} failed: {done.stderr[-1000:]}")
     return done.stdout
@@ -45,7 +46,7 @@ def wrk(url, *more, path="/1k", connections=CONNECTIONS):
 
 def h2load(url, *more):
     with tempfile.NamedTemporaryFile() as log:
-        text = run("h2load", f"-c{CONNECTIONS}", "-t1", f"-D{SECONDS}", f"--log-file={log.name}", "-H", f"Host: {HOST}",
+        text = run("h2load", f"-c{CONNECTIONS}", "-t1", f"-D{SECONDS}", f"--log-file={log.name}",
                    f"--connect-to={url.split('//')[1]}", *more, f"{url.split(':')[0]}://{HOST}/1k")
         times = sorted(int(line.split("\t")[2]) / 1000 for line in open(log.name))
     count = int(re.search(r"(\d+) succeeded", text).group(1))

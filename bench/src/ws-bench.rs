@@ -13,6 +13,9 @@ use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
+/// How long an echo may take beyond the end of the measurement.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 #[tokio::main(flavor = "current_thread")]
@@ -67,7 +70,8 @@ async fn load(
         clients.spawn(ping(address, host.to_owned(), end));
     }
     let mut times: Vec<Duration> = Vec::new();
-    while let Some(done) = clients.join_next().await {
+    let late = end.duration_since(begin) + PATIENCE;
+    while let Some(done) = tokio::time::timeout(late, clients.join_next()).await? {
         times.extend(done??);
     }
     times.sort_unstable();

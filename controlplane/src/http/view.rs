@@ -4,6 +4,8 @@
 use axum::Json;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use cara_api::certificate::ManagedBy;
+use cara_api::hostname::Hostname;
 use cara_api::{
     API_VERSION, Generation, Node, NodeName, ObjectMeta, Project, ProjectName, Resource,
     ResourceVersion, Timestamp,
@@ -11,6 +13,7 @@ use cara_api::{
 
 use crate::Shared;
 use crate::cache::State;
+use crate::plan::certs::served::covers;
 use crate::plan::claims::Claim;
 use crate::plan::routes::status::{Look, of_ingress};
 
@@ -49,8 +52,17 @@ impl Look for State {
         self.secret(secret).map(|secret| secret.keys.as_slice())
     }
 
-    fn has_certificate(&self, _: &str) -> bool {
-        false
+    fn has_certificate(&self, name: &str) -> bool {
+        self.certificate(name).is_some()
+    }
+
+    fn is_trusted(&self, host: &Hostname) -> bool {
+        let mut certificates = self.certificates().values();
+        certificates.any(|certificate| {
+            let names = &certificate.facts.names;
+            let has = |name: &str| names.iter().any(|known| known == name);
+            certificate.managed_by > ManagedBy::Ca && covers(has, host.as_str())
+        })
     }
 }
 

@@ -43,7 +43,7 @@ impl TrustedNames {
 }
 
 /// Whether there is a name that covers the hostname: itself, or the wildcard above it.
-fn covers(has: impl Fn(&str) -> bool, hostname: &str) -> bool {
+pub fn covers(has: impl Fn(&str) -> bool, hostname: &str) -> bool {
     has(hostname)
         || hostname
             .split_once('.')

@@ -210,7 +210,8 @@ fn routed(before: &Project, after: &Project, site: &Site<'_>) -> Vec<Draft> {
     let mut drafts = Vec::new();
     for host in routes::of_project(after, None, &ground).hosts {
         let was = was_served.get(&host.hostname).copied().unwrap_or(false);
-        let url = site.url(&host.hostname, true);
+        let redirects = host.routes.iter().any(|r| r.policy.redirect_https);
+        let url = site.url(&host.hostname, redirects);
         match (was, routes::unserved(&host)) {
             (false, None) => {
                 let service = host.routes.first().map_or("", |r| r.service());

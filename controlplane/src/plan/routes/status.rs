@@ -17,6 +17,9 @@ pub trait Look {
 
     /// Whether a Certificate exists.
     fn has_certificate(&self, name: &str) -> bool;
+
+    /// Whether a certificate that browsers trust covers a hostname.
+    fn is_trusted(&self, host: &Hostname) -> bool;
 }
 
 /// The status of a rule of a project.
@@ -38,7 +41,7 @@ pub fn of_ingress(
         name: ingress.name.clone(),
         hostname: first.map(ToString::to_string).unwrap_or_default(),
         url: first
-            .map(|host| url(ingress, host, site))
+            .map(|host| url(ingress, host, site, look))
             .unwrap_or_default(),
         hostnames: hostnames.iter().map(ToString::to_string).collect(),
         address: address.unwrap_or_default(),
@@ -46,8 +49,10 @@ pub fn of_ingress(
     }
 }
 
-fn url(ingress: &Ingress, host: &Hostname, site: &Site<'_>) -> String {
-    let root = site.url(host, ingress.tls != "off");
+/// HTTPS where it works without a warning, or where nothing else is left; HTTP leads to both.
+fn url(ingress: &Ingress, host: &Hostname, site: &Site<'_>, look: &dyn Look) -> String {
+    let is_best = ingress.redirect_http == Some(true) || look.is_trusted(host);
+    let root = site.url(host, ingress.tls != "off" && is_best);
     match ingress.path.strip_prefix('/') {
         Some(path) => format!("{root}{path}"),
         None => root,
@@ -111,6 +116,10 @@ mod tests {
         fn has_certificate(&self, name: &str) -> bool {
             name == "mine"
         }
+
+        fn is_trusted(&self, host: &Hostname) -> bool {
+            host.as_str() != "new.dev.x"
+        }
     }
 
     #[test]
@@ -148,6 +157,16 @@ mod tests {
                 serde_json::json!({"hosts": ["*.b.org"], "tls": "mine"}),
                 Some(443),
                 "https://www.b.org/|*.b.org|*.b.org||",
+            ),
+            (
+                serde_json::json!({"host": "new"}),
+                Some(443),
+                "http://new.dev.x:8080/|new.dev.x|new.dev.x||",
+            ),
+            (
+                serde_json::json!({"host": "new", "redirectHTTP": true}),
+                Some(443),
+                "https://new.dev.x/|new.dev.x|new.dev.x||",
             ),
             (
                 serde_json::json!({"tls": "off"}),

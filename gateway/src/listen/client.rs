@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use arc_swap::ArcSwap;
 use cara_certs::Bundle;
 use pingora_proxy::Session;
-use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::ListenerKind;
 use super::names::{ClientAuth, Names};
@@ -43,9 +42,6 @@ pub(crate) struct TlsInfo {
     pub(crate) certificate: Arc<Bundle>,
     /// Who had to vouch for the client, and did.
     pub(crate) client_auth: Option<Arc<ClientAuth>>,
-    /// The certificate that the client showed.
-    #[allow(dead_code, reason = "for headers to services")]
-    pub(crate) client_certificate: Option<ClientCertificate>,
 }
 
 /// The protocol inside TLS.
@@ -55,28 +51,6 @@ pub(crate) enum Alpn {
     Http1,
     /// HTTP/2.
     Http2,
-}
-
-/// A client's certificate that was verified.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ClientCertificate {
-    /// The subject, such as `CN=ci, O=Example`; it may hold anything that the authority signed.
-    pub(crate) subject: String,
-    /// SHA-256 of the certificate, 64 hexadecimal digits in lower case.
-    pub(crate) fingerprint: String,
-}
-
-impl ClientCertificate {
-    /// Reads a certificate in DER.
-    pub(crate) fn of(der: &[u8]) -> Self {
-        let subject = X509Certificate::from_der(der).map(|(_, c)| c.subject().to_string());
-        let digest = ring::digest::digest(&ring::digest::SHA256, der);
-        let digits = digest.as_ref().iter().map(|byte| format!("{byte:02x}"));
-        Self {
-            subject: subject.unwrap_or_default(),
-            fingerprint: digits.collect(),
-        }
-    }
 }
 
 /// Where a connection is between two requests and the next; decides which deadline applies.

@@ -15,7 +15,7 @@ use tokio_rustls::StartHandshake;
 use tokio_rustls::server::TlsStream;
 
 use super::admission::Permit;
-use super::client::{Alpn, ClientCertificate, ClientInfo, TlsInfo};
+use super::client::{Alpn, ClientInfo, TlsInfo};
 use super::hello::{self, HelloError};
 use super::metrics::{Handshake, ListenMetrics};
 use super::names::{Decision, Names};
@@ -179,10 +179,6 @@ impl Establish {
             alpn,
             certificate,
             client_auth,
-            client_certificate: session
-                .peer_certificates()
-                .and_then(|chain| chain.first())
-                .map(|leaf| ClientCertificate::of(leaf)),
         };
         let protocol = Protocol::Tls(alpn);
         let (info, patience) = (info(Some(tls)), self.patience);

@@ -119,7 +119,7 @@ pub struct ClientCertificate {
     /// A Secret whose key `ca.crt` holds the authorities that sign clients.
     #[schema(required = true)]
     pub ca: String,
-    /// Lets clients without a certificate pass; the service sees which it was.
+    /// Lets clients without a certificate pass.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub optional: bool,
 }

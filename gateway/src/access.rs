@@ -52,9 +52,10 @@ use guess::{Guesser, Guesses};
 use issuers::{IssuerId, Issuers, Refused as TokenRefused};
 use session::{Keyring, Opened, Signers};
 
+pub(crate) use cookies::has_own as has_own_cookie;
 pub(crate) use reply::Refused;
-pub(crate) use steps::own;
-pub(crate) use upstream::clean;
+pub(crate) use steps::{is_own, own};
+pub(crate) use upstream::{clean, has_link};
 
 /// Handovers that are remembered, so that each counts once.
 const USED_MAX: usize = 10_000;

@@ -56,16 +56,39 @@ pub(crate) struct Reply {
 /// # Errors
 /// The client is gone.
 pub(crate) async fn send(edge: &Edge, session: &mut Session, ctx: &Ctx, stop: Stop) -> Result<()> {
-    let head = session.req_header();
+    let asked = session.req_header();
+    let is_head = asked.method == Method::HEAD;
+    let Whole { head, body } = assemble(edge, asked, ctx, stop)?;
+    // RFC 9110 section 8.6: there is nothing that could have a length.
+    let has_body = head.status != StatusCode::NO_CONTENT && !is_head;
+    finish_request(session);
+    session
+        .write_response_header(Box::new(head), !has_body)
+        .await?;
+    if has_body {
+        session.write_response_body(Some(body), true).await?;
+    }
+    Ok(())
+}
+
+/// An answer as it goes out.
+pub(crate) struct Whole {
+    pub(crate) head: ResponseHeader,
+    pub(crate) body: Bytes,
+}
+
+/// Makes the answer for what stopped a request.
+///
+/// # Errors
+/// There are more headers than a message can have.
+pub(crate) fn assemble(edge: &Edge, head: &RequestHeader, ctx: &Ctx, stop: Stop) -> Result<Whole> {
     let (reply, is_page) = match stop {
         Stop::Page(answer) => (page(edge, head, ctx, &answer, Vec::new()), true),
         Stop::PageWith(answer, headers) => (page(edge, head, ctx, &answer, headers), true),
         Stop::Reply(reply) => (*reply, false),
     };
     let mut answer = ResponseHeader::build(reply.status, Some(reply.headers.len() + 6))?;
-    // RFC 9110 section 8.6: there is nothing that could have a length.
-    let is_empty = reply.status == StatusCode::NO_CONTENT;
-    if !is_empty {
+    if reply.status != StatusCode::NO_CONTENT {
         answer.insert_header(header::CONTENT_LENGTH, HeaderValue::from(reply.body.len()))?;
     }
     decorate::answer(&mut answer, ctx, &head.headers)?;
@@ -82,15 +105,10 @@ pub(crate) async fn send(edge: &Edge, session: &mut Session, ctx: &Ctx, stop: St
             .response_headers
             .apply_to_response(&mut answer)?;
     }
-    let has_body = !is_empty && head.method != Method::HEAD;
-    finish_request(session);
-    session
-        .write_response_header(Box::new(answer), !has_body)
-        .await?;
-    if has_body {
-        session.write_response_body(Some(reply.body), true).await?;
-    }
-    Ok(())
+    Ok(Whole {
+        head: answer,
+        body: reply.body,
+    })
 }
 
 /// Decides what becomes of a body that nobody wants.

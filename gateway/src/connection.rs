@@ -14,6 +14,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::tls::SslDigest;
@@ -78,6 +79,8 @@ pub(crate) struct Connection<S> {
     ending: EndingWait,
     /// What the service sends through a tunnel.
     frames: Frames,
+    /// What was read already, to be read again.
+    unread: Bytes,
 }
 
 #[derive(Debug)]
@@ -133,7 +136,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             preface_left: if protocol.is_h2() { PREFACE_BYTES } else { 0 },
             ending: EndingWait::new(ending),
             frames: Frames::default(),
+            unread: Bytes::new(),
         }
+    }
+
+    /// True for HTTP/2.
+    pub(crate) fn speaks_h2(&self) -> bool {
+        self.protocol.is_h2()
+    }
+
+    /// Who the client is, and what its connection is about.
+    pub(crate) fn info(&self) -> &Arc<ClientInfo> {
+        &self.info
+    }
+
+    /// Gives bytes back that were read, for whoever reads next.
+    pub(crate) fn unread(&mut self, bytes: Vec<u8>) {
+        self.unread = bytes.into();
     }
 
     fn stream(self: Pin<&mut Self>) -> Pin<&mut BufWriter<S>> {
@@ -215,6 +234,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Connection<S> {
         // A drip of bytes is always ready in time; the deadline counts from the first of them.
         if this.reading.is_armed() && this.poll_late(cx).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        if !this.unread.is_empty() {
+            let count = this.unread.len().min(buf.remaining());
+            buf.put_slice(&this.unread.split_to(count));
+            this.note_read(count);
+            return Poll::Ready(Ok(()));
         }
         if let Poll::Ready(outcome) = Pin::new(this.stream.get_mut()).poll_read(cx, buf) {
             this.note_read(buf.filled().len() - before);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
@@ -44,6 +44,44 @@ impl Deadline {
     }
 }
 
+/// A deadline that moves on with every step, and seldom touches its timer.
+#[derive(Debug, Default)]
+pub(crate) struct MovingDeadline {
+    at: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl MovingDeadline {
+    /// Moves it.
+    pub(crate) fn set(&mut self, at: Instant) {
+        self.at = Some(at);
+        if let Some(timer) = &mut self.timer
+            && at < timer.deadline()
+        {
+            timer.as_mut().reset(at);
+        }
+    }
+
+    /// Ready when it has passed; never before it was set.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(at) = self.at else {
+            return Poll::Pending;
+        };
+        let timer = match &mut self.timer {
+            Some(timer) => timer,
+            none => none.insert(Box::pin(tokio::time::sleep_until(at))),
+        };
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            if timer.deadline() >= at {
+                return Poll::Ready(());
+            }
+            // It was set for an earlier step.
+            timer.as_mut().reset(at);
+        }
+    }
+}
+
 /// The moment at which connections that never end by themselves have to.
 #[derive(Debug, Default)]
 pub(crate) struct Ending {
@@ -52,6 +90,11 @@ pub(crate) struct Ending {
 }
 
 impl Ending {
+    /// True from then on.
+    pub(crate) fn has_come(&self) -> bool {
+        self.has_come.load(Ordering::Acquire)
+    }
+
     /// Wakes everybody who waits.
     pub(crate) fn come(&self) {
         self.has_come.store(true, Ordering::Release);
@@ -75,7 +118,7 @@ impl EndingWait {
 
     /// Ready when the ending has come.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.ending.has_come.load(Ordering::Acquire) {
+        if self.ending.has_come() {
             return Poll::Ready(());
         }
         let is_known = self
@@ -96,5 +139,25 @@ impl EndingWait {
 impl fmt::Debug for EndingWait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EndingWait").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_moving_deadline_passes_when_it_was_last_set_to() {
+        let start = Instant::now();
+        let seconds = |n| start + Duration::from_secs(n);
+        let mut deadline = MovingDeadline::default();
+        for (first, then) in [(60, 90), (200, 120)] {
+            deadline.set(seconds(first));
+            let polled = std::future::poll_fn(|cx| Poll::Ready(deadline.poll(cx))).await;
+            assert!(polled.is_pending());
+            deadline.set(seconds(then));
+            std::future::poll_fn(|cx| deadline.poll(cx)).await;
+            assert_eq!(start.elapsed().as_secs(), then);
+        }
     }
 }

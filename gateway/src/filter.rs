@@ -5,7 +5,7 @@
 //! limits that cost memory. Each step is a function that stops the request or lets it go on; the
 //! decisions are pure, in modules of their own.
 
-mod challenge;
+pub(crate) mod challenge;
 pub(crate) mod compress;
 pub(crate) mod cors;
 pub(crate) mod decorate;

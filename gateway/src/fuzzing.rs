@@ -2,6 +2,7 @@
 
 use rustls::server::Acceptor;
 
+use crate::fastpath::fuzzing as plain;
 use crate::listen::proxy_protocol::{Progress, parse};
 use crate::listen::tls::server_name;
 
@@ -35,4 +36,14 @@ pub fn client_hello(mut bytes: &[u8]) {
             Err(_) => return,
         }
     }
+}
+
+/// Reads what plain requests and their answers are made of.
+///
+/// # Panics
+/// Something can be read in two ways.
+pub fn plain(bytes: &[u8]) {
+    plain::request(bytes);
+    plain::answer(bytes);
+    plain::chunks(bytes);
 }

@@ -1,7 +1,8 @@
 //! The edge: accepts connections, finds the route of each request, and proxies.
 //!
 //! ```text
-//! listener -> server, listen -> connection -> proxy (pingora) -> filter -> upstream, forward
+//! listener -> server, listen -> connection -> fastpath (plain requests) ------> upstream
+//!                                                '-> proxy (pingora) -> filter -> upstream, forward
 //!                                                |           '-> answer, pages
 //! state from the control plane -> live ----------'        '-> observe -> access_log, metrics, trace
 //! ```
@@ -17,6 +18,7 @@ mod ctx;
 mod deadline;
 mod draining;
 mod edge;
+mod fastpath;
 mod filter;
 mod forward;
 mod frames;

@@ -12,6 +12,7 @@ use cara_routes::{RouteTable, rank};
 use imbl::ordmap::DiffItem;
 use tokio::sync::watch;
 
+use crate::fastpath;
 use crate::filter::rules::Filters;
 use crate::metrics::Metrics;
 use crate::upstream::{Probes, Shared, Upstream};
@@ -31,6 +32,8 @@ pub(crate) struct Live {
 pub(crate) struct LiveHost {
     host: Arc<Host>,
     rules: Vec<Arc<LiveRule>>,
+    /// It asks nothing of clients, and paths alone decide between its rules.
+    is_plain: bool,
 }
 
 /// A rule, and what the gateway remembers about it from request to request. All hosts of a rule
@@ -40,6 +43,8 @@ pub(crate) struct LiveRule {
     /// Its policy, ready to use.
     pub(crate) filters: Filters,
     pub(crate) upstream: Upstream,
+    /// It only forwards.
+    is_plain: bool,
 }
 
 impl LiveRule {
@@ -50,6 +55,7 @@ impl LiveRule {
             route: Arc::clone(route),
             filters: Filters::of(route),
             upstream: Upstream::new(route, old, shared),
+            is_plain: fastpath::is_plain(route),
         }
     }
 
@@ -64,6 +70,7 @@ impl LiveHost {
         let mut routes = host.routes.clone();
         rank::sort(&mut routes);
         Self {
+            is_plain: host.tls.clients.is_none() && routes.iter().all(|r| r.headers.is_empty()),
             host: Arc::clone(host),
             rules: routes.iter().map(&mut rule).collect(),
         }
@@ -85,6 +92,16 @@ impl LiveHost {
         self.rules
             .iter()
             .find(|rule| rank::matches(&rule.route, path, values))
+    }
+
+    /// The rule that takes a request with this path whatever its headers say, if it only forwards.
+    pub(crate) fn plain_rule(&self, path: &str) -> Option<&Arc<LiveRule>> {
+        if !self.is_plain {
+            return None;
+        }
+        let headers = http::HeaderMap::new();
+        let rule = self.rule(path, &headers)?;
+        (rule.is_plain && !self.is_ambiguous(rule, path, &headers)).then_some(rule)
     }
 
     /// Whether a service may read the path of a request, which `found` takes, in a way in which

@@ -74,6 +74,8 @@ pub(crate) struct Metrics {
     seconds: [Histogram; LISTENERS],
     upstream_seconds: Histogram,
     pages: IntCounterVec,
+    /// Requests that went the short way.
+    pub(crate) plain: IntCounter,
     pub(crate) in_flight: IntGauge,
     pub(crate) connections: IntGauge,
     /// By `kind`: connect, timeout, reset, other.
@@ -121,6 +123,10 @@ impl Metrics {
                 "cara_gateway_pages_total",
                 "Answers of the gateway's own by why they were given",
                 &["page"],
+            )?,
+            plain: add.counter(
+                "cara_gateway_plain_requests_total",
+                "Requests that went the short way; see the guide of the gateway",
             )?,
             in_flight: add.gauge("cara_gateway_requests_in_flight", "Requests under way")?,
             connections: add.gauge("cara_gateway_connections", "Open client connections")?,

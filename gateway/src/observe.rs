@@ -11,20 +11,73 @@ use pingora_proxy::Session;
 use crate::access_log::{self, Line};
 use crate::ctx::Ctx;
 use crate::edge::Edge;
+use crate::fastpath;
 use crate::listen::ListenerKind;
-use crate::listen::client::client_info;
-use crate::metrics::{AnsweredBy, Request};
+use crate::listen::client::{ClientInfo, client_info};
+use crate::metrics::{AnsweredBy, Metrics, Request};
 use crate::request;
 use crate::trace::{Ended, Parent};
 
-/// Tells everybody who wants to know.
+/// A request under way, as long as it lives.
+pub(crate) struct UnderWay<'a>(&'a Metrics);
+
+impl<'a> UnderWay<'a> {
+    pub(crate) fn begin(metrics: &'a Metrics) -> Self {
+        metrics.in_flight.inc();
+        Self(metrics)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.dec();
+    }
+}
+
+/// Tells everybody who wants to know about a request that pingora served.
 pub(crate) fn ended(edge: &Edge, session: &Session, ctx: &Ctx) {
-    let duration = ctx.started.elapsed();
-    let status = session
-        .response_written()
-        .map_or(0, |head| head.status.as_u16());
+    let head = session.response_written();
+    let status = head.map_or(0, |head| head.status.as_u16());
     let client = client_info(session);
     let listener = client.map_or(ListenerKind::Http, |client| client.listener);
+    let state = || {
+        let state = session.req_header().headers.get("tracestate");
+        state.and_then(|state| state.to_str().ok())
+    };
+    tell(edge, ctx, (listener, status), state, |duration| {
+        line(session, ctx, listener, (status, duration))
+    });
+}
+
+/// A plain request that ended.
+pub(crate) struct Plain<'a> {
+    pub(crate) request: &'a fastpath::Request<'a>,
+    pub(crate) info: &'a ClientInfo,
+    /// 0 when no answer was sent.
+    pub(crate) status: u16,
+    /// Of the answer's body.
+    pub(crate) bytes: usize,
+}
+
+/// The same about a request that went the short way.
+pub(crate) fn plain_ended(edge: &Edge, ctx: &Ctx, plain: &Plain<'_>) {
+    let state = || std::str::from_utf8(plain.request.trace.state?).ok();
+    edge.metrics.plain.inc();
+    let what = (plain.info.listener, plain.status);
+    tell(edge, ctx, what, state, |duration| {
+        plain_line(ctx, plain, duration)
+    });
+}
+
+/// Counts a request, and makes its line if anybody wants it.
+fn tell<'a>(
+    edge: &Edge,
+    ctx: &Ctx,
+    (listener, status): (ListenerKind, u16),
+    state: impl FnOnce() -> Option<&'a str>,
+    line: impl FnOnce(Duration) -> Line<'a>,
+) {
+    let duration = ctx.started.elapsed();
     edge.metrics.count(&Request {
         listener,
         answered_by: match status {
@@ -42,7 +95,7 @@ pub(crate) fn ended(edge: &Edge, session: &Session, ctx: &Ctx) {
     if !(is_logged || is_watched || trace.is_some()) {
         return;
     }
-    let line = line(session, ctx, listener, (status, duration));
+    let line = line(duration);
     if is_logged {
         edge.access_log.put(&line, rules);
     }
@@ -60,14 +113,13 @@ pub(crate) fn ended(edge: &Edge, session: &Session, ctx: &Ctx) {
         let route = ctx.rule.as_ref().map(|rule| match &rule.route.path {
             PathMatch::Prefix(path) | PathMatch::Exact(path) => path.as_str(),
         });
-        let state = session.req_header().headers.get("tracestate");
         edge.tracer.ended(&Ended {
             trace,
             line: &line,
             redact: &rules.redact,
             route,
             upstream_after: ctx.upstream.began_after(ctx.started),
-            state: state.and_then(|state| state.to_str().ok()),
+            state: state(),
         });
     }
 }
@@ -79,7 +131,6 @@ fn line<'a>(
     (status, duration): (u16, Duration),
 ) -> Line<'a> {
     let head = session.req_header();
-    let route = ctx.rule.as_ref().map(|rule| &*rule.route);
     let header = |name: HeaderName| head.headers.get(name).map(|value| value.as_bytes());
     let tls = client_info(session).and_then(|client| client.tls.as_ref());
     let trace = match ctx.trace {
@@ -87,9 +138,6 @@ fn line<'a>(
         None => Parent::of(&head.headers).map(|parent| parent.trace),
     };
     Line {
-        time: jiff::Timestamp::now(),
-        id: ctx.id(),
-        client: ctx.client,
         method: head.method.as_str(),
         host: request::host(head).unwrap_or_default(),
         path: head
@@ -99,18 +147,68 @@ fn line<'a>(
         status,
         bytes: session.body_bytes_sent(),
         bytes_in: session.body_bytes_read(),
-        duration,
         listener: listener.label(),
         tls: tls.map_or("", |tls| tls.version),
         protocol: if session.is_http2() { "h2" } else { "h1" },
+        user_agent: header(header::USER_AGENT),
+        referer: header(header::REFERER),
+        trace,
+        ..of(ctx, duration)
+    }
+}
+
+fn plain_line<'a>(ctx: &'a Ctx, plain: &Plain<'a>, duration: Duration) -> Line<'a> {
+    let request = plain.request;
+    let trace = match ctx.trace {
+        Some(trace) => Some(trace.id()),
+        None => request
+            .trace
+            .parent
+            .and_then(Parent::parse)
+            .map(|p| p.trace),
+    };
+    Line {
+        method: request.method,
+        host: request.host,
+        path: request.target,
+        status: plain.status,
+        bytes: plain.bytes,
+        bytes_in: usize::try_from(request.body_bytes).unwrap_or(usize::MAX),
+        listener: plain.info.listener.label(),
+        tls: plain.info.tls.as_ref().map_or("", |tls| tls.version),
+        protocol: "h1",
+        user_agent: request.user_agent,
+        referer: request.referer,
+        trace,
+        ..of(ctx, duration)
+    }
+}
+
+/// What does not depend on the way that the request went.
+fn of(ctx: &Ctx, duration: Duration) -> Line<'_> {
+    let route = ctx.rule.as_ref().map(|rule| &*rule.route);
+    Line {
+        time: jiff::Timestamp::now(),
+        id: ctx.id(),
+        client: ctx.client,
+        method: "",
+        host: "",
+        path: "",
+        status: 0,
+        bytes: 0,
+        bytes_in: 0,
+        duration,
+        listener: "",
+        tls: "",
+        protocol: "",
         project: route.map_or("", |route| &route.project),
         ingress: route.map_or("", |route| &route.ingress),
         service: ctx.target().map_or("", |target| &target.service),
         endpoint: ctx.upstream.endpoint(),
         upstream: ctx.upstream.waited(),
         retries: ctx.upstream.retries(),
-        user_agent: header(header::USER_AGENT),
-        referer: header(header::REFERER),
-        trace,
+        user_agent: None,
+        referer: None,
+        trace: None,
     }
 }

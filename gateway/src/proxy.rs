@@ -1,5 +1,6 @@
 //! The phases of a request. Each one calls small functions that know nothing of the others.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,10 +15,14 @@ use crate::ctx::Ctx;
 use crate::edge::Edge;
 use crate::listen::client::client_info;
 use crate::pages::Answer;
+use crate::trace::Parent;
 use crate::{answer, filter, forward, observe, request, upstream};
 
+/// The phases, with what all requests share.
+pub(crate) struct Phases(pub(crate) Arc<Edge>);
+
 #[async_trait]
-impl ProxyHttp for Edge {
+impl ProxyHttp for Phases {
     type CTX = Ctx;
 
     /// None: the default is a compression module that is switched off.
@@ -28,10 +33,11 @@ impl ProxyHttp for Edge {
     }
 
     async fn early_request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<()> {
-        self.metrics.in_flight.inc();
+        self.0.metrics.in_flight.inc();
         ctx.is_counted = true;
         ctx.begin(session);
-        ctx.trace = self.tracer.begin(&session.req_header().headers);
+        let headers = &session.req_header().headers;
+        ctx.trace = self.0.tracer.begin(|| Parent::of(headers));
         if let Some(client) = client_info(session) {
             client.head_is_complete(request::is_upgrade(&session.req_header().headers));
         }
@@ -39,30 +45,30 @@ impl ProxyHttp for Edge {
         if session.as_downstream().is_http2() {
             session
                 .as_mut()
-                .set_write_timeout(Some(self.config.limits.write_timeout));
+                .set_write_timeout(Some(self.0.config.limits.write_timeout));
         }
         // Else pingora cuts a WebSocket whose client is silent for a minute.
         if ctx.is_stream {
             session
                 .as_mut()
-                .set_read_timeout(Some(self.config.stream_timeout));
+                .set_read_timeout(Some(self.0.config.stream_timeout));
         }
         Ok(())
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
-        match filter::request(self, session, ctx).await {
+        match filter::request(&self.0, session, ctx).await {
             Ok(()) => Ok(false),
             Err(stop) => {
-                ctx.stopped(self, &stop);
-                answer::send(self, session, ctx, stop).await?;
+                ctx.stopped(&self.0, &stop);
+                answer::send(&self.0, session, ctx, stop).await?;
                 Ok(true)
             }
         }
     }
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-        upstream::peer(self, session, ctx)
+        upstream::peer(&self.0, session, ctx)
     }
 
     fn fail_to_connect(
@@ -72,7 +78,7 @@ impl ProxyHttp for Edge {
         ctx: &mut Ctx,
         error: Box<Error>,
     ) -> Box<Error> {
-        upstream::not_connected(self, session, ctx, error)
+        upstream::not_connected(&self.0, session, ctx, error)
     }
 
     fn error_while_proxy(
@@ -83,7 +89,7 @@ impl ProxyHttp for Edge {
         ctx: &mut Ctx,
         is_reused: bool,
     ) -> Box<Error> {
-        upstream::not_proxied(self, session, ctx, error, is_reused)
+        upstream::not_proxied(&self.0, session, ctx, error, is_reused)
     }
 
     async fn upstream_response_filter(
@@ -92,7 +98,7 @@ impl ProxyHttp for Edge {
         answer: &mut ResponseHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        upstream::answered(self, session, answer, ctx)
+        upstream::answered(&self.0, session, answer, ctx)
     }
 
     async fn upstream_request_filter(
@@ -170,7 +176,8 @@ impl ProxyHttp for Edge {
             return closed;
         };
         if matches!(answer, Answer::BadGateway | Answer::Timeout) && !ctx.upstream.is_refused() {
-            self.metrics
+            self.0
+                .metrics
                 .upstream_errors
                 .with_label_values(&[answer::kind_of(error)])
                 .inc();
@@ -183,8 +190,8 @@ impl ProxyHttp for Edge {
         // have been read.
         session.set_keepalive(None);
         let stop = answer.into();
-        ctx.stopped(self, &stop);
-        match answer::send(self, session, ctx, stop).await {
+        ctx.stopped(&self.0, &stop);
+        match answer::send(&self.0, session, ctx, stop).await {
             Ok(()) => FailToProxy {
                 error_code: status,
                 can_reuse_downstream: false,
@@ -200,12 +207,12 @@ impl ProxyHttp for Edge {
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
         if ctx.is_counted {
-            self.metrics.in_flight.dec();
+            self.0.metrics.in_flight.dec();
         }
         if let Some(error) = error {
             tracing::debug!(id = ctx.id(), error = %error, "request failed");
         }
-        observe::ended(self, session, ctx);
+        observe::ended(&self.0, session, ctx);
         // What is left of the connection does not concern the service.
         ctx.upstream = upstream::Attempt::default();
     }

@@ -66,14 +66,23 @@ pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {
 /// The request's id: the client's, if it is short and plain, else a new one.
 pub(crate) fn id(headers: &HeaderMap, random: impl FnOnce() -> u128) -> HeaderValue {
     let given = headers.get(&REQUEST_ID);
-    let is_plain = |value: &&HeaderValue| {
-        let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-        (1..=ID_MAX).contains(&value.len()) && value.as_bytes().iter().all(plain)
-    };
     given
-        .filter(is_plain)
+        .filter(|value| is_plain_id(value.as_bytes()))
         .cloned()
         .unwrap_or_else(|| hexadecimal(random()))
+}
+
+/// The same for a request whose headers are bytes.
+pub(crate) fn id_of(given: Option<&[u8]>, random: impl FnOnce() -> u128) -> HeaderValue {
+    let given = given.filter(|value| is_plain_id(value));
+    given
+        .and_then(|value| HeaderValue::from_bytes(value).ok())
+        .unwrap_or_else(|| hexadecimal(random()))
+}
+
+fn is_plain_id(value: &[u8]) -> bool {
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    (1..=ID_MAX).contains(&value.len()) && value.iter().all(plain)
 }
 
 /// 32 hexadecimal digits.
@@ -159,7 +168,9 @@ mod tests {
             ("", "7"),
             (&long, "7"),
         ] {
+            let of = id_of(Some(given.as_bytes()), || 7);
             let id = id(&headers(&[("x-request-id", given)]), || 7);
+            assert_eq!(id, of);
             let id = id.to_str().expect("text").trim_start_matches('0');
             assert_eq!(id, expected, "{given}");
         }

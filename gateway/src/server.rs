@@ -29,12 +29,14 @@ use crate::connection::{Patience, Protocol};
 use crate::deadline::Ending;
 use crate::draining::{DrainControl, Draining};
 use crate::edge::Edge;
+use crate::fastpath::{self, Lane, Pool};
 use crate::listen::admission::{Admission, Permit};
 use crate::listen::establish::{Accepted, Establish, Established};
 use crate::listen::metrics::ListenMetrics;
 use crate::listen::names::Names;
 use crate::listen::streams::{Ports, StreamTable};
 use crate::listen::{Listener, ListenerKind, TrustedRanges, prepare, splice};
+use crate::proxy::Phases;
 
 /// Idle connections to services that are kept, over all services.
 const UPSTREAM_POOL: usize = 1_024;
@@ -61,8 +63,9 @@ const TUNNEL_GRACE: Duration = Duration::from_millis(500);
 
 /// What all connections share.
 struct Shared {
-    proxy: Arc<HttpProxy<Edge>>,
+    proxy: Arc<HttpProxy<Phases>>,
     h2c: Arc<H2c>,
+    lanes: Vec<Lane>,
     establish: Establish,
     admission: Arc<Admission>,
     metrics: ListenMetrics,
@@ -81,6 +84,15 @@ struct Signals {
     stopping: ShutdownWatch,
     /// What waits for a request is closed.
     closing: watch::Receiver<bool>,
+    /// The same for plain requests, which look at it each.
+    lanes: Endings,
+}
+
+/// What connections with plain requests are told.
+#[derive(Clone, Default)]
+struct Endings {
+    stopping: Arc<Ending>,
+    closing: Arc<Ending>,
 }
 
 /// Serves until cancelled, then drains.
@@ -88,8 +100,15 @@ pub(crate) async fn serve(gateway: &Gateway, listeners: Vec<Listener>, token: Ca
     let (stop, stopping) = watch::channel(false);
     let (close, closing) = watch::channel(false);
     let ending = Arc::new(Ending::default());
-    let signals = Signals { stopping, closing };
+    let lanes = Endings::default();
+    let signals = Signals {
+        stopping,
+        closing,
+        lanes: lanes.clone(),
+    };
     let shared = Arc::new(Shared::new(gateway, signals, Arc::clone(&ending)));
+    let tidying = CancellationToken::new();
+    let mut keepers = shared.keep_tidy(&tidying);
     let mut accepting = JoinSet::new();
     let (for_ports, listeners): (Vec<_>, Vec<_>) = listeners
         .into_iter()
@@ -120,10 +139,12 @@ pub(crate) async fn serve(gateway: &Gateway, listeners: Vec<Listener>, token: Ca
     token.cancelled().await;
     // Nobody listens any more when every connection has ended already.
     let _ = stop.send(true);
+    lanes.stopping.come();
     let mut idle = gateway.drain.begin();
     let close_idle = async {
         idle.after(|drain| drain.idle).await;
         let _ = close.send(true);
+        lanes.closing.come();
         shared.proxy.http_cleanup().await;
         std::future::pending().await
     };
@@ -132,6 +153,8 @@ pub(crate) async fn serve(gateway: &Gateway, listeners: Vec<Listener>, token: Ca
         () = close_idle => {}
     }
     while ports.join_next().await.is_some() {}
+    tidying.cancel();
+    while keepers.join_next().await.is_some() {}
 }
 
 /// Waits for connections to end; tells those that do not to, and cuts the rest.
@@ -170,7 +193,7 @@ async fn accept(shared: Arc<Shared>, listener: Listener, token: CancellationToke
         }
     };
     let port = socket.local_addr().map_or(0, |address| address.port());
-    let mut threads = shared.threads.iter().cycle();
+    let mut threads = shared.threads.iter().enumerate().cycle();
     loop {
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,
@@ -200,8 +223,10 @@ async fn accept(shared: Arc<Shared>, listener: Listener, token: CancellationToke
         let Ok(stream) = stream.into_std() else {
             continue;
         };
+        let (thread, on) = threads.next().unzip();
         let socket = Socket {
             stream,
+            thread: thread.unwrap_or(0),
             peer,
             port,
             kind: listener.kind,
@@ -209,7 +234,7 @@ async fn accept(shared: Arc<Shared>, listener: Listener, token: CancellationToke
             open: Open::new(permit, [&shared.open, &metrics.open]),
         };
         let task = handle(Arc::clone(&shared), socket);
-        match threads.next() {
+        match on {
             Some(thread) => connections.spawn_on(task, thread),
             None => connections.spawn(task),
         };
@@ -245,6 +270,8 @@ fn note_panic(ended: Result<(), JoinError>) {
 /// A connection that was accepted, on its way to a thread.
 struct Socket {
     stream: std::net::TcpStream,
+    /// The number of the thread.
+    thread: usize,
     peer: SocketAddr,
     port: u16,
     kind: ListenerKind,
@@ -295,13 +322,23 @@ async fn handle(shared: Arc<Shared>, socket: Socket) {
         _ = closing.wait_for(|close| *close) => return,
     };
     let stopping = shared.signals.stopping.clone();
+    let Some(lane) = shared.lanes.get(socket.thread) else {
+        return;
+    };
     match established {
         None => {}
         Some(Established::Plain(connection, Protocol::Http2)) => {
             Service::handle_event(connection, Arc::clone(&shared.h2c), stopping).await;
         }
         Some(Established::Plain(connection, Protocol::Http1 | Protocol::Tls(_))) => {
-            Service::handle_event(connection, Arc::clone(&shared.proxy), stopping).await;
+            if let Some(connection) = fastpath::serve(lane, connection).await {
+                Service::handle_event(connection, Arc::clone(&shared.proxy), stopping).await;
+            }
+        }
+        Some(Established::Tls(connection)) if !connection.speaks_h2() => {
+            if let Some(connection) = fastpath::serve(lane, connection).await {
+                Service::handle_event(connection, Arc::clone(&shared.proxy), stopping).await;
+            }
         }
         Some(Established::Tls(connection)) => {
             Service::handle_event(connection, Arc::clone(&shared.proxy), stopping).await;
@@ -318,8 +355,17 @@ async fn handle(shared: Arc<Shared>, socket: Socket) {
 impl Shared {
     fn new(gateway: &Gateway, signals: Signals, ending: Arc<Ending>) -> Self {
         let (config, limits) = (&gateway.config, &gateway.config.limits);
-        let proxy = Arc::new(proxy(gateway));
+        let edge = Arc::new(Edge::new(gateway));
+        let proxy = Arc::new(proxy(Arc::clone(&edge)));
+        let threads = gateway.threads.len().max(1);
+        let lane = || Lane {
+            edge: Arc::clone(&edge),
+            pool: Arc::new(Pool::new(UPSTREAM_POOL / threads)),
+            stopping: Arc::clone(&signals.lanes.stopping),
+            closing: Arc::clone(&signals.lanes.closing),
+        };
         Self {
+            lanes: std::iter::repeat_with(lane).take(threads).collect(),
             h2c: Arc::new(H2c {
                 proxy: Arc::clone(&proxy),
                 options: http_options(true),
@@ -349,6 +395,20 @@ impl Shared {
         }
     }
 
+    /// Throws away idle connections to services, on the threads that hold them, until cancelled.
+    fn keep_tidy(&self, token: &CancellationToken) -> JoinSet<()> {
+        let mut keepers = JoinSet::new();
+        for (number, lane) in self.lanes.iter().enumerate() {
+            let (pool, token) = (Arc::clone(&lane.pool), token.clone());
+            let keep = async move { pool.keep_tidy(token).await };
+            match self.threads.get(number) {
+                Some(thread) => keepers.spawn_on(keep, thread),
+                None => keepers.spawn(keep),
+            };
+        }
+        keepers
+    }
+
     async fn pass_to_port(&self, client: TcpStream, peer: SocketAddr, port: u16) {
         let route = self.streams.borrow().get(&port).cloned();
         if let Some(route) = route {
@@ -374,14 +434,14 @@ impl Shared {
     }
 }
 
-fn proxy(gateway: &Gateway) -> HttpProxy<Edge> {
+fn proxy(edge: Arc<Edge>) -> HttpProxy<Phases> {
     let conf = ServerConf {
         max_retries: MAX_RETRIES,
         upstream_keepalive_pool_size: UPSTREAM_POOL,
         ca_file: crate::upstream::roots_file(),
         ..ServerConf::default()
     };
-    let mut proxy = HttpProxy::new(Edge::new(gateway), Arc::new(conf));
+    let mut proxy = HttpProxy::new(Phases(edge), Arc::new(conf));
     proxy.server_options = Some(http_options(false));
     proxy.h2_options = Some(h2_options());
     proxy.handle_init_modules();
@@ -414,7 +474,7 @@ fn h2_options() -> H2Options {
 
 /// The proxy for connections that are known to speak HTTP/2 without TLS.
 struct H2c {
-    proxy: Arc<HttpProxy<Edge>>,
+    proxy: Arc<HttpProxy<Phases>>,
     options: HttpServerOptions,
 }
 

@@ -13,7 +13,7 @@ mod context;
 mod export;
 mod span;
 
-use http::HeaderMap;
+use http::HeaderValue;
 use pingora_error::Result;
 use pingora_http::RequestHeader;
 use prometheus::{IntCounterVec, Opts, Registry};
@@ -96,10 +96,15 @@ impl Tracer {
         (Self { inner: Some(inner) }, Some(exporter))
     }
 
-    /// The trace that a request is part of; none without a collector.
-    pub(crate) fn begin(&self, headers: &HeaderMap) -> Option<Trace> {
+    /// Whether there is a collector.
+    pub(crate) fn is_on(&self) -> bool {
+        self.inner.is_some()
+    }
+
+    /// The trace that a request is part of, which may have a parent; none without a collector.
+    pub(crate) fn begin(&self, parent: impl FnOnce() -> Option<Parent>) -> Option<Trace> {
         let inner = self.inner.as_ref()?;
-        let parent = Parent::of(headers);
+        let parent = parent();
         let is_sampled = match parent {
             Some(parent) if inner.follows_parent => parent.is_sampled,
             // By chance and not by the trace's id, which a client chooses.
@@ -144,6 +149,23 @@ impl Trace {
     /// # Errors
     /// There are more headers than a request can have.
     pub(crate) fn propagate(&self, request: &mut RequestHeader) -> Result<()> {
+        if !self.has_parent() {
+            // It belonged to a trace that could not be read.
+            request.remove_header(&TRACESTATE);
+        }
+        match self.header() {
+            Some(value) => request.insert_header(TRACEPARENT, value),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the sender named a trace; only then its `tracestate` means anything.
+    pub(crate) fn has_parent(&self) -> bool {
+        self.parent.is_some()
+    }
+
+    /// What a service is told as `traceparent`.
+    pub(crate) fn header(&self) -> Option<HeaderValue> {
         let span = match self.parent {
             Some(parent) if !self.is_sampled => parent,
             Some(_) | None => self.upstream,
@@ -153,14 +175,7 @@ impl Trace {
             span,
             is_sampled: self.is_sampled,
         };
-        if self.parent.is_none() {
-            // It belonged to a trace that could not be read.
-            request.remove_header(&TRACESTATE);
-        }
-        match parent.value() {
-            Some(value) => request.insert_header(TRACEPARENT, value),
-            None => Ok(()),
-        }
+        parent.value()
     }
 }
 
@@ -193,7 +208,10 @@ mod tests {
     fn nothing_is_made_without_a_collector() {
         let (tracer, exporter) = Tracer::new(None, &Registry::new());
         assert!(exporter.is_none());
-        assert_eq!(tracer.begin(&request(Some(SAMPLED)).headers), None);
+        assert_eq!(
+            tracer.begin(|| Parent::of(&request(Some(SAMPLED)).headers)),
+            None
+        );
     }
 
     #[test]
@@ -206,7 +224,9 @@ mod tests {
             ("1", true, None, true),
         ] {
             let (tracer, _exporter) = tracer(sample, follows);
-            let trace = tracer.begin(&request(parent).headers).expect("a trace");
+            let trace = tracer
+                .begin(|| Parent::of(&request(parent).headers))
+                .expect("a trace");
             assert_eq!(
                 trace.is_sampled(),
                 expected,
@@ -225,7 +245,9 @@ mod tests {
         ] {
             let (tracer, _exporter) = tracer(sample, false);
             let mut request = request(parent);
-            let trace = tracer.begin(&request.headers).expect("a trace");
+            let trace = tracer
+                .begin(|| Parent::of(&request.headers))
+                .expect("a trace");
             trace.propagate(&mut request).expect("room");
             let told = Parent::of(&request.headers).expect("a parent");
             assert_eq!(told.trace, trace.id());
@@ -242,7 +264,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_counted() {
         let (tracer, _exporter) = tracer("1", false);
-        let trace = tracer.begin(&HeaderMap::new()).expect("a trace");
+        let trace = tracer.begin(|| None).expect("a trace");
         let ended = span::tests::ended(trace);
         for _ in 0..QUEUE {
             tracer.ended(&ended);

@@ -31,8 +31,11 @@ use cara_routes::balance::{self, FULL_SHARE, Load};
 use cara_routes::retry::Budget;
 use tokio::sync::Notify;
 
-pub(crate) use admit::admit;
-pub(crate) use forward::{Attempt, answered, finish, not_connected, not_proxied, peer};
+pub(crate) use admit::{admit, choose};
+pub(crate) use forward::{
+    Attempt, answered, begin, broke, finish, group, head_came, not_connected, not_proxied, peer,
+    refused, times,
+};
 pub(crate) use health::{Probes, Wanted};
 pub(crate) use tls::roots_file;
 

@@ -75,7 +75,8 @@ pub(super) fn without_own(headers: &HeaderMap) -> Option<Vec<HeaderValue>> {
     Some(kept.collect())
 }
 
-fn has_own(value: &[u8]) -> bool {
+/// Whether a `Cookie` header carries one of the gateway's own.
+pub(crate) fn has_own(value: &[u8]) -> bool {
     value.split(|byte| *byte == b';').any(is_own)
 }
 

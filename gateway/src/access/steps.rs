@@ -58,6 +58,12 @@ pub(crate) async fn own(edge: &Edge, session: &mut Session, ctx: &Ctx) -> Result
     }
 }
 
+/// Whether the gateway may answer a request itself, by its host and path in normal form.
+pub(crate) fn is_own(edge: &Edge, host: &str, path: &str) -> bool {
+    let auth_host = edge.access.config.auth_host.as_ref();
+    path.starts_with(OWN) || auth_host.is_some_and(|own| own.as_str() == host)
+}
+
 /// For every request, so that it copies nothing.
 fn is_auth_host(edge: &Edge, head: &RequestHeader) -> bool {
     let Some(wanted) = edge.access.config.auth_host.as_ref() else {

@@ -67,12 +67,16 @@ fn begins_like(name: &str, prefix: &str) -> bool {
     name.len() >= prefix.len() && name.bytes().zip(prefix.bytes()).all(is_alike)
 }
 
+/// Whether a query carries a link's token.
+pub(crate) fn has_link(query: &str) -> bool {
+    let mut names = url::form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name);
+    names.any(|name| name == share::PARAMETER)
+}
+
 /// Takes a link's token off the query: for the gateway alone, it opens a rule for whoever reads it
 /// in a log. Scheme and authority stay, which HTTP/2 names beside the path.
 pub(super) fn cut_link(request: &mut RequestHeader) {
-    let query = request.uri.query().unwrap_or_default();
-    let mut names = url::form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name);
-    if !names.any(|name| name == share::PARAMETER) {
+    if !has_link(request.uri.query().unwrap_or_default()) {
         return;
     }
     let rest = shown::without_link(&request.uri);

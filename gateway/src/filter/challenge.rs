@@ -8,7 +8,7 @@ use crate::ctx::Ctx;
 use crate::edge::Edge;
 
 /// Where an authority looks.
-const PREFIX: &str = "/.well-known/acme-challenge/";
+pub(crate) const PREFIX: &str = "/.well-known/acme-challenge/";
 
 /// Answers a challenge that this installation waits for, for any host. Others go on: a service
 /// may obtain certificates of its own.

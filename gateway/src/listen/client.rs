@@ -99,6 +99,11 @@ impl ClientInfo {
         self.stage.store(stage as u8, Ordering::Relaxed);
     }
 
+    /// To be called before a request is read; `has_begun` says that a part of its head is there.
+    pub(crate) fn next_request(&self, has_begun: bool) {
+        self.set_stage(if has_begun { Stage::Head } else { Stage::Idle });
+    }
+
     /// To be called when a request's head is complete.
     pub(crate) fn head_is_complete(&self, is_upgrade: bool) {
         self.set_stage(if is_upgrade {

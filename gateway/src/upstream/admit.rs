@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cara_api::gateway::{Backend, InFlight, Pause};
+use http::HeaderMap;
 use pingora_error::ErrorType;
 use pingora_proxy::Session;
 use prometheus::IntGauge;
@@ -35,7 +36,7 @@ pub(crate) async fn admit(edge: &Edge, session: &mut Session, ctx: &mut Ctx) -> 
     if targets(&rule.route).is_empty() {
         return Ok(());
     }
-    choose(session, ctx, &rule)?;
+    choose(&session.req_header().headers, ctx, &rule)?;
     if let Some(limit) = rule.route.policy.in_flight {
         let is_waiting = !rule.upstream.state.rest().gate.try_enter();
         if is_waiting {
@@ -46,24 +47,26 @@ pub(crate) async fn admit(edge: &Edge, session: &mut Session, ctx: &mut Ctx) -> 
             ctx.upstream.admitted = Some(Instant::now().into_std());
             rule = newest(edge, session, &rule)?;
             ctx.rule = Some(Arc::clone(&rule));
-            choose(session, ctx, &rule)?;
+            choose(&session.req_header().headers, ctx, &rule)?;
         }
     }
     Ok(())
 }
 
-/// Chooses the service.
-fn choose(session: &Session, ctx: &mut Ctx, rule: &LiveRule) -> Result<(), Stop> {
+/// Chooses the service of a rule that forwards.
+///
+/// # Errors
+/// It is not there.
+pub(crate) fn choose(headers: &HeaderMap, ctx: &mut Ctx, rule: &LiveRule) -> Result<(), Stop> {
     ctx.upstream.stuck = None;
     ctx.target = 0;
     let targets = targets(&rule.route);
-    if rule.route.policy.sticky.is_some() {
-        let headers = &session.req_header().headers;
-        if let Some((place, endpoint)) = sticky::find(&rule.upstream, &rule.route, headers) {
-            ctx.target = place;
-            ctx.upstream.stuck = Some(Arc::clone(endpoint));
-            return Ok(());
-        }
+    if rule.route.policy.sticky.is_some()
+        && let Some((place, endpoint)) = sticky::find(&rule.upstream, &rule.route, headers)
+    {
+        ctx.target = place;
+        ctx.upstream.stuck = Some(Arc::clone(endpoint));
+        return Ok(());
     }
     if targets.len() > 1 {
         let ready = targets.iter().map(|target| match target.backend {

@@ -75,14 +75,10 @@ impl Attempt {
     }
 }
 
-/// Chooses the endpoint for a try.
-///
-/// # Errors
-/// The service has none, or its TLS cannot be used.
-pub(crate) fn peer(edge: &Edge, session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-    let nowhere = || Error::new(ErrorType::HTTPStatus(502));
-    let rule = ctx.rule.clone().ok_or_else(nowhere)?;
-    let (target, spec) = target(&rule, ctx).ok_or_else(nowhere)?;
+/// Begins a try: chooses its endpoint, which counts it as under way. None when there is none.
+pub(crate) fn begin(edge: &Edge, ctx: &mut Ctx) -> Option<SocketAddr> {
+    let rule = ctx.rule.clone()?;
+    let (target, _) = target(&rule, ctx)?;
     let attempt = &mut ctx.upstream;
     attempt.current = None;
     let now = || edge.live.now();
@@ -93,7 +89,7 @@ pub(crate) fn peer(edge: &Edge, session: &Session, ctx: &mut Ctx) -> Result<Box<
             fastrand::u64(..)
         })
     });
-    let endpoint = chosen.ok_or_else(nowhere)?;
+    let endpoint = chosen?;
     let address = endpoint.address;
     let current = InFlight::begin(endpoint);
     attempt.current = Some(current);
@@ -104,6 +100,24 @@ pub(crate) fn peer(edge: &Edge, session: &Session, ctx: &mut Ctx) -> Result<Box<
     if attempt.tries == 1 {
         rule.upstream.state.requests.fetch_add(1, Ordering::Relaxed);
     }
+    Some(address)
+}
+
+/// What a connection for a request may be shared with: others of the same group.
+pub(crate) fn group(ctx: &Ctx) -> Option<u64> {
+    let rule = ctx.rule.as_ref()?;
+    target(rule, ctx).map(|(target, _)| target.group)
+}
+
+/// Chooses the endpoint for a try, and describes the connection to it.
+///
+/// # Errors
+/// The service has none, or its TLS cannot be used.
+pub(crate) fn peer(edge: &Edge, session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+    let nowhere = || Error::new(ErrorType::HTTPStatus(502));
+    let address = begin(edge, ctx).ok_or_else(nowhere)?;
+    let rule = ctx.rule.as_ref().ok_or_else(nowhere)?;
+    let (target, spec) = target(rule, ctx).ok_or_else(nowhere)?;
     let head = session.req_header();
     let host = match &target.tls {
         Some(_) => request::host(head).and_then(cara_routes::host::normalize),
@@ -136,7 +150,8 @@ fn response_limit(edge: &Edge, policy: &Policy) -> Duration {
     wanted.unwrap_or(edge.config.upstream_timeout)
 }
 
-fn times(edge: &Edge, policy: &Policy, is_stream: bool) -> Times {
+/// How long a try may take.
+pub(crate) fn times(edge: &Edge, policy: &Policy, is_stream: bool) -> Times {
     let (config, wanted) = (&edge.config, &policy.timeouts);
     let response = response_limit(edge, policy);
     Times {
@@ -150,7 +165,54 @@ fn times(edge: &Edge, policy: &Policy, is_stream: bool) -> Times {
     }
 }
 
-/// After a try that found no connection.
+/// After a try that found no connection. True when the request is tried again.
+pub(crate) fn refused(edge: &Edge, ctx: &mut Ctx, shape: Shape) -> bool {
+    edge.metrics
+        .upstream_errors
+        .with_label_values(&["connect"])
+        .inc();
+    note_failure(edge, ctx, true);
+    ctx.upstream.is_refused = true;
+    is_tried_again(edge, ctx, Failure::Connect, || shape)
+}
+
+/// After a try that failed on its connection. True when the request is tried again.
+pub(crate) fn broke(
+    edge: &Edge,
+    ctx: &mut Ctx,
+    failure: Failure,
+    is_services_fault: bool,
+    shape: impl FnOnce() -> Shape,
+) -> bool {
+    let is_answered = ctx.upstream.is_answered;
+    if is_services_fault && !is_answered && !matches!(failure, Failure::Stale | Failure::Refused) {
+        note_failure(edge, ctx, false);
+    }
+    !is_answered && is_tried_again(edge, ctx, failure, shape)
+}
+
+/// When the head of an answer came. True when the request is tried again instead of passing the
+/// answer on.
+pub(crate) fn head_came(
+    edge: &Edge,
+    ctx: &mut Ctx,
+    status: u16,
+    shape: impl FnOnce() -> Shape,
+) -> bool {
+    ctx.upstream.waited = ctx.upstream.began.map(|began| began.elapsed());
+    if matches!(status, 502..=504) {
+        note_failure(edge, ctx, false);
+        if is_tried_again(edge, ctx, Failure::Status(status), shape) {
+            return true;
+        }
+    } else if let Some(current) = &ctx.upstream.current {
+        current.endpoint().succeeded(|| edge.live.now());
+    }
+    ctx.upstream.is_answered = true;
+    false
+}
+
+/// After a try of pingora's that found no connection.
 pub(crate) fn not_connected(
     edge: &Edge,
     session: &mut Session,
@@ -158,23 +220,16 @@ pub(crate) fn not_connected(
     mut error: Box<Error>,
 ) -> Box<Error> {
     // A kept HTTP/2 connection that ended meanwhile says nothing about the endpoint.
-    if *error.etype() == ErrorType::H2Error {
-        let again = is_tried_again(edge, session, ctx, Failure::Refused);
-        error.set_retry(again);
-        return error;
-    }
-    edge.metrics
-        .upstream_errors
-        .with_label_values(&["connect"])
-        .inc();
-    note_failure(edge, ctx, true);
-    ctx.upstream.is_refused = true;
-    let again = is_tried_again(edge, session, ctx, Failure::Connect);
+    let again = if *error.etype() == ErrorType::H2Error {
+        is_tried_again(edge, ctx, Failure::Refused, || shape(session))
+    } else {
+        refused(edge, ctx, shape(session))
+    };
     error.set_retry(again);
     error
 }
 
-/// After a try that failed on its connection.
+/// After a try of pingora's that failed on its connection.
 pub(crate) fn not_proxied(
     edge: &Edge,
     session: &mut Session,
@@ -194,16 +249,13 @@ pub(crate) fn not_proxied(
         RetryType::ReusedOnly => Failure::Died,
         RetryType::Decided(false) => Failure::Other,
     };
-    let is_services_fault = *error.esource() == ErrorSource::Upstream && !ctx.upstream.is_answered;
-    if is_services_fault && !matches!(failure, Failure::Stale | Failure::Refused) {
-        note_failure(edge, ctx, false);
-    }
-    let again = !ctx.upstream.is_answered && is_tried_again(edge, session, ctx, failure);
+    let is_services_fault = *error.esource() == ErrorSource::Upstream;
+    let again = broke(edge, ctx, failure, is_services_fault, || shape(session));
     error.set_retry(again);
     error
 }
 
-/// When the head of an answer came.
+/// When the head of an answer came to pingora.
 ///
 /// # Errors
 /// The request is tried again instead of passing the answer on.
@@ -217,18 +269,11 @@ pub(crate) fn answered(
     if answer.status.is_informational() && status != 101 {
         return Ok(());
     }
-    ctx.upstream.waited = ctx.upstream.began.map(|began| began.elapsed());
-    if matches!(status, 502..=504) {
-        note_failure(edge, ctx, false);
-        if is_tried_again(edge, session, ctx, Failure::Status(status)) {
-            let mut error = Error::new(TRY_AGAIN);
-            error.as_up();
-            return Err(error);
-        }
-    } else if let Some(current) = &ctx.upstream.current {
-        current.endpoint().succeeded(|| edge.live.now());
+    if head_came(edge, ctx, status, || shape(session)) {
+        let mut error = Error::new(TRY_AGAIN);
+        error.as_up();
+        return Err(error);
     }
-    ctx.upstream.is_answered = true;
     Ok(())
 }
 
@@ -294,7 +339,7 @@ fn note_failure(edge: &Edge, ctx: &mut Ctx, is_refusal: bool) {
     ctx.upstream.failed.push(address);
 }
 
-fn is_tried_again(edge: &Edge, session: &mut Session, ctx: &Ctx, failure: Failure) -> bool {
+fn is_tried_again(edge: &Edge, ctx: &Ctx, failure: Failure, shape: impl FnOnce() -> Shape) -> bool {
     let Some(rule) = &ctx.rule else { return false };
     let Some((target, _)) = target(rule, ctx) else {
         return false;
@@ -310,7 +355,7 @@ fn is_tried_again(edge: &Edge, session: &mut Session, ctx: &Ctx, failure: Failur
             .iter()
             .any(|e| !failed.contains(&e.address)),
     };
-    let decision = retry::decide(&policy.retries, failure, shape(session), progress);
+    let decision = retry::decide(&policy.retries, failure, shape(), progress);
     let again = match decision {
         Decision::GiveUp => false,
         Decision::Again => true,

@@ -16,11 +16,13 @@ const H2_STREAMS: usize = 100;
 
 /// How long things may take.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Times {
-    pub(super) connect: Duration,
+pub(crate) struct Times {
+    /// For a connection.
+    pub(crate) connect: Duration,
     /// Silence of the service.
-    pub(super) read: Duration,
-    pub(super) write: Duration,
+    pub(crate) read: Duration,
+    /// Until the service takes what it is sent.
+    pub(crate) write: Duration,
 }
 
 /// Describes connections to `address`. `host` is the name that the client asked for; `is_upgrade`

@@ -75,10 +75,10 @@ async fn a_stop_is_announced_and_requests_under_way_end() {
         .expect("sent");
     assert_eq!(in_time(answer).await.expect("an answer").status(), 200);
     drop((send, ready));
-    in_time(connection)
-        .await
-        .expect("no panic")
-        .expect("GOAWAY without an error");
+    // After GOAWAY the gateway may have closed before the client's own farewell was written.
+    let ended = in_time(connection).await.expect("no panic");
+    let is_in_order = |error: &h2::Error| error.is_io() && !error.is_reset();
+    assert!(ended.as_ref().err().is_none_or(is_in_order), "{ended:?}");
     edge.stopped().await;
 }
 

@@ -7,7 +7,7 @@ use cara_api::gateway::Policy;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{Edge, OK, Service, exchange, forward, route};
+use crate::support::{Edge, OK, Received, Service, exchange, forward, route};
 
 /// What must come of a case.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +21,8 @@ enum Expected {
 }
 use Expected::{Cut, Refused, Served};
 
+/// A plain request, of the sort that does not pass through pingora.
+const BEFORE: &str = "GET /before HTTP/1.1\r\nHost: web.test\r\n\r\n";
 const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: web.test\r\n\r\n";
 
 /// A request with these header lines and what follows the head. `~` stands for CR LF.
@@ -310,15 +312,40 @@ fn marked(bytes: &[u8], mark: &str) -> Vec<u8> {
 async fn no_request_hides_in_another() {
     let service = Service::start(OK).await;
     let edge = Edge::start(vec![route(forward(service.address), Policy::default())]).await;
+    let faults = faults(&edge, &service, "").await;
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_request_hides_behind_a_plain_one() {
+    let service = Service::start(OK).await;
+    let edge = Edge::start(vec![route(forward(service.address), Policy::default())]).await;
+    let faults = faults(&edge, &service, BEFORE).await;
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// Sends every case on a connection of its own, behind the request `before`, and tells what went
+/// wrong.
+async fn faults(edge: &Edge, service: &Service, before: &str) -> Vec<String> {
     let all = [lengths(), chunks(), heads(), hosts(), pipelines()].concat();
     let mut faults = Vec::new();
     for (number, (name, bytes, expected)) in all.into_iter().enumerate() {
         let mark = number.to_string();
-        let answer = exchange(edge.http, &marked(&bytes, &mark)).await;
+        let bytes = [before.as_bytes(), &marked(&bytes, &mark)].concat();
+        let answer = exchange(edge.http, &bytes).await;
         let mut received = service.take();
         let hidden = received.iter().any(|r| r.head.contains("/hidden"));
         // A head whose body failed may arrive after its case.
-        received.retain(|r| r.header("x-case").is_none_or(|case| case == mark));
+        let is_of_case = |r: &Received| r.header("x-case").is_none_or(|case| case == mark);
+        received.retain(|r| is_of_case(r) && !r.head.starts_with("GET /before "));
+        let answer = match before {
+            "" => Some(answer.as_str()),
+            _ => answer.split_once("\r\n\r\nok").map(|(_, rest)| rest),
+        };
+        let Some(answer) = answer else {
+            faults.push(format!("{name}: the request before it got no answer"));
+            continue;
+        };
         let good = answer.matches("HTTP/1.1 200").count();
         let is_right = match expected {
             Served(count) => received.len() == count && good == count,
@@ -332,7 +359,7 @@ async fn no_request_hides_in_another() {
             ));
         }
     }
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    faults
 }
 
 #[tokio::test]

@@ -28,6 +28,7 @@ pub struct Edge {
     pub http: SocketAddr,
     pub https: SocketAddr,
     pub state: watch::Sender<Arc<GatewayState>>,
+    registry: Registry,
     token: CancellationToken,
     _tasks: JoinSet<()>,
 }
@@ -42,12 +43,9 @@ impl Edge {
             drain_timeout: Duration::from_secs(1),
             ..config
         };
-        let gateway = Gateway::new(
-            config,
-            AccessLog::off(),
-            &[Handle::current()],
-            &Registry::new(),
-        );
+        let registry = Registry::new();
+        let threads = [Handle::current()];
+        let gateway = Gateway::new(config, AccessLog::off(), &threads, &registry);
         let bind = || TcpListener::bind("127.0.0.1:0").expect("a port");
         let (http, https) = (bind(), bind());
         let addresses = [&http, &https].map(|socket| socket.local_addr().expect("an address"));
@@ -65,6 +63,7 @@ impl Edge {
             http: addresses[0],
             https: addresses[1],
             state,
+            registry,
             token,
             _tasks: tasks,
         };
@@ -87,6 +86,18 @@ impl Edge {
             answer.contains(&mark).then_some(())
         })
         .await;
+    }
+
+    /// Requests that went the short way so far.
+    pub fn plain(&self) -> f64 {
+        let families = self.registry.gather();
+        let family = families
+            .iter()
+            .find(|family| family.name() == "cara_gateway_plain_requests_total");
+        let metrics = family.map(|family| family.get_metric());
+        metrics
+            .and_then(<[_]>::first)
+            .map_or(0.0, |m| m.get_counter().get_value())
     }
 
     /// One request on a connection of its own.
@@ -297,6 +308,14 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
 }
 
 pub const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+/// A rule for a part of the host.
+pub fn route_at(path: &str, action: Action, policy: Policy) -> Route {
+    Route {
+        path: PathMatch::Prefix(path.into()),
+        ..route(action, policy)
+    }
+}
 
 /// A rule for everything of the host.
 pub fn route(action: Action, policy: Policy) -> Route {

@@ -1,0 +1,365 @@
+//! One request and its answer: sends to the service, and passes on what comes back.
+//!
+//! Which endpoint, whether there is another try, and what a failure says about an endpoint is
+//! decided by `upstream`, as for all requests.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use cara_routes::retry::{Failure, Shape};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+use tokio_util::io::poll_read_buf;
+
+use super::answer::{self, Answer, Ours};
+use super::body::Framing;
+use super::pool::Key;
+use super::request::{Refusal, Request};
+use super::{Lane, poll_fill};
+use crate::connection::Connection;
+use crate::ctx::Ctx;
+use crate::deadline::MovingDeadline;
+use crate::pages;
+use crate::upstream;
+
+/// Bytes of an answer's head at most.
+const HEAD_MAX: usize = 64 * 1024;
+/// What is read of an answer's beginning at once.
+const BEGIN: usize = 16 * 1024;
+/// Room for what the client gets first: more than most heads and small bodies.
+const FIRST: usize = 4 * 1024;
+/// What is read of a body at once.
+const PIECE: usize = 64 * 1024;
+/// Heads that may come before the one of the answer.
+const HINTS_MAX: u32 = 16;
+/// Bytes of a client's next requests that are read while it waits.
+const EARLY_MAX: usize = 16 * 1024;
+
+/// One exchange.
+pub(super) struct Exchange<'a, S> {
+    pub(super) lane: &'a Lane,
+    pub(super) client: &'a mut Connection<S>,
+    pub(super) deadline: &'a mut MovingDeadline,
+    pub(super) request: &'a Request<'a>,
+    /// What the service is sent.
+    pub(super) message: &'a [u8],
+    pub(super) ctx: &'a mut Ctx,
+    /// What the client sent while it waited: the beginning of its next request.
+    pub(super) early: Vec<u8>,
+    /// The answer is the connection's last.
+    pub(super) closes: bool,
+    /// What the client has got.
+    pub(super) status: u16,
+    pub(super) body_bytes: usize,
+}
+
+/// Why the client has to be told, or cannot be.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The client went.
+    Gone,
+    /// The answer broke off after its head; only closing tells.
+    Broken,
+    /// Nothing of an answer was sent yet.
+    Failed(pages::Answer),
+}
+
+/// How the connection goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Then {
+    /// With the next request.
+    GoOn,
+    /// Not at all.
+    Close,
+}
+
+/// Why a try failed.
+#[derive(Debug)]
+enum Fault {
+    Unconnected(pages::Answer),
+    /// The service closed the connection; before it sent anything, if this says how old it was.
+    Closed(Option<Failure>),
+    Silent,
+    Broke,
+    ClientGone,
+}
+
+/// The head of an answer, and what came with it.
+struct Begun {
+    service: TcpStream,
+    answer: Answer,
+    /// What the client gets first.
+    head: Vec<u8>,
+    /// What was read, the answer's head included.
+    buffer: Vec<u8>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<'_, S> {
+    /// Passes the request on, and the answer back.
+    pub(super) async fn run(&mut self) -> Result<Then, End> {
+        let edge = &self.lane.edge;
+        let begun = loop {
+            let (Some(address), Some(group)) =
+                (upstream::begin(edge, self.ctx), upstream::group(self.ctx))
+            else {
+                return Err(End::Failed(pages::Answer::BadGateway));
+            };
+            let shape = self.shape();
+            match self.attempt(Key { address, group }).await {
+                Ok(begun) => {
+                    let status = begun.answer.status;
+                    if !upstream::head_came(edge, self.ctx, status, || shape) {
+                        break begun;
+                    }
+                }
+                Err(fault) => self.failed(fault, shape)?,
+            }
+        };
+        let key = self.key();
+        self.relay(begun, key).await
+    }
+
+    fn key(&self) -> Key {
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        Key {
+            address: self.ctx.upstream.endpoint().unwrap_or(nowhere),
+            group: upstream::group(self.ctx).unwrap_or_default(),
+        }
+    }
+
+    /// All of the request is at hand for as long as it takes.
+    fn shape(&self) -> Shape {
+        Shape {
+            is_idempotent: self.request.is_idempotent(),
+            has_no_body: self.request.body_bytes == 0,
+            is_replayable: true,
+        }
+    }
+
+    /// Whether there is another try after a failure; if not, how it ends.
+    fn failed(&mut self, fault: Fault, shape: Shape) -> Result<(), End> {
+        let edge = &self.lane.edge;
+        let (failure, answer, kind) = match fault {
+            Fault::ClientGone => return Err(End::Gone),
+            Fault::Unconnected(answer) => {
+                let again = upstream::refused(edge, self.ctx, shape);
+                return if again {
+                    Ok(())
+                } else {
+                    Err(End::Failed(answer))
+                };
+            }
+            Fault::Closed(failure) => {
+                let failure = failure.unwrap_or(Failure::Other);
+                (failure, pages::Answer::BadGateway, "reset")
+            }
+            Fault::Silent => (Failure::Other, pages::Answer::Timeout, "timeout"),
+            Fault::Broke => (Failure::Other, pages::Answer::BadGateway, "other"),
+        };
+        if upstream::broke(edge, self.ctx, failure, true, || shape) {
+            return Ok(());
+        }
+        self.count(kind);
+        Err(End::Failed(answer))
+    }
+
+    /// Counts a service's failure.
+    fn count(&self, kind: &str) {
+        let errors = &self.lane.edge.metrics.upstream_errors;
+        errors.with_label_values(&[kind]).inc();
+    }
+
+    fn broken(&self, kind: &str) -> End {
+        self.count(kind);
+        End::Broken
+    }
+
+    /// Sends the request to one endpoint and waits for the head of its answer.
+    async fn attempt(&mut self, key: Key) -> Result<Begun, Fault> {
+        let edge = &self.lane.edge;
+        let policy = self.ctx.rule.as_ref().map(|rule| &rule.route.policy);
+        let Some(times) = policy.map(|policy| upstream::times(edge, policy, false)) else {
+            return Err(Fault::Broke);
+        };
+        // After a connection that was closed, others may have been too.
+        let kept = match self.ctx.upstream.retries() {
+            0 => self.lane.pool.take(key),
+            _ => None,
+        };
+        let unanswered = match kept {
+            Some(_) => Failure::Stale,
+            None => Failure::Died,
+        };
+        let mut service = match kept {
+            Some(service) => service,
+            None => connect(key.address, times.connect).await?,
+        };
+        // Nearly always the socket takes it at once, which arms no timer.
+        match timeout(times.write, service.write_all(self.message)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Err(Fault::Closed(Some(unanswered))),
+            Err(_) => return Err(Fault::Silent),
+        }
+        let mut buffer = Vec::with_capacity(BEGIN);
+        let mut head = Vec::with_capacity(FIRST);
+        self.deadline.set(Instant::now() + times.read);
+        let answer = self
+            .head(&mut service, &mut buffer, &mut head, unanswered)
+            .await?;
+        Ok(Begun {
+            service,
+            answer,
+            head,
+            buffer,
+        })
+    }
+
+    /// Reads up to the head of the answer. `out` is what the client gets of it.
+    async fn head(
+        &mut self,
+        service: &mut TcpStream,
+        buffer: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+        unanswered: Failure,
+    ) -> Result<Answer, Fault> {
+        let mut hints = 0;
+        loop {
+            let is_first = buffer.is_empty() && hints == 0;
+            if buffer.is_empty() && self.read_beside(service, buffer).await? == 0 {
+                return Err(Fault::Closed(is_first.then_some(unanswered)));
+            }
+            out.clear();
+            match self.read_head(buffer, out) {
+                Ok(answer) if answer.status < 200 => {
+                    hints += 1;
+                    if hints > HINTS_MAX {
+                        return Err(Fault::Broke);
+                    }
+                    self.write(out).await.map_err(|_| Fault::ClientGone)?;
+                    buffer.drain(..answer.bytes);
+                }
+                Ok(answer) => return Ok(answer),
+                Err(Refusal::Partial) if buffer.len() < HEAD_MAX => {
+                    if self.read_beside(service, buffer).await? == 0 {
+                        return Err(Fault::Closed(None));
+                    }
+                }
+                Err(_) => return Err(Fault::Broke),
+            }
+        }
+    }
+
+    fn read_head(&self, buffer: &[u8], out: &mut Vec<u8>) -> Result<Answer, Refusal> {
+        let rule = self.ctx.rule.as_ref();
+        let hsts = rule.and_then(|rule| rule.filters.hsts.as_ref());
+        let ours = Ours {
+            id: self.ctx.id.as_bytes(),
+            no_index: rule.is_some_and(|rule| rule.route.policy.no_index),
+            // A browser must not believe it over plain HTTP (RFC 6797 section 7.2).
+            hsts: hsts.filter(|_| self.ctx.is_tls),
+            closes: self.closes,
+            date,
+        };
+        answer::read(buffer, self.request.method == "HEAD", &ours, out)
+    }
+
+    /// Passes an answer on, from its head to its end.
+    async fn relay(&mut self, begun: Begun, key: Key) -> Result<Then, End> {
+        let Begun {
+            mut service,
+            answer,
+            mut head,
+            mut buffer,
+        } = begun;
+        let mut framing = answer.framing;
+        let is_until_close = framing == Framing::UntilClose;
+        let rest = buffer.get(answer.bytes..).unwrap_or_default();
+        let Ok(fed) = framing.feed(rest) else {
+            self.count("other");
+            return Err(End::Failed(pages::Answer::BadGateway));
+        };
+        let mut is_clean = fed.taken == rest.len();
+        head.extend_from_slice(rest.get(..fed.taken).unwrap_or_default());
+        self.status = answer.status;
+        self.body_bytes = fed.payload;
+        self.write(&head).await?;
+        drop(head);
+        let silence = self.ctx.rule.as_ref().map_or(Duration::ZERO, |rule| {
+            upstream::times(&self.lane.edge, &rule.route.policy, false).read
+        });
+        while !framing.is_done() {
+            buffer.clear();
+            buffer.reserve(PIECE);
+            self.deadline.set(Instant::now() + silence);
+            match self.read_beside(&mut service, &mut buffer).await {
+                Ok(0) if is_until_close => return Ok(Then::Close),
+                Ok(0) => return Err(self.broken("reset")),
+                Ok(_) => {}
+                Err(Fault::ClientGone) => return Err(End::Gone),
+                Err(_) => return Err(self.broken("timeout")),
+            }
+            let fed = framing.feed(&buffer).map_err(|_| self.broken("other"))?;
+            is_clean = fed.taken == buffer.len();
+            self.body_bytes += fed.payload;
+            self.write(buffer.get(..fed.taken).unwrap_or_default())
+                .await?;
+        }
+        if answer.keeps && is_clean {
+            self.lane.pool.put(key, service, Instant::now());
+        }
+        Ok(if self.closes { Then::Close } else { Then::GoOn })
+    }
+
+    /// Writes to the client, which has a deadline of its own.
+    async fn write(&mut self, data: &[u8]) -> Result<(), End> {
+        let written = self.client.write_all(data).await;
+        written.map_err(|_| End::Gone)?;
+        self.client.flush().await.map_err(|_| End::Gone)
+    }
+
+    /// Reads from the service; meanwhile notes what the client sends, and whether it goes.
+    async fn read_beside(
+        &mut self,
+        service: &mut TcpStream,
+        into: &mut Vec<u8>,
+    ) -> Result<usize, Fault> {
+        if into.capacity() - into.len() < FIRST {
+            into.reserve(BEGIN);
+        }
+        poll_fn(|cx| {
+            if let Poll::Ready(read) = poll_read_buf(Pin::new(service), cx, into) {
+                return Poll::Ready(read.or(Ok(0)));
+            }
+            while self.early.len() < EARLY_MAX {
+                match poll_fill(self.client, cx, &mut self.early) {
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Fault::ClientGone)),
+                    Poll::Ready(Ok(_)) => {}
+                    Poll::Pending => break,
+                }
+            }
+            self.deadline.poll(cx).map(|()| Err(Fault::Silent))
+        })
+        .await
+    }
+}
+
+/// The time in the form of RFC 9110 section 5.6.7.
+fn date() -> String {
+    let now = jiff::Timestamp::now();
+    now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+async fn connect(address: SocketAddr, patience: Duration) -> Result<TcpStream, Fault> {
+    let connected = timeout(patience, TcpStream::connect(address)).await;
+    let late = Fault::Unconnected(pages::Answer::Timeout);
+    let service = connected
+        .map_err(|_| late)?
+        .map_err(|_| Fault::Unconnected(pages::Answer::BadGateway))?;
+    // Without it small requests would wait for nothing; where it fails they are only slower.
+    let _ = service.set_nodelay(true);
+    Ok(service)
+}

@@ -80,7 +80,7 @@ pub struct Memory {
     engine_away: BTreeMap<Subject, Instant>,
     excused: BTreeSet<Start>,
     waiting_since: BTreeMap<String, Instant>,
-    switched_at: BTreeMap<String, Instant>,
+    switched_at: BTreeMap<String, (Start, Instant)>,
     delivered_at: Option<Instant>,
 }
 
@@ -280,18 +280,32 @@ impl Memory {
             .map(|(image, progress)| (image.as_str(), progress.as_str()))
     }
 
-    /// Notes how far a service is, and whether an older container of it is still there.
-    pub fn note_service(&mut self, service: &str, progress: Progress, has_old: bool, now: Instant) {
+    /// Notes how far a service is, and which start of its container is to serve in place of others
+    /// that are still there.
+    pub fn note_service(
+        &mut self,
+        service: &str,
+        progress: Progress,
+        replacing: Option<Start>,
+        now: Instant,
+    ) {
         let is_ready = progress == Progress::Fine;
         if progress == Progress::NotReady {
             self.waiting_since.entry(service.to_owned()).or_insert(now);
         } else {
             self.waiting_since.remove(service);
         }
-        if is_ready && has_old {
-            self.switched_at.entry(service.to_owned()).or_insert(now);
-        } else {
-            self.switched_at.remove(service);
+        match replacing.filter(|_| is_ready) {
+            // Back and forth, requests under way get their time anew.
+            Some(start) => {
+                let known = self.switched_at.get(service);
+                if known.is_none_or(|(known, _)| *known != start) {
+                    self.switched_at.insert(service.to_owned(), (start, now));
+                }
+            }
+            None => {
+                self.switched_at.remove(service);
+            }
         }
     }
 
@@ -317,7 +331,7 @@ impl Memory {
 
     /// Since when a newer container serves in place of an older one that is still there.
     pub fn switched_at(&self, service: &str) -> Option<Instant> {
-        self.switched_at.get(service).copied()
+        self.switched_at.get(service).map(|(_, at)| *at)
     }
 }
 
@@ -362,6 +376,26 @@ mod tests {
         assert_eq!(attempts("b", 0), exit(2, 2));
         assert_eq!(attempts("c", 59), exit(3, 4));
         assert_eq!(attempts("d", 60), exit(1, 1));
+    }
+
+    #[test]
+    fn an_older_container_that_serves_again_begins_a_drain_of_its_own() {
+        let mut memory = Memory::default();
+        let start = |container: &str| Start {
+            container: container.into(),
+            at: "t".into(),
+        };
+        let now = Instant::now();
+        let mut switched_after = |replacing: Option<&str>, seconds| {
+            let at = now + Duration::from_secs(seconds);
+            memory.note_service("web", Progress::Fine, replacing.map(start), at);
+            let switched = memory.switched_at("web")?;
+            Some(switched.duration_since(now).as_secs())
+        };
+        assert_eq!(switched_after(Some("second"), 0), Some(0));
+        assert_eq!(switched_after(Some("second"), 4), Some(0));
+        assert_eq!(switched_after(Some("first"), 5), Some(5));
+        assert_eq!(switched_after(None, 6), None, "nothing is left to go");
     }
 
     #[test]

@@ -293,7 +293,10 @@ impl Case {
             } else {
                 Progress::NotReady
             };
-            memory.note_service(name, progress, self.is_switched, now);
+            let view = View::of(service, &observed);
+            let replacing = view.new.filter(|_| self.is_switched);
+            let replacing = replacing.map(|(_, c)| c.start());
+            memory.note_service(name, progress, replacing, now);
             for exit in 0..found.exits_before {
                 let ended = Container {
                     started_at: format!("exit-{exit}"),
@@ -306,7 +309,6 @@ impl Case {
                 };
                 memory.note_exit(name, &ended, now);
             }
-            let view = View::of(service, &observed);
             for (_, container) in view.new.iter().chain(&view.old) {
                 if let ContainerState::Exited { code, .. } = container.state
                     && found.is_excused

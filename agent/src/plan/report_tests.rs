@@ -335,7 +335,7 @@ fn a_service_that_is_not_ready_in_time_is_named_with_what_its_check_says() {
     let wanted = wanted(None);
     let (mut memory, now) = (Memory::default(), Instant::now());
     let observed = observed(&wanted, &up());
-    memory.note_service("web", Progress::NotReady, false, now);
+    memory.note_service("web", Progress::NotReady, None, now);
     let outcome_at = |now| {
         let report = report(&wanted, &observed, &memory, now).expect("asked for");
         report.outcome

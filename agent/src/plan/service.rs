@@ -187,7 +187,9 @@ impl<'a> View<'a> {
             (false, true) => Progress::NotReady,
             (false, false) => Progress::Waiting,
         };
-        memory.note_service(&self.service.name, progress, !self.old.is_empty(), now);
+        let replacing = self.new.filter(|_| !self.old.is_empty());
+        let replacing = replacing.map(|(_, c)| c.start());
+        memory.note_service(&self.service.name, progress, replacing, now);
     }
 }
 

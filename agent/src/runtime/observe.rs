@@ -144,20 +144,28 @@ impl Engine {
             .filters(&filters)
             .build();
         let listed = self.docker.list_containers(Some(options)).await?;
-        let mut names: BTreeSet<String> = listed
-            .into_iter()
-            .filter_map(|c| {
-                c.names?
-                    .first()
-                    .map(|name| name.trim_start_matches('/').to_owned())
+        let names: BTreeSet<&str> = listed
+            .iter()
+            .flat_map(|c| c.names.iter().flatten())
+            .map(|name| name.trim_start_matches('/'))
+            .collect();
+        let wanted_names = wanted.services.iter().map(|s| s.container.as_str());
+        let others = wanted_names.filter(|name| !names.contains(name));
+        // By id: one that is renamed meanwhile must not seem to be gone.
+        let ids = listed.iter().filter_map(|c| c.id.as_deref());
+        let looks = ids
+            .chain(others)
+            .map(|key| async move { found(self.docker.inspect_container(key, None).await) });
+        let looked = try_join_all(looks).await?.into_iter().flatten();
+        // Nor to be there twice.
+        let by_id: BTreeMap<String, (String, Container)> = looked
+            .filter_map(|mut info| {
+                let name = info.name.take()?.trim_start_matches('/').to_owned();
+                let container = self.container(info, wanted);
+                Some((container.id.clone(), (name, container)))
             })
             .collect();
-        names.extend(wanted.services.iter().map(|s| s.container.clone()));
-        let looks = names.into_iter().map(|name| async move {
-            let info = found(self.docker.inspect_container(&name, None).await)?;
-            Ok::<_, DockerError>(info.map(|info| (name, self.container(info, wanted))))
-        });
-        Ok(try_join_all(looks).await?.into_iter().flatten().collect())
+        Ok(by_id.into_values().collect())
     }
 
     /// Looks for the images of services that have no container of the wanted definition.

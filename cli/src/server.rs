@@ -233,7 +233,9 @@ async fn run(
             .or_else(|| https_address.map(|address| address.port())),
         ..options.gateway
     };
-    let gateway = Gateway::new(settings, log, threads, &registry).with_tail(control.tail());
+    let gateway = Gateway::new(settings, log, threads, &registry)
+        .with_tail(control.tail())
+        .with_served(control.served());
     let edge = threads.first().context("the gateway has a thread")?;
     let drains = gateway.drain_control();
     sockets.ports = gateway.port_sockets();

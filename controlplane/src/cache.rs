@@ -67,6 +67,11 @@ impl Cache {
             .is_ok_and(|r| r.is_ok())
     }
 
+    /// The newest revision that changed an object.
+    pub(crate) fn newest_change(&self) -> Revision {
+        *self.news.borrow()
+    }
+
     /// Takes in the changes of a revision; `has_news` says whether any object is among them.
     fn update(&self, revision: Revision, has_news: bool, change: impl FnOnce(&mut State)) {
         {
@@ -74,10 +79,11 @@ impl Cache {
             change(&mut state);
             state.set_revision(revision);
         }
-        self.head.send_replace(revision);
+        // Who waits for the head finds that this was news, if it was.
         if has_news {
             self.news.send_replace(revision);
         }
+        self.head.send_replace(revision);
     }
 
     fn set_live(&self, is_live: bool) {

@@ -18,6 +18,7 @@ mod liveness;
 mod metrics;
 mod order;
 pub mod plan;
+mod reach;
 mod reconcile;
 mod repo;
 mod signing;
@@ -26,6 +27,7 @@ pub mod vault;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cara_api::ResourceVersion;
 use cara_api::gateway::{GatewayState, Keys};
 use cara_api::tail::Feed;
 use cara_store::Store;
@@ -42,6 +44,7 @@ use audit::Audit;
 use cache::Cache;
 use liveness::Liveness;
 use metrics::Metrics;
+use reach::Reach;
 use reconcile::certs::acme::Acme;
 use vault::{MasterKey, StoredKey, UnlockError};
 
@@ -67,6 +70,8 @@ struct Shared {
     tail: Arc<Feed>,
     /// What gateways are told to serve.
     published: watch::Receiver<Arc<GatewayState>>,
+    /// How far requests follow the store.
+    reach: Reach,
     /// Speaks to agents, for streams that pass through the server.
     agents: cara_api::client::Client,
 }
@@ -133,6 +138,7 @@ impl ControlPlane {
             acme,
             tail: Arc::default(),
             published,
+            reach: Reach::default(),
             liveness: Liveness::new(&config, jiff::Timestamp::now()),
             order: order::Order::default(),
             metrics: Metrics::register(registry),
@@ -159,6 +165,12 @@ impl ControlPlane {
     /// Where a gateway in this process tells of requests, for those who look on.
     pub fn tail(&self) -> Arc<Feed> {
         Arc::clone(&self.shared.tail)
+    }
+
+    /// Where a gateway in this process says which state it serves by: until it does,
+    /// nobody is told that requests follow what was written.
+    pub fn served(&self) -> watch::Sender<ResourceVersion> {
+        self.shared.reach.served()
     }
 
     /// Serves the API on `listener` and reconciles until `token` is cancelled, then lets running

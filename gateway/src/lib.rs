@@ -44,6 +44,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use cara_api::ResourceVersion;
 use cara_api::gateway::GatewayState;
 use cara_api::tail::Feed;
 use prometheus::Registry;
@@ -133,6 +134,7 @@ pub struct Gateway {
     port_sockets: PortSockets,
     listen_metrics: ListenMetrics,
     tail: Arc<Feed>,
+    served: watch::Sender<ResourceVersion>,
     tracer: Arc<Tracer>,
     exporter: Option<Exporter>,
     drain: DrainControl,
@@ -169,6 +171,7 @@ impl Gateway {
             pages: Arc::default(),
             threads: threads.to_vec(),
             tail: Arc::default(),
+            served: watch::Sender::default(),
             tracer: Arc::new(tracer),
             exporter,
         }
@@ -178,6 +181,12 @@ impl Gateway {
     #[must_use]
     pub fn with_tail(self, tail: Arc<Feed>) -> Self {
         Self { tail, ..self }
+    }
+
+    /// Says there which state requests are served by, from the moment at which all new ones are.
+    #[must_use]
+    pub fn with_served(self, served: watch::Sender<ResourceVersion>) -> Self {
+        Self { served, ..self }
     }
 
     /// The sockets of ports that the gateway opens by itself.
@@ -237,7 +246,8 @@ impl Gateway {
         // When the control plane in this process has stopped, what is known is served.
         let follow = async {
             let first = |next: &Arc<GatewayState>| follower.catch_up(next);
-            tokio::join!(self.live.follow(state, &self.metrics, first), pages)
+            let told = (&*self.metrics, &self.served);
+            tokio::join!(self.live.follow(state, told, first), pages)
         };
         tokio::select! {
             () = server::serve(self, listeners, token) => {}

@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use cara_api::ResourceVersion;
 use cara_api::gateway::{ClientAuthorities, GatewayState, Host, Route};
 use cara_api::hostname::Hostname;
 use cara_routes::{RouteTable, rank};
@@ -147,10 +148,11 @@ impl Live {
     /// Takes in every state that is published, and checks endpoints, until it is dropped; when
     /// the publisher is gone, what is known stays. `first` takes in each state before any of its
     /// routes is served: a host must not be reached before it is known what it asks of clients.
+    /// `served` is told afterwards.
     pub(crate) async fn follow(
         &self,
         mut state: watch::Receiver<Arc<GatewayState>>,
-        metrics: &Metrics,
+        (metrics, served): (&Metrics, &watch::Sender<ResourceVersion>),
         mut first: impl FnMut(&Arc<GatewayState>),
     ) {
         let mut rules = Registry::default();
@@ -166,6 +168,7 @@ impl Live {
                 .set(i64::try_from(table.len()).unwrap_or(i64::MAX));
             tracing::debug!(revision = %table.revision(), hosts = table.len(), "routes");
             drop(table);
+            served.send_replace(next.revision);
             loop {
                 tokio::select! {
                     changed = state.changed(), if is_published => match changed {
@@ -288,7 +291,6 @@ impl Registry {
 
 #[cfg(test)]
 mod tests {
-    use cara_api::ResourceVersion;
     use cara_api::gateway::{Action, Backend, Forward, PathMatch, Policy, Rewrite, Target};
 
     use super::*;
@@ -419,6 +421,7 @@ mod tests {
         };
         let live = Live::default();
         let served = || live.table().revision().0;
+        let told = watch::Sender::default();
         let metrics = Metrics::register(&prometheus::Registry::new());
         let (sender, receiver) = watch::channel(state(1));
         let mut seen = Vec::new();
@@ -433,10 +436,11 @@ mod tests {
             }
         };
         tokio::select! {
-            () = live.follow(receiver, &metrics, first) => {}
+            () = live.follow(receiver, (&metrics, &told), first) => {}
             () = publish => {}
         }
         assert_eq!(seen, [(1, 0), (2, 1)]);
+        assert_eq!(*told.borrow(), ResourceVersion(2));
     }
 
     #[test]

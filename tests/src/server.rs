@@ -288,15 +288,23 @@ impl Server {
         .await
     }
 
-    /// Waits until a project runs in its newest generation.
+    /// Waits until a project runs in its newest generation, and the gateway goes by that.
+    ///
+    /// # Panics
+    /// When that does not come.
     pub async fn running(&self, name: &str) -> Project {
-        eventually(&format!("{name} runs"), async || {
+        let project = eventually(&format!("{name} runs"), async || {
             let current = |p: &Project| p.status.observed_generation == p.metadata.generation;
             self.project(name)
                 .await
                 .filter(|p| p.status.phase == ProjectPhase::Running && current(p))
         })
-        .await
+        .await;
+        let version = project.metadata.resource_version;
+        let path = format!("{}?project={name}&servedSince={version}", paths::ROUTES);
+        let (status, answer) = self.call("GET", &path, "").await;
+        assert_eq!(status, 200, "{answer}");
+        project
     }
 
     /// Waits until a node is ready.

@@ -1,5 +1,6 @@
 //! `rollback` and `revisions`: earlier generations of a project.
 
+use cara_api::client::{Method, Written};
 use cara_api::project::{ProjectRevision, ProjectSpec, Rollback as Wish};
 use cara_api::{Generation, Project, Timestamp, paths};
 use serde::{Deserialize, Serialize};
@@ -13,20 +14,18 @@ use super::{Context, out, wait};
 pub async fn run(context: &Context, options: Rollback) -> Result<(), Failure> {
     let name = &options.project;
     let action = format!("rollback project {name:?}");
-    let failed = |error| Failure::of(&action, &error);
     let wish = Wish {
         generation: options.to,
     };
     let path = paths::fill(paths::PROJECT_ROLLBACK, &[name]);
-    let asked = context.client.post(&path, &wish).await;
-    asked.map_err(|error| {
-        failed(error).with(format!(
+    let asked = context.client.write(Method::POST, &path, &wish).await;
+    let written: Written<Project> = asked.map_err(|error| {
+        Failure::of(&action, &error).with(format!(
             "caractrl revisions {name} lists its generations that are kept"
         ))
     })?;
-    // The server shows what it wrote to whoever asks after its answer.
-    let path = paths::fill(paths::PROJECT, &[name]);
-    let project: Project = context.client.get(&path).await.map_err(failed)?;
+    // What was written, and not what a look afterwards may still show.
+    let project = written.object;
     let text = match context.output {
         Output::Json => json(&project)?,
         Output::Yaml => yaml(&project)?,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use cara_api::client::{Backoff, probe};
 use cara_api::condition::{self, PLACED};
 use cara_api::project::ProjectPhase;
+use cara_api::route::RouteList;
 use cara_api::{Generation, Project, paths};
 use futures_util::StreamExt;
 
@@ -37,6 +38,11 @@ pub async fn until_running(
         Ok(result) => result?,
         Err(_) => return Err(timed_out(applied, last.as_ref(), timeout)),
     };
+    if !project.spec.ingress.is_empty() {
+        let left = timeout.saturating_sub(started.elapsed());
+        let served = tokio::time::timeout(left, until_served(context, &project)).await;
+        served.map_err(|_| not_served(&project))??;
+    }
     let urls = plan::urls(&project);
     for url in &urls {
         if !resolves(url).await {
@@ -207,6 +213,39 @@ async fn resolves(url: &str) -> bool {
     }
     let looked_up = tokio::time::timeout(RESOLVE_LIMIT, tokio::net::lookup_host((host, 80)));
     looked_up.await.is_ok_and(|found| found.is_ok())
+}
+
+/// Waits until the gateway sends requests where the project is as it was seen last: a URL that
+/// answers does not say which generation answered.
+async fn until_served(context: &Context, project: &Project) -> Result<(), Failure> {
+    let name = &project.metadata.name;
+    let version = project.metadata.resource_version.to_string();
+    let query = [("project", name.as_str()), ("servedSince", &version)];
+    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
+    loop {
+        let answer = context
+            .client
+            .query::<RouteList>(paths::ROUTES, &query)
+            .await;
+        match answer {
+            Ok(_) => return Ok(()),
+            Err(error) if error.is_retryable() => tokio::time::sleep(backoff.pause()).await,
+            Err(error) => {
+                return Err(Failure::of(
+                    &format!("wait for the routes of project/{name}"),
+                    &error,
+                ));
+            }
+        }
+    }
+}
+
+fn not_served(project: &Project) -> Failure {
+    let name = &project.metadata.name;
+    Failure::timed_out(format!(
+        "project/{name} runs, and the gateway does not send requests to it yet"
+    ))
+    .with(format!("caractrl routes --project {name}"))
 }
 
 async fn until_answer(url: &str) -> u16 {

@@ -4,30 +4,68 @@
 //! not of what somebody asked for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Query, State};
+use cara_api::ResourceVersion;
 use cara_api::explanation::Explanation;
 use cara_api::gateway::GatewayState;
 use cara_api::route::RouteList;
 use cara_routes::Asked;
+use cara_store::Revision;
 
 use super::App;
 use super::failure::Failure;
 use crate::plan::routes::listed;
 
+/// How long a request may wait for the gateway; well below what clients wait for an answer.
+const REACHED_WITHIN: Duration = Duration::from_secs(10);
+
 /// Lists what gateways serve.
 #[utoipa::path(get, path = "/api/v1/routes", tag = "routes",
-    params(("project" = Option<String>, Query, description = "Only those of this project")),
-    responses((status = 200, body = RouteList, description = "Rules by host, the most specific first, then ports")))]
+    params(("project" = Option<String>, Query, description = "Only those of this project"),
+        ("servedSince" = Option<String>, Query, description = "Answer when the gateway serves by this resourceVersion or a later one")),
+    responses((status = 200, body = RouteList, description = "Rules by host, the most specific first, then ports"),
+        (status = 400, body = cara_api::Problem),
+        (status = 503, body = cara_api::Problem, description = "The gateway is not that far within 10 s: ask again")))]
 pub(super) async fn list(
     State(app): State<App>,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Json<RouteList>, Failure> {
+    let value = |name: &str| {
+        let found = query.iter().find(|(key, _)| key == name);
+        found.map(|(_, value)| value.as_str())
+    };
+    published(&app)?;
+    if let Some(text) = value("servedSince") {
+        until_served(&app, text).await?;
+    }
     let state = published(&app)?;
-    let project = query.iter().find(|(key, _)| key == "project");
-    let project = project.map(|(_, value)| value.as_str());
-    Ok(Json(listed::list(&state, project)))
+    Ok(Json(listed::list(&state, value("project"))))
+}
+
+/// Waits until requests are answered by what the store said at a version.
+async fn until_served(app: &App, text: &str) -> Result<(), Failure> {
+    let version: ResourceVersion = text.parse().map_err(|_| {
+        Failure::bad_request(format!(
+            "servedSince {text:?} is not a resourceVersion that this server gave"
+        ))
+    })?;
+    let shared = &app.shared;
+    let served = async {
+        let revision = Revision(version.0);
+        shared.cache.until(revision, REACHED_WITHIN).await;
+        // What changed no object since makes no route.
+        let revision = revision.min(shared.cache.newest_change());
+        shared.reach.until(revision).await;
+    };
+    tokio::select! {
+        served = tokio::time::timeout(REACHED_WITHIN, served) => served.map_err(|_| {
+            Failure::unavailable(format!("the gateway does not serve by version {version} yet: ask again"))
+        }),
+        () = app.token.cancelled() => Err(Failure::unavailable("the server stops")),
+    }
 }
 
 /// Explains where a request would go now.

@@ -30,6 +30,7 @@ pub(crate) async fn run(
     let mut certs = CertSet::default();
     let mut seen = None;
     let (mut is_published, mut is_due) = (false, true);
+    let mut published = ResourceVersion::default();
     loop {
         tokio::select! {
             changed = heads.changed() => if changed.is_err() { return },
@@ -61,7 +62,11 @@ pub(crate) async fn run(
                 certificates: certs.certificates(),
                 challenges: certs.challenges(),
             };
+            published = state.revision;
             gateway.send_replace(Arc::new(state));
+        }
+        if is_published {
+            shared.reach.note_published(revision, published);
         }
     }
 }

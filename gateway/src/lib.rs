@@ -90,14 +90,23 @@ pub struct Config {
     pub tcp: Option<(IpAddr, TcpPorts)>,
     /// The port at which clients reach HTTPS. None: nobody is redirected to it.
     pub https_port: Option<u16>,
-    /// Directory with the operator's own error pages.
-    pub error_pages: Option<PathBuf>,
+    /// The operator's own error pages.
+    pub error_pages: Option<ErrorPages>,
     /// Who may come in.
     pub access: AccessConfig,
     /// What the access log says.
     pub log: LogRules,
     /// Where traces go; none are made without.
     pub traces: Option<TraceConfig>,
+}
+
+/// Where an operator's own error pages are.
+#[derive(Debug, Clone)]
+pub struct ErrorPages {
+    /// Pages for all hosts; a directory in it has those for the environment of its name.
+    pub directory: PathBuf,
+    /// What comes after the environment in hostnames: `{host}.{environment}.{base_domain}`.
+    pub base_domain: String,
 }
 
 impl Default for Config {
@@ -239,7 +248,7 @@ impl Gateway {
         follower.catch_up(&state.borrow());
         let pages = async {
             match self.config.error_pages.clone() {
-                Some(directory) => match pages::follow(directory, &self.pages).await {},
+                Some(settings) => match pages::follow(settings, &self.pages).await {},
                 None => std::future::pending::<()>().await,
             }
         };

@@ -4,6 +4,7 @@
 //! inside: no address, no container, no cause.
 
 mod custom;
+mod directory;
 mod html;
 
 use std::borrow::Cow;
@@ -15,7 +16,8 @@ use cara_api::project::ProjectPhase;
 
 use crate::access::Refused;
 
-pub(crate) use custom::{CustomPages, follow};
+pub(crate) use custom::CustomPages;
+pub(crate) use directory::follow;
 
 /// Content type of pages.
 const HTML: &str = "text/html; charset=utf-8";
@@ -299,7 +301,7 @@ impl Answer {
         let (content_type, body) = match format {
             Format::Html => {
                 let page = custom
-                    .find(self.status())
+                    .find(self.status(), shown.host)
                     .map(|page| page.fill(self, shown));
                 let page = page.unwrap_or_else(|| {
                     security_policy = Some(OWN_POLICY);

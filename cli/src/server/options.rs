@@ -75,7 +75,7 @@ impl Options {
                 https_port: reader.with("https-port", str::parse),
                 log: observe::log_rules(&mut reader),
                 traces: observe::traces(&mut reader),
-                error_pages: reader.text("error-pages").map(PathBuf::from),
+                error_pages: error_pages(&reader),
                 access: access(&mut reader),
             },
             access_log: reader.text("access-log").unwrap_or_default(),
@@ -111,6 +111,15 @@ fn domain(reader: &mut Reader) -> Domain {
         environment: environment.unwrap_or_default(),
         base: base.unwrap_or_default(),
     }
+}
+
+fn error_pages(reader: &Reader) -> Option<cara_gateway::ErrorPages> {
+    let base = reader.text("base-domain").unwrap_or_default();
+    Some(cara_gateway::ErrorPages {
+        directory: PathBuf::from(reader.text("error-pages")?),
+        // What is wrong with it was said when the domain was read.
+        base_domain: Hostname::parse(&base).map_or_else(|_| base, |name| name.to_string()),
+    })
 }
 
 /// The auth host follows the domain where it is not given.

@@ -194,7 +194,7 @@ pub static SETTINGS: &[Setting] = &[
         key: "error-pages",
         value: "DIRECTORY",
         default: "",
-        help: "Error pages of your own: 404.html, 4xx.html, 5xx.html, default.html",
+        help: "Error pages of your own: 404.html, 4xx.html, 5xx.html, default.html; in a directory of an environment's name those for its hosts",
     },
     Setting {
         key: "audit-log",

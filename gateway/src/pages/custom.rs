@@ -1,29 +1,18 @@
-//! Pages of the operator, out of a directory that is looked at once a second.
+//! Pages of the operator: which one stands for an answer, and what is filled in.
 //!
 //! `404.html` stands for one status, `4xx.html` and `5xx.html` for a class, `default.html` for the
-//! rest. In them `{status}`, `{title}`, `{detail}`, `{request_id}` and `{host}` are replaced by
-//! text that is safe in HTML.
+//! rest. Those of an environment, which the host names, go before those for all. In them
+//! `{status}`, `{title}`, `{detail}`, `{request_id}` and `{host}` are replaced by text that is
+//! safe in HTML. Where they come from is up to [`super::directory`]: no request opens a file.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
-
-use arc_swap::ArcSwap;
-use tokio::time::MissedTickBehavior;
 
 use super::html::escape;
 use super::{Answer, Shown};
 
-/// Time between two looks.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Largest page in bytes.
-const PAGE_MAX: u64 = 256 * 1024;
-
 /// Which statuses a page stands for; the first that fits is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum For {
+pub(super) enum For {
     Status(u16),
     /// The first digit.
     Class(u16),
@@ -31,7 +20,8 @@ enum For {
 }
 
 impl For {
-    fn parse(name: &str) -> Option<Self> {
+    /// What a file of this name stands for.
+    pub(super) fn parse(name: &str) -> Option<Self> {
         let stem = name.strip_suffix(".html")?;
         match stem {
             "default" => Some(Self::All),
@@ -46,41 +36,62 @@ impl For {
     }
 }
 
-/// Pages of an operator by status.
+/// Pages of an operator.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct CustomPages {
-    pages: BTreeMap<For, Template>,
+    /// What comes after the environment in a hostname; empty: no host names one.
+    pub(super) base_domain: String,
+    /// For all hosts.
+    pub(super) common: PageSet,
+    /// By environment.
+    pub(super) environments: BTreeMap<String, PageSet>,
 }
+
+/// Pages that belong together, by status.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct PageSet(pub(super) BTreeMap<For, Template>);
 
 /// A page with gaps.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Template(String);
+pub(crate) struct Template(pub(super) String);
 
 impl CustomPages {
-    /// The page for a status.
-    pub(crate) fn find(&self, status: u16) -> Option<&Template> {
-        let page = |which| self.pages.get(&which);
+    /// The page for a status at a host, as the client wrote it: any page of the host's environment,
+    /// then those for all.
+    pub(crate) fn find(&self, status: u16, host: &str) -> Option<&Template> {
+        let own = || {
+            if self.environments.is_empty() {
+                return None;
+            }
+            let host = cara_routes::host::normalize(host)?;
+            let environment = environment(&host, &self.base_domain)?;
+            self.environments.get(environment)?.find(status)
+        };
+        own().or_else(|| self.common.find(status))
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        let sets = self.environments.values().chain([&self.common]);
+        sets.map(|set| set.0.len()).sum()
+    }
+}
+
+impl PageSet {
+    fn find(&self, status: u16) -> Option<&Template> {
+        let page = |which| self.0.get(&which);
         page(For::Status(status))
             .or_else(|| page(For::Class(status / 100)))
             .or_else(|| page(For::All))
     }
+}
 
-    /// Reads a directory. What cannot be read is said once and left out.
-    fn read(directory: &Path) -> Self {
-        let mut pages = BTreeMap::new();
-        for (which, path) in files(directory) {
-            match read_page(&path) {
-                Ok(page) => {
-                    pages.insert(which, Template(page));
-                }
-                Err(error) => {
-                    tracing::warn!(path = %path.display(), error = %error,
-                        "an error page cannot be used; the built-in one stands for it");
-                }
-            }
-        }
-        Self { pages }
-    }
+/// The label before the base domain, where a host has further ones before it:
+/// `{host}.{environment}.{base}`.
+fn environment<'h>(host: &'h str, base: &str) -> Option<&'h str> {
+    let names = host.strip_suffix(base)?.strip_suffix('.')?;
+    let (_, environment) = names.rsplit_once('.')?;
+    Some(environment)
 }
 
 impl Template {
@@ -113,62 +124,6 @@ impl Template {
     }
 }
 
-fn files(directory: &Path) -> Vec<(For, PathBuf)> {
-    let Ok(entries) = std::fs::read_dir(directory) else {
-        return Vec::new();
-    };
-    let mut files: Vec<(For, PathBuf)> = entries
-        .filter_map(|entry| {
-            let path = entry.ok()?.path();
-            Some((For::parse(path.file_name()?.to_str()?)?, path))
-        })
-        .collect();
-    files.sort();
-    files
-}
-
-fn read_page(path: &Path) -> std::io::Result<String> {
-    let size = std::fs::metadata(path)?.len();
-    if size > PAGE_MAX {
-        let text = format!("{size} bytes; a page has at most {PAGE_MAX}");
-        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, text));
-    }
-    std::fs::read_to_string(path)
-}
-
-/// What changes when a page does.
-type Stamp = Vec<(PathBuf, Option<SystemTime>, u64)>;
-
-fn stamp(directory: &Path) -> Stamp {
-    let files = files(directory).into_iter().map(|(_, path)| {
-        let found = std::fs::metadata(&path).ok();
-        let size = found.as_ref().map_or(0, std::fs::Metadata::len);
-        (path, found.and_then(|f| f.modified().ok()), size)
-    });
-    files.collect()
-}
-
-/// Keeps `pages` as a directory has them; never ends. Cancel-safe.
-pub(crate) async fn follow(directory: PathBuf, pages: &ArcSwap<CustomPages>) -> Infallible {
-    let mut ticks = tokio::time::interval(LOOK_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut seen: Option<Stamp> = None;
-    loop {
-        ticks.tick().await;
-        let (directory, before) = (directory.clone(), seen.clone());
-        let look = tokio::task::spawn_blocking(move || {
-            let now = stamp(&directory);
-            let is_new = before.as_ref() != Some(&now);
-            is_new.then(|| (CustomPages::read(&directory), now))
-        });
-        if let Ok(Some((found, stamp))) = look.await {
-            tracing::info!(pages = found.pages.len(), "error pages");
-            pages.store(Arc::new(found));
-            seen = Some(stamp);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,34 +146,53 @@ mod tests {
         );
     }
 
+    fn set(pages: &[(&str, &str)]) -> PageSet {
+        let parse = |name| For::parse(name).expect("a page");
+        let pages = pages
+            .iter()
+            .map(|(name, text)| (parse(name), Template((*text).to_owned())));
+        PageSet(pages.collect())
+    }
+
     #[test]
-    fn the_most_specific_page_is_taken_and_broken_ones_are_left_out() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let write = |name: &str, text: &[u8]| {
-            std::fs::write(directory.path().join(name), text).expect("writes");
+    fn pages_of_the_environment_that_a_host_names_go_first() {
+        let pages = CustomPages {
+            base_domain: "x.org".into(),
+            common: set(&[("404.html", "common 404"), ("default.html", "common")]),
+            environments: [
+                ("dev", "5xx.html"),
+                ("prod", "default.html"),
+                ("x", "404.html"),
+            ]
+            .map(|(name, page)| (name.to_owned(), set(&[(page, name)])))
+            .into(),
         };
-        write("404.html", b"not found");
-        write("5xx.html", b"fault");
-        write("default.html", b"any");
-        write("503.html", &[0xff, 0xfe]);
-        write("504.html", &[b'a'; 300 * 1024]);
-        write("200.html", b"never");
-        write("notes.txt", b"never");
-        let pages = CustomPages::read(directory.path());
-        let found = |status| pages.find(status).map(|page| page.0.as_str());
-        for (status, expected) in [
-            (404, "not found"),
-            (400, "any"),
-            (500, "fault"),
-            (503, "fault"),
-            (504, "fault"),
+        for (status, host, expected) in [
+            (503, "web.dev.x.org", "dev"),
+            (503, "WEB.Dev.X.org.:8443", "dev"),
+            (503, "a.web.dev.x.org", "dev"),
+            (404, "web.dev.x.org", "common 404"),
+            (404, "web.prod.x.org", "prod"),
+            (503, "web.test.x.org", "common"),
+            // No host of an environment.
+            (503, "dev.x.org", "common"),
+            (404, "x.org", "common 404"),
+            (503, "web.dev.x.org.evil.org", "common"),
+            (503, "web.devx.org", "common"),
+            (503, "web.dev.y.org", "common"),
+            (404, "web.x.x.org", "x"),
+            (503, "../dev.x.org", "common"),
+            (503, "", "common"),
         ] {
-            assert_eq!(found(status), Some(expected), "{status}");
+            let found = pages.find(status, host).map(|page| page.0.as_str());
+            assert_eq!(found, Some(expected), "{status} {host}");
         }
-        assert_eq!(pages.pages.len(), 3);
-        assert_eq!(
-            CustomPages::read(Path::new("/nowhere")),
-            CustomPages::default()
-        );
+        // Where no base domain is known, no environment is.
+        let unknown = CustomPages {
+            base_domain: String::new(),
+            ..pages
+        };
+        let found = unknown.find(503, "web.dev.").map(|page| page.0.as_str());
+        assert_eq!(found, Some("common"));
     }
 }

@@ -7,7 +7,7 @@ use cara_api::gateway::{
     Action, BodyLimit, Cors, HeaderRules, Hsts, Maintenance, PathMatch, Policy, Protocol,
     RateLimit, Redirect, Respond, Rewrite, Route,
 };
-use cara_gateway::Config;
+use cara_gateway::{Config, ErrorPages};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -375,25 +375,39 @@ async fn plain_http_is_sent_to_https_at_its_port() {
 #[tokio::test]
 async fn an_operators_pages_are_used_and_followed() {
     let directory = tempfile::tempdir().expect("a directory");
-    let write = |text: &str| {
-        std::fs::write(directory.path().join("404.html"), text).expect("writes");
+    let write = |name: &str, text: &str| {
+        std::fs::write(directory.path().join(name), text).expect("writes");
     };
-    write("<p>{status} at {host}</p>");
+    write("404.html", "<p>{status} at {host}</p>");
     let config = Config {
-        error_pages: Some(directory.path().to_owned()),
+        error_pages: Some(ErrorPages {
+            directory: directory.path().to_owned(),
+            base_domain: "x.org".to_owned(),
+        }),
         ..Config::default()
     };
     let edge = Edge::configured(config, Vec::new()).await;
-    let page = async || edge.ask("GET", "/", &[("Accept", "text/html")]).await.body;
-    eventually("the page", async || {
-        (page().await == "<p>404 at web.test</p>").then_some(())
-    })
-    .await;
-    write("<p>a newer page</p>");
-    eventually("the newer page", async || {
-        (page().await == "<p>a newer page</p>").then_some(())
-    })
-    .await;
+    let page = async |host: &str| {
+        let asked = format!(
+            "GET / HTTP/1.1\r\nHost: {host}\r\nAccept: text/html\r\nConnection: close\r\n\r\n"
+        );
+        Answer::parse(&exchange(edge.http, asked.as_bytes()).await).body
+    };
+    let until = async |host: &str, text: &str| {
+        eventually(text, async || (page(host).await == text).then_some(())).await;
+    };
+    until("web.test", "<p>404 at web.test</p>").await;
+    write("404.html", "<p>a newer page</p>");
+    until("web.test", "<p>a newer page</p>").await;
+    // An environment has pages of its own, for hosts that no project has, too.
+    std::fs::create_dir(directory.path().join("dev")).expect("a directory");
+    write("dev/default.html", "<p>{status} in dev</p>");
+    until("any.dev.x.org", "<p>404 in dev</p>").await;
+    for host in ["any.prod.x.org", "dev.x.org", "web.test"] {
+        assert_eq!(page(host).await, "<p>a newer page</p>", "{host}");
+    }
+    std::fs::remove_dir_all(directory.path().join("dev")).expect("removed");
+    until("any.dev.x.org", "<p>a newer page</p>").await;
 }
 
 #[tokio::test]

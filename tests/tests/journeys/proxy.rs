@@ -124,6 +124,41 @@ async fn a_service_that_is_not_ready_cuts_or_hangs_is_told_apart() {
     check(
         &server,
         &host,
+#[tokio::test]
+async fn an_environment_has_error_pages_of_its_own() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let write = |name: &str, text: &str| {
+        std::fs::write(directory.path().join(name), text).expect("written");
+    };
+    std::fs::create_dir(directory.path().join("pr-42")).expect("a directory");
+    write("404.html", "nothing at {host}");
+    write("pr-42/4xx.html", "{status} in a preview");
+    let path = directory.path().display().to_string();
+    let server = Server::start(&[
+        "--error-pages",
+        &path,
+        "--environment",
+        "pr-42",
+        "--base-domain",
+        "Example.com",
+    ])
+    .await;
+    let page = async |host: &str| {
+        let answer = ask(&server, host, "/", "text/html").await;
+        answer.text().await.expect("a body")
+    };
+    let until = async |host: &str, text: &str| {
+        eventually(text, async || (page(host).await == text).then_some(())).await;
+    };
+    until("no.pr-42.example.com", "404 in a preview").await;
+    until("no.other.example.com", "nothing at no.other.example.com").await;
+    until("example.org", "nothing at example.org").await;
+    write("pr-42/404.html", "a newer page");
+    until("no.pr-42.example.com", "a newer page").await;
+    std::fs::remove_dir_all(directory.path().join("pr-42")).expect("removed");
+    until("no.pr-42.example.com", "nothing at no.pr-42.example.com").await;
+}
+
         "/",
         503,
         "The service is not ready (Running",

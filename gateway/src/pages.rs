@@ -212,7 +212,7 @@ impl Answer {
             Self::Maintenance { message } => message.into(),
             Self::Paused => "Requests to this address are on hold for a moment.".into(),
             Self::Overloaded => "The service has more requests than it can take.".into(),
-            Self::NotReady { phase, reason } => not_ready(*phase, reason).into(),
+            Self::NotReady { phase, .. } => not_ready(*phase).into(),
             Self::Misdirected => {
                 "The connection was made for another host. Connect again for this one.".into()
             }
@@ -222,7 +222,25 @@ impl Answer {
         }
     }
 
-    /// What a visitor can do; empty when there is nothing.
+    /// The words by which the API knows what happened, where it has some.
+    pub(crate) fn state(&self) -> Option<String> {
+        match self {
+            Self::NotReady { phase, reason } => Some(format!("{phase}, {reason}")),
+            _ => None,
+        }
+    }
+
+    /// The sentence for programs and those who operate them: with the words of the API.
+    fn detail_with_state(&self) -> String {
+        let detail = self.detail();
+        match (self.state(), detail.strip_suffix('.')) {
+            (Some(state), Some(sentence)) => format!("{sentence} ({state})."),
+            (Some(_) | None, _) => detail.into_owned(),
+        }
+    }
+
+    /// What a visitor can do; empty when there is nothing. Whether the page loads itself again is
+    /// said beside it.
     pub(crate) fn advice(&self) -> &'static str {
         match self {
             Self::BadHost | Self::BadRequest | Self::BadPath | Self::Misdirected => {
@@ -237,13 +255,18 @@ impl Answer {
             Self::HeadersTooLarge => "Deleting the cookies of this site may help.",
             Self::UriTooLong | Self::MethodNotAllowed => "",
             Self::TooManyRequests { .. } => "Wait a little, then try again.",
-            Self::Maintenance { .. } | Self::Timeout | Self::BadGateway => "Try again in a while.",
-            Self::Paused | Self::Overloaded => "Try again in a moment.",
+            Self::Maintenance { .. } => "Come back in a while.",
+            Self::Timeout | Self::BadGateway => "Try again in a while.",
+            Self::Paused | Self::Overloaded => "It should go on in a moment.",
             Self::NotReady {
                 phase: ProjectPhase::Terminating | ProjectPhase::Terminated | ProjectPhase::Failed,
                 ..
             } => "Its owner sees the reason in the project's status.",
-            Self::NotReady { .. } | Self::Starting => "",
+            Self::NotReady {
+                phase: ProjectPhase::Pending,
+                ..
+            } => "If this takes long, its owner sees the reason in the project's status.",
+            Self::NotReady { .. } | Self::Starting => "It should not take long.",
             Self::Internal => "Try again. If it stays, tell its owner the number below.",
         }
     }
@@ -325,26 +348,24 @@ impl Answer {
     }
 
     fn problem(&self, request_id: &str) -> Vec<u8> {
-        let mut problem = Problem::new(self.status(), self.detail());
+        let mut problem = Problem::new(self.status(), self.detail_with_state());
         problem.instance = Some(format!("urn:request:{request_id}"));
         serde_json::to_vec(&problem).unwrap_or_default()
     }
 
     fn text(&self, request_id: &str) -> Vec<u8> {
-        let (status, title, detail) = (self.status(), self.title(), self.detail());
+        let (status, title, detail) = (self.status(), self.title(), self.detail_with_state());
         format!("{status} {title}\n\n{detail}\n\nrequest {request_id}\n").into_bytes()
     }
 }
 
-fn not_ready(phase: ProjectPhase, reason: &str) -> String {
+fn not_ready(phase: ProjectPhase) -> &'static str {
     match phase {
-        ProjectPhase::Pending => format!("The project waits for a node (Pending, {reason})."),
-        ProjectPhase::Scheduled => format!("The project is starting (Scheduled, {reason})."),
-        ProjectPhase::Running => format!("The service is not ready (Running, {reason})."),
-        ProjectPhase::Failed => format!("The project could not be started (Failed, {reason})."),
-        ProjectPhase::Terminating | ProjectPhase::Terminated => {
-            format!("The project is being deleted ({phase}, {reason}).")
-        }
+        ProjectPhase::Pending => "The project waits for a node.",
+        ProjectPhase::Scheduled => "The project is starting.",
+        ProjectPhase::Running => "The service is not ready.",
+        ProjectPhase::Failed => "The project could not be started.",
+        ProjectPhase::Terminating | ProjectPhase::Terminated => "The project is being deleted.",
     }
 }
 
@@ -372,7 +393,8 @@ mod tests {
         let (page, html) = render(&answer, Format::Html);
         assert_eq!((page.status, page.retry_after_s), (503, Some(1)));
         for part in [
-            "(Scheduled, &lt;b&gt;)",
+            "<p>The project is starting.</p>",
+            "<dt>State</dt><dd>Scheduled, &lt;b&gt;</dd>",
             "id-1",
             "web.dev.localhost",
             "http-equiv=\"refresh\"",
@@ -421,6 +443,88 @@ mod tests {
         ] {
             let (_, html) = render(&answer, Format::Html);
             assert_eq!(html.contains("refresh"), refreshes, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn what_to_do_is_said_also_where_the_page_tries_again() {
+        let not_ready = |phase| Answer::NotReady {
+            phase,
+            reason: "Waiting".into(),
+        };
+        let again = " This page tries again by itself.";
+        for (answer, advice) in [
+            (
+                Answer::Maintenance {
+                    message: "Back at noon.".into(),
+                },
+                format!("Come back in a while.{again}"),
+            ),
+            (
+                Answer::Paused,
+                format!("It should go on in a moment.{again}"),
+            ),
+            (
+                not_ready(ProjectPhase::Failed),
+                format!("Its owner sees the reason in the project&#39;s status.{again}"),
+            ),
+            (
+                not_ready(ProjectPhase::Terminating),
+                "Its owner sees the reason in the project&#39;s status.".to_owned(),
+            ),
+            (Answer::BadGateway, "Try again in a while.".to_owned()),
+        ] {
+            let (_, html) = render(&answer, Format::Html);
+            let line = format!("<p class=\"advice\">{advice}</p>");
+            assert!(html.contains(&line), "{line} in {html}");
+        }
+        let (_, html) = render(&Answer::UriTooLong, Format::Html);
+        assert!(!html.contains("class=\"advice\""), "{html}");
+    }
+
+    #[test]
+    fn words_of_the_api_are_for_programs_and_stand_apart_on_pages() {
+        let answer = Answer::NotReady {
+            phase: ProjectPhase::Pending,
+            reason: "Unschedulable".into(),
+        };
+        let said = "The project waits for a node (Pending, Unschedulable).";
+        for format in [Format::Problem, Format::Text] {
+            let (_, text) = render(&answer, format);
+            assert!(text.contains(said), "{text}");
+        }
+        let (_, html) = render(&answer, Format::Html);
+        assert!(
+            html.contains("<p>The project waits for a node.</p>"),
+            "{html}"
+        );
+        assert!(html.contains("<dd>Pending, Unschedulable</dd>"), "{html}");
+    }
+
+    #[test]
+    fn what_went_well_shows_no_number_and_no_warning() {
+        let out = Refused::new(200, "Logged out", "You are logged out of this page.");
+        let (page, html) = render(&Answer::Refused(out), Format::Html);
+        assert_eq!(page.status, 200);
+        for part in [
+            "<main class=\"done\">",
+            "<title>Logged out</title>",
+            "<h1>Logged out</h1>",
+        ] {
+            assert!(html.contains(part), "{part} in {html}");
+        }
+        assert!(
+            !html.contains("200") && !html.contains("class=\"status\""),
+            "{html}"
+        );
+        let refused = Refused::new(403, "Not for you", "No.");
+        let (_, html) = render(&Answer::Refused(refused), Format::Html);
+        for part in [
+            "<main class=\"client\">",
+            "<title>403 Not for you</title>",
+            ">403</p>",
+        ] {
+            assert!(html.contains(part), "{part} in {html}");
         }
     }
 }

@@ -330,9 +330,15 @@ impl Page {
     /// # Errors
     /// What the browser shows instead of a page, such as `net::ERR_CERT_AUTHORITY_INVALID`.
     pub async fn open(&self, url: &str) -> Result<(), String> {
-        let went = self.call("Page.navigate", json!({"url": url})).await;
-        if let Some(error) = went["errorText"].as_str() {
-            return Err(error.to_owned());
+        let error = eventually("the network holds still", async || {
+            let went = self.call("Page.navigate", json!({"url": url})).await;
+            let error = went["errorText"].as_str().map(str::to_owned);
+            // Said while an address of the browser's new network settles.
+            (error.as_deref() != Some("net::ERR_NETWORK_CHANGED")).then_some(error)
+        })
+        .await;
+        if let Some(error) = error {
+            return Err(error);
         }
         self.until("document.readyState == 'complete'").await;
         Ok(())

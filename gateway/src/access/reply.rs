@@ -17,7 +17,7 @@ pub(crate) struct Refused {
 }
 
 impl Refused {
-    pub(super) fn new(status: u16, title: &'static str, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(status: u16, title: &'static str, detail: impl Into<String>) -> Self {
         Self {
             status,
             title,

@@ -8,31 +8,40 @@ pub(super) fn page(answer: &Answer, shown: Shown<'_>) -> String {
         Some(seconds) => format!("\n<meta http-equiv=\"refresh\" content=\"{seconds}\">"),
         None => String::new(),
     };
-    let advice = match (answer.refresh_s(), answer.advice()) {
-        (Some(_), _) => "<p class=\"advice\">This page tries again by itself.</p>\n".to_owned(),
-        (None, "") => String::new(),
-        (None, advice) => format!("<p class=\"advice\">{advice}</p>\n"),
-    };
-    let host = match shown.host {
+    let again = answer
+        .refresh_s()
+        .map_or("", |_| "This page tries again by itself.");
+    let advice = match [answer.advice(), again].join(" ").trim() {
         "" => String::new(),
-        host => format!("<div><dt>Host</dt><dd>{}</dd></div>\n", escape(host)),
+        advice => format!("<p class=\"advice\">{}</p>\n", escape(advice)),
     };
+    let row = |name: &str, value: &str| match value {
+        "" => String::new(),
+        value => format!("<div><dt>{name}</dt><dd>{}</dd></div>\n", escape(value)),
+    };
+    // Numbers are for what went wrong.
+    let status = Some(answer.status()).filter(|status| *status >= 400);
     format!(
         include_str!("page.html"),
         kind = kind(answer),
         refresh = refresh,
+        number = status.map_or_else(String::new, |status| format!("{status} ")),
+        status = status.map_or_else(String::new, |status| {
+            format!("<p class=\"status\">{status}</p>\n")
+        }),
         title = answer.title(),
-        status = answer.status(),
         detail = escape(&answer.detail()),
         advice = advice,
-        host = host,
-        id = escape(shown.request_id),
+        host = row("Host", shown.host),
+        state = row("State", &answer.state().unwrap_or_default()),
+        id = row("Request", shown.request_id),
     )
 }
 
 /// Whose turn it is, which the page shows by its colour.
 fn kind(answer: &Answer) -> &'static str {
     match answer.status() {
+        ..400 => "done",
         503 | 429 => "wait",
         500.. => "fault",
         _ => "client",

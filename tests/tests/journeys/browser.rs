@@ -190,7 +190,13 @@ async fn error_pages_say_what_to_do_and_a_waiting_one_goes_on_by_itself() {
             name: "not-ready",
             url: world.url(&waiting, "/"),
             title: "503 Not ready",
-            says: &["The project waits for a node (Pending", "Request"],
+            says: &[
+                "The project waits for a node.\n",
+                "If this takes long, its owner sees the reason in the project's status. \
+                 This page tries again by itself.",
+                "State\nPending, Unschedulable",
+                "Request",
+            ],
         },
         Expected {
             name: "maintenance",
@@ -198,7 +204,7 @@ async fn error_pages_say_what_to_do_and_a_waiting_one_goes_on_by_itself() {
             title: "503 Under maintenance",
             says: &[
                 "Back at noon: the shelves are moved.",
-                "This page tries again by itself.",
+                "Come back in a while. This page tries again by itself.",
             ],
         },
     ];
@@ -266,12 +272,15 @@ async fn who_logs_in_ends_on_the_page_that_was_wanted() {
     assert_eq!(logins().await, 1);
     let logout = world.url(&name, "/.cara/oidc/logout");
     assert_eq!(page.open(&logout).await, Ok(()));
-    assert!(
-        shown(&page)
-            .await
-            .contains("You are logged out of this page.")
-    );
-    page.picture(&picture("logged-out")).await;
+    let text = shown(&page).await;
+    let says = "Logged out\n\nYou are logged out of this page.";
+    assert!(text.starts_with(says), "{text}");
+    assert_eq!(page.text("document.title").await, "Logged out");
+    for scheme in ["light", "dark"] {
+        page.prefer(scheme).await;
+        page.picture(&picture(&format!("logged-out-{scheme}")))
+            .await;
+    }
     assert_eq!(page.open(&url).await, Ok(()));
     assert_eq!(logins().await, 2);
     world.server.delete(&name).await;

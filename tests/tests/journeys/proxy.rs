@@ -91,14 +91,7 @@ async fn a_service_that_is_not_ready_cuts_or_hangs_is_told_apart() {
     .await;
     let waiting = ask(&server, &host, "/", "text/html").await;
     assert_eq!(waiting.headers()["retry-after"], "1");
-    check(
-        &server,
-        &host,
-        "/",
-        503,
-        "The project is starting (Scheduled",
-    )
-    .await;
+    check(&server, &host, "/", 503, "The project is starting").await;
     server.running(&name).await;
     check(&server, &host, "/slow", 504, "did not answer in time").await;
     check(
@@ -121,9 +114,16 @@ async fn a_service_that_is_not_ready_cuts_or_hangs_is_told_apart() {
         (server.page(&host, "/").await.0 == 503).then_some(())
     })
     .await;
-    check(
-        &server,
-        &host,
+    check(&server, &host, "/", 503, "The service is not ready").await;
+    docker.run(&["unpause", &format!("{name}-web")]);
+    eventually("the service is back", async || {
+        (server.page(&host, "/").await.0 == 200).then_some(())
+    })
+    .await;
+    server.delete(&name).await;
+    check(&server, &host, "/", 404, "No project serves").await;
+}
+
 #[tokio::test]
 async fn an_environment_has_error_pages_of_its_own() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -157,20 +157,6 @@ async fn an_environment_has_error_pages_of_its_own() {
     until("no.pr-42.example.com", "a newer page").await;
     std::fs::remove_dir_all(directory.path().join("pr-42")).expect("removed");
     until("no.pr-42.example.com", "nothing at no.pr-42.example.com").await;
-}
-
-        "/",
-        503,
-        "The service is not ready (Running",
-    )
-    .await;
-    docker.run(&["unpause", &format!("{name}-web")]);
-    eventually("the service is back", async || {
-        (server.page(&host, "/").await.0 == 200).then_some(())
-    })
-    .await;
-    server.delete(&name).await;
-    check(&server, &host, "/", 404, "No project serves").await;
 }
 
 #[tokio::test]

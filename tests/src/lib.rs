@@ -10,6 +10,7 @@ pub mod engine;
 pub mod engine_proxy;
 pub mod issuer;
 pub mod machine;
+pub mod pki;
 pub mod process;
 pub mod server;
 

@@ -191,6 +191,19 @@ impl Server {
     /// When it cannot be set up.
     pub fn client(&self) -> Client {
         Client::new(&format!("http://{}", self.api)).expect("a client")
+    /// Address of the HTTPS listener.
+    ///
+    /// # Panics
+    /// When it was started without one.
+    pub fn https(&self) -> SocketAddr {
+        let log = self.log();
+        let mut lines = log.lines().rev();
+        let line = lines.find(|line| line.contains("server listens"));
+        let line: Value = serde_json::from_str(line.expect("it listens")).expect("JSON");
+        let address = line["https"].as_str().expect("an HTTPS listener");
+        address.parse().expect("an address")
+    }
+
     }
 
     /// A request to the API with a JSON body; status and answer.

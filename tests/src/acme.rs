@@ -1,6 +1,7 @@
 //! A real ACME server (pebble), and a DNS server that says whatever a test wants
 //! (pebble-challtestsrv), on free ports of loopback.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -48,6 +49,17 @@ pub fn openssl(directory: &Path, args: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// What a pebble is to do otherwise than usual.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PebbleSetup<'a> {
+    /// Port on which it looks for HTTP challenges.
+    pub http_port: u16,
+    /// Identifier and HMAC key of the only account that it takes new ones for.
+    pub external: Option<(&'a str, &'a str)>,
+    /// How long certificates live, in seconds; years otherwise.
+    pub validity_s: Option<u64>,
+}
+
 /// Authority and DNS. Every name is at 127.0.0.1.
 pub struct Pebble {
     directory: TempDir,
@@ -63,16 +75,35 @@ impl Pebble {
     /// # Panics
     /// When they do not start.
     pub async fn start(http_port: u16) -> Self {
+        Self::start_as(PebbleSetup {
+            http_port,
+            ..PebbleSetup::default()
+        })
+        .await
+    }
+
+    /// The same, otherwise than usual.
+    ///
+    /// # Panics
+    /// When they do not start.
+    pub async fn start_as(setup: PebbleSetup<'_>) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let at = directory.path();
         let local = || SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let (dns, dns_management, address) = (local(), local(), local());
         certify(at);
-        let config = json!({"pebble": {
+        let external: BTreeMap<_, _> = setup.external.into_iter().collect();
+        let mut config = json!({
             "listenAddress": address.to_string(), "managementListenAddress": "",
             "certificate": at.join("own.pem"), "privateKey": at.join("own.key"),
-            "httpPort": http_port, "tlsPort": 1, "externalAccountBindingRequired": false,
-        }});
+            "httpPort": setup.http_port, "tlsPort": 1,
+            "externalAccountBindingRequired": setup.external.is_some(),
+            "externalAccountMACKeys": external,
+        });
+        if let Some(seconds) = setup.validity_s {
+            config["certificateValidityPeriod"] = seconds.into();
+        }
+        let config = json!({"pebble": config});
         std::fs::write(at.join("pebble.json"), config.to_string()).expect("written");
         let mut answers = Command::new("pebble-challtestsrv");
         answers.args([
@@ -121,10 +152,20 @@ impl Pebble {
         }
     }
 
+    /// URL of its directory.
+    pub fn directory_url(&self) -> String {
+        format!("https://{}/dir", self.address)
+    }
+
+    /// The file with the root that its own listener is believed by.
+    pub fn root(&self) -> PathBuf {
+        self.directory.path().join("root.pem")
+    }
+
     /// Settings of a server that orders from it.
     pub fn settings(&self) -> Vec<String> {
-        let directory = format!("https://{}/dir", self.address);
-        let root = self.directory.path().join("root.pem").display().to_string();
+        let directory = self.directory_url();
+        let root = self.root().display().to_string();
         let settings = [
             "--acme-directory",
             &directory,

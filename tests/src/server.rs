@@ -35,6 +35,13 @@ pub struct Server {
     pub http: SocketAddr,
 }
 
+/// Arguments after those for free ports, which they may override.
+fn on_free_ports(args: &[&str]) -> Vec<String> {
+    let any = "127.0.0.1:0";
+    let all = ["--api-listen", any, "--http-listen", any];
+    all.iter().chain(args).map(ToString::to_string).collect()
+}
+
 impl Server {
     /// Starts a server on free ports with further arguments, and waits until it is ready.
     pub async fn start(args: &[&str]) -> Self {
@@ -44,13 +51,7 @@ impl Server {
     /// The same, with a setup.
     pub async fn start_as(setup: Setup, args: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let all = [
-            "--api-listen",
-            "127.0.0.1:0",
-            "--http-listen",
-            "127.0.0.1:0",
-        ];
-        let args: Vec<String> = all.iter().chain(args).map(ToString::to_string).collect();
+        let args = on_free_ports(args);
         let process = launch(directory.path(), &setup, &args);
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut server = Self {
@@ -108,6 +109,16 @@ impl Server {
         let args = self.args_on_same_ports();
         self.put_log_away();
         self.process = launch(&directory, &self.setup, &args);
+        self.wait_until_ready().await;
+    }
+
+    /// Ends the server in order, and starts it again on the same data with these arguments.
+    pub async fn restart_with(&mut self, args: &[&str]) {
+        self.terminate(crate::PATIENCE).await;
+        self.args = on_free_ports(args);
+        let directory = self.directory().to_owned();
+        self.put_log_away();
+        self.process = launch(&directory, &self.setup, &self.args);
         self.wait_until_ready().await;
     }
 
@@ -180,17 +191,6 @@ impl Server {
         self.process.log()
     }
 
-    /// A URL of the API.
-    pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.api)
-    }
-
-    /// A client of the API.
-    ///
-    /// # Panics
-    /// When it cannot be set up.
-    pub fn client(&self) -> Client {
-        Client::new(&format!("http://{}", self.api)).expect("a client")
     /// Address of the HTTPS listener.
     ///
     /// # Panics
@@ -204,6 +204,17 @@ impl Server {
         address.parse().expect("an address")
     }
 
+    /// A URL of the API.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.api)
+    }
+
+    /// A client of the API.
+    ///
+    /// # Panics
+    /// When it cannot be set up.
+    pub fn client(&self) -> Client {
+        Client::new(&format!("http://{}", self.api)).expect("a client")
     }
 
     /// A request to the API with a JSON body; status and answer.

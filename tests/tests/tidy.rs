@@ -185,10 +185,16 @@ const ARROWS: [(&str, &[&str]); 10] = [
             "cara-agent",
         ],
     ),
-    // The simulation runs their planners.
+    // The simulation runs their planners, and two control planes get one store.
     (
         "cara-tests",
-        &["cara-agent", "cara-api", "cara-cli", "cara-controlplane"],
+        &[
+            "cara-agent",
+            "cara-api",
+            "cara-cli",
+            "cara-controlplane",
+            "cara-store",
+        ],
     ),
     ("cara-bench", &[]),
 ];

@@ -109,6 +109,11 @@ impl Attempts {
         *self == Self::default()
     }
 
+    /// Whether the last one failed. One that concerned all orders is not counted here.
+    fn have_failed(&self) -> bool {
+        self.failed > 0 || !self.last_error.is_empty()
+    }
+
     /// Counts a failure.
     #[must_use]
     pub fn after_failure(&self, failure: Failure, now: Timestamp) -> Self {
@@ -229,7 +234,7 @@ pub fn conditions(
 ) -> Vec<Condition> {
     let ready = ready(managed_by, facts, attempts, now);
     let expiring = ending(facts.not_after, now)
-        .filter(|_| managed_by == ManagedBy::User || attempts.failed > 0)
+        .filter(|_| managed_by == ManagedBy::User || attempts.have_failed())
         .map(|(reason, when)| (EXPIRING, true, reason, format!("the certificate {when}")));
     let new = [Some(ready), expiring].into_iter().flatten();
     new.map(|(kind, is_true, reason, message)| {
@@ -258,7 +263,7 @@ fn ready(
         ManagedBy::Ca | ManagedBy::User => "",
     };
     match facts.not_after {
-        None if attempts.failed > 0 => {
+        None if attempts.have_failed() => {
             let message = format!("it could not be obtained{fallback}");
             (READY, false, "OrderFailed", message)
         }
@@ -283,7 +288,7 @@ fn ready(
                 format!("clients refuse it before {start:.0}"),
             )
         }
-        Some(_) if attempts.failed > 0 => (
+        Some(_) if attempts.have_failed() => (
             READY,
             true,
             "RenewalFailed",

@@ -151,6 +151,9 @@ pub(crate) struct SealedAccount {
     /// Failures that concern all orders.
     #[serde(default, skip_serializing_if = "Attempts::is_none")]
     pub(crate) attempts: Attempts,
+    /// Tells with which settings they were made.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) registration: String,
 }
 
 /// What the credentials of the account are sealed for.

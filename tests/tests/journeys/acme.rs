@@ -1,9 +1,16 @@
-//! Certificates from a real ACME server: obtained, stored, served, and not asked for in vain.
+//! Certificates from a real ACME server: obtained, stored, served, renewed, and not asked for in
+//! vain.
 
-use cara_api::paths;
-use cara_tests::acme::{Pebble, free_port, openssl};
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::time::Duration;
+
+use cara_api::{Timestamp, paths};
+use cara_tests::acme::{Pebble, PebbleSetup, free_port, openssl};
 use cara_tests::{Server, eventually};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 fn text(args: &[String]) -> Vec<&str> {
     args.iter().map(String::as_str).collect()
@@ -188,4 +195,176 @@ async fn what_failed_waits_also_over_a_restart() {
     })
     .await;
     server.delete("news").await;
+}
+
+/// A connection of `openssl` that stays open.
+struct Connection {
+    // Ends with it.
+    _process: Child,
+    to: ChildStdin,
+    from: ChildStdout,
+    host: String,
+}
+
+impl Connection {
+    fn open(address: SocketAddr, host: &str) -> Self {
+        let mut command = Command::new("openssl");
+        command.args(["s_client", "-quiet", "-servername", host, "-connect"]);
+        command.arg(address.to_string()).kill_on_drop(true);
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = command.stderr(Stdio::null()).spawn().expect("openssl runs");
+        Self {
+            to: process.stdin.take().expect("a pipe"),
+            from: process.stdout.take().expect("a pipe"),
+            _process: process,
+            host: host.to_owned(),
+        }
+    }
+
+    /// One request; the answer up to the end of its body.
+    async fn ask(&mut self, body: &str) -> String {
+        let asked = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", self.host);
+        self.to.write_all(asked.as_bytes()).await.expect("sent");
+        let mut answer = Vec::new();
+        let read = async {
+            while !answer.ends_with(body.as_bytes()) {
+                let count = self.from.read_buf(&mut answer).await.expect("read");
+                assert!(count > 0, "the connection was closed");
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(20), read).await;
+        in_time.expect("an answer in time");
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+}
+
+fn moment(status: &Value, field: &str) -> Timestamp {
+    let text = status[field].as_str().unwrap_or_default();
+    text.parse().unwrap_or_else(|_| panic!("{field}: {status}"))
+}
+
+#[tokio::test]
+async fn a_certificate_is_renewed_in_time_and_no_connection_ends() {
+    const LIFE_S: u64 = 36;
+    let port = free_port();
+    let pebble = Pebble::start_as(PebbleSetup {
+        http_port: port,
+        validity_s: Some(LIFE_S),
+        ..PebbleSetup::default()
+    })
+    .await;
+    let mut args = pebble.settings();
+    let listen = format!("127.0.0.1:{port}");
+    let more = ["--http-listen", &listen, "--https-listen", "127.0.0.1:0"];
+    args.extend(more.map(str::to_owned));
+    let server = Server::start(&text(&args)).await;
+    let (name, host) = ("acme.shop.cara.test", "shop.cara.test");
+    let said = "the shop is open";
+    let spec = json!({"services": [{"name": "web", "image": "cara-test/app:1"}],
+        "ingress": [{"name": "web", "host": host, "respond": {"body": said}}]});
+    server.create("shop", &spec).await;
+    let first = until(&server, name, "Valid").await["status"].clone();
+    let is_served = async || {
+        let text = shown(&server, host);
+        text.contains("Pebble Intermediate").then_some(())
+    };
+    eventually("the gateway shows it", is_served).await;
+    let mut open = Connection::open(server.https(), host);
+    let second = eventually("it is renewed", async || {
+        // The same connection all the time, also while the certificates change.
+        let answer = open.ask(said).await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        let found = certificate(&server, name).await?["status"].clone();
+        assert_eq!(found["failedAttempts"], 0, "{found}");
+        (found["fingerprint"] != first["fingerprint"]).then_some(found)
+    })
+    .await;
+    // Due within a twentieth of its life after two thirds of it; times of certificates are whole
+    // seconds.
+    let (begin, end) = (moment(&first, "notBefore"), moment(&first, "notAfter"));
+    let after = |moment: Timestamp| moment.duration_since(begin).as_secs();
+    let (life, due) = (after(end), after(moment(&first, "nextTry")));
+    let renewed = after(moment(&second, "notBefore"));
+    let two_thirds = life * 2 / 3 - 1;
+    assert!(
+        (two_thirds..=two_thirds + life / 20 + 1).contains(&due),
+        "due after {due} of {life} s"
+    );
+    assert!(
+        (two_thirds..life).contains(&renewed),
+        "renewed after {renewed} of {life} s"
+    );
+    let stored = certificate(&server, name).await.expect("still there");
+    let chain = stored["spec"]["certificate"].as_str().expect("PEM");
+    let (leaf, _) = chain.split_once("-----END").expect("PEM");
+    eventually("the gateway shows the new one", async || {
+        shown(&server, host).contains(leaf).then_some(())
+    })
+    .await;
+    let answer = open.ask(said).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert_eq!(pebble.orders(), 2);
+    server.delete("shop").await;
+}
+
+#[tokio::test]
+async fn an_account_is_bound_to_one_with_the_authority() {
+    const KEY: &str = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
+    let port = free_port();
+    let pebble = Pebble::start_as(PebbleSetup {
+        http_port: port,
+        external: Some(("kid-1", KEY)),
+        ..PebbleSetup::default()
+    })
+    .await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path.display().to_string()
+    };
+    let (right, wrong) = (
+        file("right", &format!("{KEY}\n")),
+        file("wrong", "c2VjcmV0"),
+    );
+    let listen = format!("127.0.0.1:{port}");
+    let settings = |more: &[&str]| {
+        let mut args = pebble.settings();
+        args.extend(["--http-listen", &listen].map(str::to_owned));
+        args.extend(more.iter().map(ToString::to_string));
+        args
+    };
+    let mut server = Server::start(&text(&settings(&[]))).await;
+    claim(&server, "shop", "shop.cara.test").await;
+    let name = "acme.shop.cara.test";
+    let refused = async |server: &Server, said: &str| {
+        eventually(said, async || {
+            let failed = until(server, name, "OrderFailed").await;
+            let error = failed["status"]["lastError"].as_str()?;
+            error.contains(said).then_some(())
+        })
+        .await;
+    };
+    refused(&server, "externalAccountRequired").await;
+    let bound = |key: &str| settings(&["--acme-eab-key-id", "kid-1", "--acme-eab-key-file", key]);
+    // What was refused is tried again with other settings, and with them only.
+    server.restart_with(&text(&bound(&wrong))).await;
+    refused(&server, "unauthorized").await;
+    assert_eq!(pebble.orders(), 0);
+    server.restart_with(&text(&bound(&right))).await;
+    until(&server, name, "Valid").await;
+    // The account is kept: the key is needed once.
+    server.kill();
+    std::fs::write(&right, "c2VjcmV0").expect("written");
+    server.start_again().await;
+    claim(&server, "news", "news.cara.test").await;
+    cara_tests::within(Duration::from_secs(120), "another order", async || {
+        (pebble.orders() == 2).then_some(())
+    })
+    .await;
+    until(&server, "acme.news.cara.test", "Valid").await;
+    assert!(!server.log().contains(KEY));
+    for project in ["shop", "news"] {
+        server.delete(project).await;
+    }
 }

@@ -23,6 +23,7 @@ mod proxy;
 mod rollout;
 mod routing;
 mod secrets;
+mod servers;
 mod services;
 mod volumes;
 mod watch;

@@ -94,6 +94,16 @@ fn conditions_tell_of_the_end_and_of_failures() {
         |facts: &Facts, attempts: &Attempts, now| said(ManagedBy::Acme, facts, attempts, now);
     assert_eq!(acme(&none, &fine, 0), "Ready False Ordering");
     assert_eq!(acme(&none, &failed, 0), "Ready False OrderFailed");
+    // The account cannot be used: no attempt of its own failed.
+    let account = Attempts {
+        last_error: "the ACME account cannot be used".to_owned(),
+        ..Attempts::default()
+    };
+    assert_eq!(acme(&none, &account, 0), "Ready False OrderFailed");
+    assert_eq!(
+        acme(&facts(30 * DAY), &account, 0),
+        "Ready True RenewalFailed"
+    );
     assert_eq!(acme(&facts(30 * DAY), &fine, 20 * DAY), "Ready True Valid");
     assert_eq!(
         acme(&facts(30 * DAY), &failed, 20 * DAY),

@@ -266,8 +266,7 @@ impl Orderer<'_> {
         if wanted.names.is_empty() {
             return Task::Wait(None);
         }
-        let server = &self.acme.server;
-        let attempts = match self.accounts.attempts(self.shared, server).await {
+        let attempts = match self.accounts.attempts(self.shared, self.acme).await {
             Ok(attempts) => attempts,
             Err(error) => {
                 tracing::warn!(error = %error, "cannot read the ACME account");

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
 use cara_api::Timestamp;
 use cara_api::secret::Hidden;
+use cara_certs::Secret;
 use cara_certs::acme::{self, Account, AcmeError};
-use cara_certs::{Secret, acme::Server};
 use cara_store::{Entry, ReadError, WriteError};
 
 use super::Acme;
@@ -17,6 +18,14 @@ use crate::vault::{self, NoRandomness, OpenError, Values};
 
 /// How often a write that lost a race is tried again.
 const TRIES: usize = 5;
+
+/// Problems of a new account that lie in the settings, besides those that are about accounts only.
+const REFUSALS: [&str; 4] = [
+    "unauthorized",
+    "malformed",
+    "invalidContact",
+    "unsupportedContact",
+];
 
 /// Why the stored account cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -44,9 +53,9 @@ impl Accounts {
     pub(super) async fn attempts(
         &self,
         shared: &Shared,
-        server: &Server,
+        acme: &Acme,
     ) -> Result<Attempts, StoredError> {
-        let (_, stored) = read(shared, server).await?;
+        let (_, stored) = read(shared, acme).await?;
         Ok(stored.map(|account| account.attempts).unwrap_or_default())
     }
 
@@ -60,7 +69,7 @@ impl Accounts {
             return Ok(account.clone());
         }
         let unusable = |error: StoredError| AcmeError::Account(in_full(&error));
-        let (entry, stored) = read(shared, &acme.server).await.map_err(unusable)?;
+        let (entry, stored) = read(shared, acme).await.map_err(unusable)?;
         // One that was sealed with a key that is lost is replaced by a new one.
         let key = shared.key.id();
         let sealed = stored
@@ -76,8 +85,8 @@ impl Accounts {
                 Account::restore(&acme.server, &Secret::new(text.reveal().to_owned())).await?
             }
             None => {
-                let made = Account::create(&acme.server, &acme.registration).await?;
-                let (account, credentials) = made;
+                let made = Account::create(&acme.server, &acme.registration).await;
+                let (account, credentials) = made.map_err(concerning_all)?;
                 let attempts = stored.map(|s| s.attempts).unwrap_or_default();
                 keep(shared, acme, &credentials, attempts, entry)
                     .await
@@ -94,13 +103,13 @@ impl Accounts {
     pub(super) async fn note(
         &mut self,
         shared: &Shared,
-        server: &Server,
+        acme: &Acme,
         failure: Option<(&Failure, &AcmeError)>,
     ) -> Result<(), StoredError> {
         let is_gone = failure.is_some_and(|(_, error)| is_unknown_account(error));
         for _ in 0..TRIES {
-            let (entry, stored) = read(shared, server).await?;
-            let mut account = stored.unwrap_or_else(|| empty(server));
+            let (entry, stored) = read(shared, acme).await?;
+            let mut account = stored.unwrap_or_else(|| empty(acme));
             let before = account.clone();
             account.attempts = match failure {
                 Some((failure, _)) => account
@@ -131,24 +140,57 @@ fn is_unknown_account(error: &AcmeError) -> bool {
     matches!(error, AcmeError::Refused { problem, .. } if problem.kind == "accountDoesNotExist")
 }
 
-/// What is stored, and if that is of the given server, what it says.
+/// Who is refused an account will be refused for every name, until the settings change. Faults of
+/// the server are none of it.
+fn concerning_all(error: AcmeError) -> AcmeError {
+    let is_judged = |kind: &str| REFUSALS.contains(&kind);
+    match &error {
+        AcmeError::Refused { problem, .. } if is_judged(&problem.kind) => {
+            AcmeError::Account(in_full(&error))
+        }
+        _ => error,
+    }
+}
+
+/// What is stored, and if that is of the given server, what it says. Failures to open an account
+/// are forgotten when the settings say another thing than those that they were made with.
 async fn read(
     shared: &Shared,
-    server: &Server,
+    acme: &Acme,
 ) -> Result<(Option<Entry>, Option<SealedAccount>), StoredError> {
     let entry = shared.store.get(repo::account_key()).await?;
     let stored = entry.as_ref().map(repo::decode_account).transpose()?;
-    let stored = stored.filter(|account| account.directory == server.directory_url);
-    Ok((entry, stored))
+    let stored = stored.filter(|account| account.directory == acme.server.directory_url);
+    let registration = registration(acme);
+    let is_of_settings = |account: &SealedAccount| {
+        // The one that is open needs no other.
+        account.sealed.is_some() || account.registration == registration
+    };
+    Ok((entry, stored.filter(is_of_settings)))
 }
 
-fn empty(server: &Server) -> SealedAccount {
+fn empty(acme: &Acme) -> SealedAccount {
     SealedAccount {
         uid: uuid::Uuid::now_v7(),
-        directory: server.directory_url.clone(),
+        directory: acme.server.directory_url.clone(),
         sealed: None,
         attempts: Attempts::default(),
+        registration: registration(acme),
     }
+}
+
+/// Tells what accounts are opened with apart, without telling it.
+fn registration(acme: &Acme) -> String {
+    let registration = &acme.registration;
+    let external = registration.external.iter();
+    let external = external.flat_map(|e| [e.key_id.as_str(), e.hmac_key.expose()]);
+    let contacts = registration.contacts.iter().map(String::as_str);
+    let mut digest = ring::digest::Context::new(&ring::digest::SHA256);
+    for part in external.chain([""]).chain(contacts) {
+        digest.update(&part.len().to_be_bytes());
+        digest.update(part.as_bytes());
+    }
+    base64::engine::general_purpose::STANDARD_NO_PAD.encode(digest.finish())
 }
 
 /// Stores a new account in place of what was read.
@@ -159,7 +201,7 @@ async fn keep(
     attempts: Attempts,
     entry: Option<Entry>,
 ) -> Result<(), StoredError> {
-    let mut account = empty(&acme.server);
+    let mut account = empty(acme);
     account.attempts = attempts;
     let text = Hidden::new(credentials.expose().as_str());
     let values: Values = BTreeMap::from([(KEY_FIELD.to_owned(), text)]);

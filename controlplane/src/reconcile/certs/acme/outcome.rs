@@ -38,8 +38,7 @@ impl Orderer<'_> {
                 Some(certificate)
             })
             .await;
-        let server = &self.acme.server;
-        if let Err(error) = self.accounts.note(shared, server, None).await {
+        if let Err(error) = self.accounts.note(shared, self.acme, None).await {
             tracing::warn!(error = %error, "cannot note that orders succeed again");
         }
         is_kept
@@ -50,19 +49,18 @@ impl Orderer<'_> {
         let key = self.shared.key.id();
         let failed = failure(error);
         tracing::warn!(name, error = %failed.message, "cannot obtain a certificate");
-        let server = &self.acme.server;
         let is_of_all = error.concerns_account();
         if is_of_all {
             let noted = self
                 .accounts
-                .note(self.shared, server, Some((&failed, error)))
+                .note(self.shared, self.acme, Some((&failed, error)))
                 .await;
             if let Err(error) = noted {
                 tracing::warn!(error = %error, "cannot note that orders fail");
                 return false;
             }
         }
-        let attempts = self.accounts.attempts(self.shared, server).await;
+        let attempts = self.accounts.attempts(self.shared, self.acme).await;
         let account = attempts.ok().and_then(|a| a.failures());
         self.write(name, |found, now| {
             let full = ManagedBy::Acme.certificate_name(name);

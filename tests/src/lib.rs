@@ -13,6 +13,7 @@ pub mod machine;
 pub mod pki;
 pub mod process;
 pub mod server;
+pub mod tls;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -25,6 +26,7 @@ pub use issuer::Issuer;
 pub use machine::Machine;
 pub use process::{Process, program};
 pub use server::{Agent, Server};
+pub use tls::TlsClient;
 
 /// How long anything may take that a test waits for, unless the test says otherwise. Generous:
 /// it only matters when the test fails.

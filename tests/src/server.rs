@@ -33,6 +33,8 @@ pub struct Server {
     pub api: SocketAddr,
     /// Address of the gateway.
     pub http: SocketAddr,
+    /// Address of the gateway for HTTPS, if it listens there.
+    pub https: Option<SocketAddr>,
 }
 
 /// Arguments after those for free ports, which they may override.
@@ -61,6 +63,7 @@ impl Server {
             args,
             api: any,
             http: any,
+            https: None,
         };
         server.wait_until_ready().await;
         server
@@ -75,7 +78,7 @@ impl Server {
     }
 
     async fn wait_until_ready(&mut self) {
-        let (api, http) = eventually("the server listens", async || {
+        let (api, http, https) = eventually("the server listens", async || {
             assert!(
                 !self.process.has_ended(),
                 "the server ended: {}",
@@ -91,10 +94,11 @@ impl Server {
             Some((
                 line["api"].as_str()?.parse().ok()?,
                 line["http"].as_str()?.parse().ok()?,
+                line["https"].as_str().and_then(|text| text.parse().ok()),
             ))
         })
         .await;
-        (self.api, self.http) = (api, http);
+        (self.api, self.http, self.https) = (api, http, https);
         let client = crate::http();
         eventually("the server is ready", async || {
             let answer = client.get(self.url(paths::READYZ)).send().await.ok()?;
@@ -138,7 +142,12 @@ impl Server {
 
     fn args_on_same_ports(&self) -> Vec<String> {
         let mut args = self.args.clone();
-        for (flag, address) in [("--api-listen", self.api), ("--http-listen", self.http)] {
+        for (flag, address) in [
+            ("--api-listen", Some(self.api)),
+            ("--http-listen", Some(self.http)),
+            ("--https-listen", self.https),
+        ] {
+            let Some(address) = address else { continue };
             // A later flag overrides an earlier one.
             let places: Vec<usize> = (1..args.len()).filter(|at| args[at - 1] == flag).collect();
             for place in places {

@@ -1,5 +1,8 @@
 //! One server takes the place of another.
 
+mod streams;
+mod tls;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
@@ -11,59 +14,78 @@ use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-/// Clients that ask one request after the other until told to stop.
-struct Load {
-    clients: JoinSet<Result<(), String>>,
+/// How a client of a load knows that it goes on.
+#[derive(Clone, Default)]
+struct Pace {
     answers: Arc<AtomicU32>,
     stop: Arc<AtomicBool>,
+}
+
+impl Pace {
+    fn goes_on(&self) -> bool {
+        !self.stop.load(Ordering::Relaxed)
+    }
+
+    fn answered(&self) {
+        self.answers.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Clients that ask one request after the other until told to stop.
+#[derive(Default)]
+struct Load {
+    clients: JoinSet<Result<(), String>>,
+    pace: Pace,
 }
 
 impl Load {
     /// Half of the clients connect anew for every request.
     fn start(server: &Server, host: &str) -> Self {
-        let (answers, stop) = (
-            Arc::new(AtomicU32::new(0)),
-            Arc::new(AtomicBool::new(false)),
-        );
-        let mut clients = JoinSet::new();
+        let mut load = Self::default();
         for number in 0..8 {
             let builder = cara_tests::http_builder().timeout(Duration::from_secs(20));
             let keeps = if number % 2 == 0 { 1 } else { 0 };
             let client = builder.pool_max_idle_per_host(keeps).build();
             let client = client.expect("a client");
             let (url, host) = (format!("http://{}/", server.http), host.to_owned());
-            let (answers, stop) = (Arc::clone(&answers), Arc::clone(&stop));
-            clients.spawn(async move {
-                while !stop.load(Ordering::Relaxed) {
+            load.add(async move |pace: Pace| {
+                while pace.goes_on() {
                     let answer = client.get(&url).header("host", &host).send().await;
                     let status = answer.map_err(|e| format!("{number}: {e:?}"))?.status();
                     if status != 200 {
                         return Err(format!("{number}: status {status}"));
                     }
-                    answers.fetch_add(1, Ordering::Relaxed);
+                    pace.answered();
                 }
                 Ok(())
             });
         }
-        Self {
-            clients,
-            answers,
-            stop,
-        }
+        load
+    }
+
+    /// Adds a client, which ends when its pace says so.
+    fn add<Running>(&mut self, client: impl FnOnce(Pace) -> Running)
+    where
+        Running: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        self.clients.spawn(client(self.pace.clone()));
     }
 
     /// Waits until so many more answers came.
     async fn go_on(&self, more: u32) {
-        let before = self.answers.load(Ordering::Relaxed);
+        let answers = || self.pace.answers.load(Ordering::Relaxed);
+        let before = answers();
         eventually("answers come", async || {
-            (self.answers.load(Ordering::Relaxed) >= before + more).then_some(())
+            // Clients go on for as long as nothing fails.
+            let all_failed = self.clients.is_empty();
+            (answers() >= before + more || all_failed).then_some(())
         })
         .await;
     }
 
     /// The failures, of which there may be none.
     async fn end(mut self) -> Vec<String> {
-        self.stop.store(true, Ordering::Relaxed);
+        self.pace.stop.store(true, Ordering::Relaxed);
         let mut failures = Vec::new();
         while let Some(ended) = self.clients.join_next().await {
             failures.extend(ended.expect("no panic").err());

@@ -1,7 +1,7 @@
 # Every job of the project. `make` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo image test h2spec fuzz faults simulation check fmt lint deny bench bench-operations setup schemas
+.PHONY: help demo image test h2spec fuzz faults simulation check fmt lint deny bench bench-operations bench-upgrade setup schemas
 
 TOOLS := $(CURDIR)/target/tools
 
@@ -60,6 +60,11 @@ bench-operations: ## Measure lost nodes, deletions, rollouts under load, and wha
 	@deploy/dev/setup.sh bench
 	cargo build --locked --release -p cara-cli --bins
 	python3 -B bench/operations.py target/release
+
+bench-upgrade: ## Replace the server twice under 2,000 requests/s with open WebSockets (RATE=2000 SECONDS_EACH=30 UPGRADES=2)
+	@deploy/dev/setup.sh bench
+	cargo build --locked --release -p cara-cli -p cara-bench --bins
+	python3 -B bench/upgrade.py target/release
 
 simulation: ## Run the planners under SEEDS=10000 random histories from seed FIRST=0 on
 	CARA_SIMULATION_FIRST=$(or $(FIRST),0) CARA_SIMULATION_SEEDS=$(or $(SEEDS),10000) cargo test --locked --profile simulation --workspace --test simulation -- --nocapture

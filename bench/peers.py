@@ -118,11 +118,15 @@ class Peers:
         self.start("upstream", LOAD_CORE, "nginx", "-c", self.work / "upstream.conf")
         self.start("sockets", LOAD_CORE, self.bin / "ws-bench", "echo", SOCKETS)
 
-    def gateway(self):
+    def server(self, name, *flags):
+        """The gateway's process, which can be followed by others of another name."""
         plain, tls = PORTS["cara"]
-        self.start("cara", PROXY_CORE, self.bin / "cara-server", "--data-dir", self.work / "data",
+        self.start(name, PROXY_CORE, self.bin / "cara-server", "--data-dir", self.work / "data",
                    "--api-listen", API.removeprefix("http://"), "--http-listen", f"127.0.0.1:{plain}",
-                   "--https-listen", f"127.0.0.1:{tls}", "--access-log", self.work / "access.log", "--log-level", "warn")
+                   "--https-listen", f"127.0.0.1:{tls}", "--access-log", self.work / "access.log", "--log-level", "warn", *flags)
+
+    def gateway(self):
+        self.server("cara")
         self.wait_for("cara", f"{API}/api/readyz")
         call("POST", "/api/v1/certificates", {
             "metadata": {"name": "bench"},

@@ -1,7 +1,7 @@
 """Says where a request's time goes, by instruments that a busy machine does not disturb.
 
-Usage: profile.py BIN_DIR instructions|syscalls|time [NAME ...]. Names: nginx, floor (tokio without
-pingora), min (pingora alone), cara. One after the other, 1 KiB over plain HTTP/1.1 with keep-alive.
+Usage: profile.py BIN_DIR instructions|syscalls|time [NAME ...]. Names: nginx, min (pingora alone),
+cara. One after the other, 1 KiB over plain HTTP/1.1 with keep-alive.
 
 instructions: of user space, by callgrind; then the dearest functions. It counts each byte of a copy by `rep movsb` as one.
 syscalls: by strace, 64 connections.
@@ -24,8 +24,7 @@ from peers import HOST, LOAD_CORE, PORTS, PROXY_CORE, UPSTREAM
 REQUESTS = 2_000
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
 RATE = int(os.environ.get("RATE", "15000"))
-NAMES = ["nginx", "floor", "min", "cara"]
-FLOOR_PORT = 18806
+NAMES = ["nginx", "min", "cara"]
 
 
 class Profiled(peers.Peers):
@@ -38,7 +37,7 @@ class Profiled(peers.Peers):
         super().start(name, core, *wrapper, *command, env=env)
 
     def proxy(self, name):
-        port = FLOOR_PORT if name == "floor" else PORTS[name][0]
+        port = PORTS[name][0]
         if name == "cara":
             self.gateway()
         elif name == "nginx":
@@ -49,8 +48,7 @@ class Profiled(peers.Peers):
             (self.work / "nginx.conf").write_text(text)
             self.start(name, PROXY_CORE, "nginx", "-c", self.work / "nginx.conf", "-g", "master_process off;")
         else:
-            binary = {"floor": "h1-floor", "min": "pingora-min"}[name]
-            self.start(name, PROXY_CORE, self.bin / binary, f"127.0.0.1:{port}", UPSTREAM)
+            self.start(name, PROXY_CORE, self.bin / "pingora-min", f"127.0.0.1:{port}", UPSTREAM)
         self.wait_for(name, f"http://127.0.0.1:{port}/1k")
         return port
 

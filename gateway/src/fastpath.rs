@@ -136,6 +136,25 @@ enum Wanted {
     Body,
 }
 
+/// What has been read so far comes to.
+enum Reading<'a> {
+    Whole(Request<'a>),
+    More(Wanted),
+    NotPlain,
+}
+
+/// Judges what was read, and appends to `message` what a service gets of a head that is whole.
+fn judge_input<'a>(input: &'a [u8], traces: Traces, message: &mut Vec<u8>) -> Reading<'a> {
+    match request::read(input, traces, access::has_own_cookie, message) {
+        Ok(request) if request.bytes() <= input.len() => Reading::Whole(request),
+        Ok(request) if request.bytes() > INPUT_MAX => Reading::NotPlain,
+        Ok(_) => Reading::More(Wanted::Body),
+        Err(Refusal::Partial) if input.is_empty() => Reading::More(Wanted::Request),
+        Err(Refusal::Partial) if input.len() < INPUT_MAX => Reading::More(Wanted::Head),
+        Err(Refusal::Partial | Refusal::NotPlain) => Reading::NotPlain,
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> Server<'_, S> {
     /// Serves one request.
     async fn request(&mut self) -> Next {
@@ -149,42 +168,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<'_, S> {
         loop {
             self.message.clear();
             self.message.reserve(MESSAGE);
-            let has_own = access::has_own_cookie;
-            let read = request::read(&self.input, traces, has_own, &mut self.message);
-            let wanted = match read {
-                Ok(request) if request.bytes() <= self.input.len() => {
+            let wanted = match judge_input(&self.input, traces, &mut self.message) {
+                Reading::Whole(request) => {
                     self.info.head_is_complete(false);
-                    let Some(rule) = judge::rule(edge, &self.info, &request) else {
-                        return Next::HandOver;
-                    };
-                    let Some(ctx) = begin(edge, &self.info, &request, &rule) else {
+                    let ctx = judge::rule(edge, &self.info, &request)
+                        .and_then(|rule| begin(edge, &self.info, &request, rule));
+                    let Some(ctx) = ctx else {
                         return Next::HandOver;
                     };
                     let used = request.bytes();
+                    let body = self.input.get(request.head_bytes..used);
                     let serving = Serving {
                         lane: self.lane,
                         client: &mut self.client,
                         deadline: &mut self.deadline,
                         info: &self.info,
+                        message: &mut self.message,
                     };
-                    let body = self.input.get(request.head_bytes..used);
-                    let body = body.unwrap_or_default();
-                    let message = &mut self.message;
-                    let (early, next) = serving.serve(&request, body, message, ctx).await;
+                    let served = serving.serve(&request, body.unwrap_or_default(), ctx);
+                    let (early, next) = served.await;
                     self.input.drain(..used);
                     self.input.extend_from_slice(&early);
                     return next;
                 }
-                Ok(request) if request.bytes() > INPUT_MAX => return Next::HandOver,
-                Ok(_) => {
-                    self.info.head_is_complete(false);
-                    Wanted::Body
-                }
-                Err(Refusal::NotPlain) => return Next::HandOver,
-                Err(Refusal::Partial) if self.input.len() >= INPUT_MAX => return Next::HandOver,
-                Err(Refusal::Partial) if self.input.is_empty() => Wanted::Request,
-                Err(Refusal::Partial) => Wanted::Head,
+                Reading::More(wanted) => wanted,
+                Reading::NotPlain => return Next::HandOver,
             };
+            if wanted == Wanted::Body {
+                // No deadline for heads counts any more.
+                self.info.head_is_complete(false);
+            }
             if let Some(next) = self.fill(wanted).await {
                 return next;
             }
@@ -241,16 +254,16 @@ fn begin(
     edge: &Edge,
     info: &ClientInfo,
     request: &Request<'_>,
-    rule: &Arc<LiveRule>,
+    rule: Arc<LiveRule>,
 ) -> Option<Ctx> {
     let mut ctx = Ctx::new();
     ctx.id = crate::request::id_of(request.id, || fastrand::u128(..));
     ctx.client = Some(info.peer.ip());
     ctx.is_tls = info.tls.is_some();
-    ctx.rule = Some(Arc::clone(rule));
     ctx.trace = edge.tracer.begin(|| parent(request));
     // Only rules that keep clients look at headers.
-    upstream::choose(&HeaderMap::new(), &mut ctx, rule).ok()?;
+    upstream::choose(&HeaderMap::new(), &mut ctx, &rule).ok()?;
+    ctx.rule = Some(rule);
     Some(ctx)
 }
 
@@ -264,17 +277,13 @@ struct Serving<'a, S> {
     client: &'a mut Connection<S>,
     deadline: &'a mut MovingDeadline,
     info: &'a ClientInfo,
+    /// The head for the service, without its end.
+    message: &'a mut Vec<u8>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Serving<'_, S> {
     /// Serves a request to its end. Gives what the client sent meanwhile, and how it goes on.
-    async fn serve(
-        self,
-        request: &Request<'_>,
-        body: &[u8],
-        message: &mut Vec<u8>,
-        mut ctx: Ctx,
-    ) -> (Vec<u8>, Next) {
+    async fn serve(self, request: &Request<'_>, body: &[u8], mut ctx: Ctx) -> (Vec<u8>, Next) {
         let edge = &self.lane.edge;
         let _under_way = observe::UnderWay::begin(&edge.metrics);
         let traceparent = ctx.trace.as_ref().and_then(|trace| trace.header());
@@ -286,14 +295,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<'_, S> {
             traceparent: traceparent.as_ref().map(http::HeaderValue::as_bytes),
             tracestate: request.trace.state.filter(|_| keeps_state),
         };
-        request::finish(request, &hop, message);
-        message.extend_from_slice(body);
+        request::finish(request, &hop, self.message);
+        self.message.extend_from_slice(body);
         let mut exchange = Exchange {
             lane: self.lane,
             client: self.client,
             deadline: self.deadline,
             request,
-            message,
+            message: self.message,
             ctx: &mut ctx,
             early: Vec::new(),
             closes: request.closes || self.lane.stopping.has_come(),

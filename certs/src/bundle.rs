@@ -62,7 +62,10 @@ pub enum BundleError {
         next: String,
     },
     /// The first certificate is one of an authority.
-    #[error("the first certificate, `{subject}`, is that of an authority: put the leaf first")]
+    #[error(
+        "the first certificate, `{subject}`, is that of an authority: put the leaf first, or make \
+         a self-signed one with basicConstraints=critical,CA:FALSE"
+    )]
     LeafIsAuthority {
         /// Its subject.
         subject: String,

@@ -115,7 +115,10 @@ async fn version(context: &Context) -> Result<(), Failure> {
     println!("caractrl {}", env!("CARGO_PKG_VERSION"));
     match context.client.version().await {
         Ok(server) => println!("server {}", server["version"].as_str().unwrap_or("unknown")),
-        Err(_) => println!("server (no answer from {})", context.client.base()),
+        Err(error) => match error.status() {
+            None => println!("server (no answer from {})", context.client.base()),
+            Some(status) => println!("server (status {status} from {})", context.client.base()),
+        },
     }
     Ok(())
 }

@@ -75,8 +75,12 @@ async fn install(authority: &AuthorityInfo, options: &Install) -> Result<(), Fai
             out(&format!("did {step}\n"))?;
         }
     }
-    if !options.dry_run {
-        eprintln!("browsers that run need a restart; `curl` and others use it at once");
+    let has = |is_it: fn(&Step) -> bool| !options.dry_run && plan.steps.iter().any(is_it);
+    if has(|step| matches!(step, Step::Write(_))) {
+        eprintln!("`curl` and other programs that start from now on use it");
+    }
+    if has(|step| matches!(step, Step::Run("certutil", _))) {
+        eprintln!("browsers that run need a restart");
     }
     Ok(())
 }
@@ -141,9 +145,11 @@ fn plan(
         plan.steps.push(Step::Run(program, arguments));
     }
     if machine.databases.is_empty() {
-        if !options.browsers_of.is_empty() {
-            return Err(Failure::other("ca install: no browser has a database there yet")
-                .with("start the browser once, or: mkdir -p ~/.pki/nssdb && certutil -d sql:$HOME/.pki/nssdb -N --empty-password"));
+        if let Some(home) = options.browsers_of.first() {
+            let database = home.join(SHARED_DATABASES[0]);
+            let database = database.display();
+            return Err(Failure::other(format!("ca install: no browser has a database below {} yet", home.display()))
+                .with(format!("start the browser once, or: mkdir -p {database} && certutil -d sql:{database} -N --empty-password")));
         }
         return Ok(plan);
     }

@@ -62,12 +62,12 @@ fn refused(options: &Delete, failure: Failure) -> Failure {
             .with("--force places them elsewhere and loses the data of their volumes there"),
         Kind::Secrets => failure
             .with(format!("caractrl describe secret {name} shows who uses it"))
-            .with("--force deletes it all the same; those services cannot start any more"),
+            .with("--force deletes it all the same; services that need it cannot start any more, and rules let nobody in"),
         Kind::Certificates => failure
             .with(format!(
                 "caractrl describe certificate {name} shows what it is used for"
             ))
-            .with("--force deletes it all the same; the server makes or orders its own again"),
+            .with("--force deletes it all the same; what it served gets another one, and the server makes its own again"),
     }
 }
 

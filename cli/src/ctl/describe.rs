@@ -3,6 +3,7 @@
 mod certificate;
 mod node;
 mod project;
+mod rule;
 mod secret;
 mod service;
 mod words;

@@ -72,10 +72,23 @@ impl Failure {
                     .details
                     .push("is the server running? name it with --server or CARA_SERVER".to_owned());
             }
+            Error::Unexpected { status, body } if is_page(body) => {
+                failure.message = format!("{action}: a web page came back, with status {status}");
+                failure.details.push(
+                    "is that the address of the API? name it with --server or CARA_SERVER"
+                        .to_owned(),
+                );
+            }
             Error::Problem(_)
             | Error::TimedOut { .. }
             | Error::Unexpected { .. }
             | Error::Unreadable { .. } => {}
+        }
+        if let Error::Problem(problem) = error {
+            let warnings = problem.warnings.iter();
+            failure
+                .details
+                .extend(warnings.map(|text| format!("Warning: {text}")));
         }
         failure
     }
@@ -146,5 +159,34 @@ impl Failure {
         for detail in &self.details {
             eprintln!("  {detail}");
         }
+    }
+}
+
+/// Something else than the API answers with pages for browsers.
+fn is_page(body: &str) -> bool {
+    body.trim_start().starts_with('<')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_of_somebody_else_is_not_printed() {
+        let error = |body: &str| Error::Unexpected {
+            status: 404,
+            body: body.to_owned(),
+        };
+        let page = Failure::of("get nodes", &error("<html>\n<h1>404</h1></html>"));
+        assert_eq!(
+            page.message,
+            "get nodes: a web page came back, with status 404"
+        );
+        assert!(page.details[0].contains("--server"));
+        let text = Failure::of("get nodes", &error("404 page not found"));
+        assert_eq!(
+            text.message,
+            "get nodes: server returned 404: 404 page not found"
+        );
     }
 }

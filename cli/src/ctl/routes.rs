@@ -105,15 +105,32 @@ enum Width {
 }
 
 fn columns(list: &RouteList, width: Width) -> String {
-    let mut header = vec!["HOST", "PATH", "TO", "STATE", "ENDPOINTS"];
-    if width == Width::Wide {
-        header.splice(2..2, ["HEADERS", "INGRESS"]);
-    }
-    let rows: Vec<Vec<String>> = list.items.iter().map(|r| row(r, width)).collect();
+    let is_wide = width == Width::Wide;
+    // Without them, rules that differ in headers alone look the same.
+    let has_headers = is_wide || list.items.iter().any(|route| !route.headers.is_empty());
+    let shown = [true, true, has_headers, is_wide, true, true, true];
+    let keep = |cells: Vec<String>| -> Vec<String> {
+        let cells = cells.into_iter().zip(shown);
+        cells
+            .filter_map(|(cell, is_shown)| is_shown.then_some(cell))
+            .collect()
+    };
+    let header = [
+        "HOST",
+        "PATH",
+        "HEADERS",
+        "INGRESS",
+        "TO",
+        "STATE",
+        "ENDPOINTS",
+    ];
+    let header = keep(header.map(str::to_owned).to_vec());
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    let rows: Vec<Vec<String>> = list.items.iter().map(|r| keep(row(r))).collect();
     table(&header, &rows)
 }
 
-fn row(route: &RouteView, width: Width) -> Vec<String> {
+fn row(route: &RouteView) -> Vec<String> {
     let to = match route.action {
         RouteAction::Forward | RouteAction::Passthrough | RouteAction::Stream => {
             let targets = route
@@ -143,17 +160,15 @@ fn row(route: &RouteView, width: Width) -> Vec<String> {
         .iter()
         .flat_map(|target| target.endpoints.iter().map(String::as_str))
         .collect();
-    let mut cells = vec![
+    vec![
         route.host.clone(),
         route.path.clone(),
+        route.headers.join(", "),
+        route.ingress.clone(),
         to,
         state,
         endpoints.join(","),
-    ];
-    if width == Width::Wide {
-        cells.splice(2..2, [route.headers.join(", "), route.ingress.clone()]);
-    }
-    cells
+    ]
 }
 
 fn number(status: Option<u16>) -> String {
@@ -187,7 +202,7 @@ mod tests {
             ingress: "main".into(),
             ..RouteView::default()
         };
-        let list = RouteList {
+        let mut list = RouteList {
             revision: "1".into(),
             items: vec![
                 RouteView {
@@ -208,11 +223,17 @@ mod tests {
         };
         assert_eq!(
             columns(&list, Width::Narrow),
-            "HOST   PATH     TO                       STATE                  ENDPOINTS\n\
-             a.x    /old/*   /new (308)               Ready\n\
-             a.x    /*       shop/web:9,shop/beta:1   Paused,Ready,Pending   10.0.0.1:80\n"
+            "HOST   PATH     HEADERS   TO                       STATE                  ENDPOINTS\n\
+             a.x    /old/*             /new (308)               Ready\n\
+             a.x    /*       x-a: 1    shop/web:9,shop/beta:1   Paused,Ready,Pending   10.0.0.1:80\n"
         );
-        assert!(columns(&list, Width::Wide).contains("x-a: 1"));
+        assert!(columns(&list, Width::Wide).contains("INGRESS"));
+        list.items.truncate(1);
+        assert_eq!(
+            columns(&list, Width::Narrow),
+            "HOST   PATH     TO           STATE   ENDPOINTS\n\
+             a.x    /old/*   /new (308)   Ready\n"
+        );
     }
 
     #[test]

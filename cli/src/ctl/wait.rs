@@ -59,6 +59,9 @@ pub async fn until_running(
             Err(_) => return Err(Failure::timed_out(format!("{url} does not answer"))),
         }
     }
+    for (url, why) in plan::closed(&project) {
+        eprintln!("{url}: nobody asked it: {why}");
+    }
     if urls.is_empty() {
         eprintln!(
             "project/{} runs after {:.1} s",
@@ -75,19 +78,16 @@ fn timed_out(applied: &Project, last: Option<&Project>, timeout: Duration) -> Fa
     if let Some(condition) = placed {
         return Failure::no_capacity(format!("project/{name}: {}", condition.message));
     }
-    let phase = last.map_or(ProjectPhase::Pending, |p| p.status.phase);
     let wanted = applied.metadata.generation;
-    let rollout = last
-        .filter(|p| phase == ProjectPhase::Running && p.status.observed_generation < wanted)
-        .map(|p| {
-            format!(
-                "project/{name} still runs generation {}, not {} yet",
-                p.status.observed_generation.0, wanted.0
-            )
-        });
-    let what = rollout.unwrap_or_else(|| format!("project/{name} is still {phase}"));
-    Failure::timed_out(format!("{what} after {} s", timeout.as_secs()))
-        .with(format!("caractrl describe project {name}"))
+    let what = last.map_or_else(
+        || format!("project/{name} is still {}", ProjectPhase::Pending),
+        |project| plan::late(project, wanted),
+    );
+    let seconds = timeout.as_secs_f64().round();
+    let failure = Failure::timed_out(format!("{what} after {seconds} s"));
+    let down = last.map(plan::down).unwrap_or_default();
+    let failure = down.into_iter().fold(failure, Failure::with);
+    failure.with(format!("more: caractrl describe project {name}"))
 }
 
 async fn follow(

@@ -73,7 +73,7 @@ pub(super) fn sound<T>(
     if decoded.faults.is_empty() {
         return Ok((decoded.value, decoded.warnings));
     }
-    Err(Failure::invalid(&decoded.faults))
+    Err(Failure::invalid(&decoded.faults).warned(decoded.warnings))
 }
 
 /// The name of a node in a path. One that breaks the rule cannot exist.

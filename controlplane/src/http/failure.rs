@@ -32,6 +32,12 @@ impl Failure {
         }
     }
 
+    /// The same, with what else is odd about the document.
+    pub(crate) fn warned(mut self, warnings: Vec<String>) -> Self {
+        self.problem.warnings = warnings;
+        self
+    }
+
     /// 400 with one sentence.
     pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(400, detail)

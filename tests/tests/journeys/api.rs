@@ -12,7 +12,7 @@ async fn weakness_15_every_fault_of_a_document_is_reported_at_once() {
     let server = Server::start(&[]).await;
     let body = json!({"apiVersion": "bogus/v9", "kind": "Banana", "metadata": {"name": "Bad_Name"}, "spec": {
         "services": [{"name": "web", "image": "No Image", "env": [{"name": "A", "value": 5}, {"name": "1"}],
-                      "volumeMounts": [{"name": "ghost", "mountPath": "rel"}]}, {"name": "web"}],
+                      "volumeMounts": [{"name": "ghost", "mountPath": "rel"}]}, {"name": "web", "imag": "x"}],
         "volumes": [{"name": "v", "type": "Floppy"}],
         "ingress": [{"name": "i", "host": "UP per_!", "target": {"service": "web", "port": 70000}}],
         "expireAt": "tomorrow"}});
@@ -51,6 +51,10 @@ async fn weakness_15_every_fault_of_a_document_is_reported_at_once() {
             "spec.ingress[0].target.port",
             "spec.ingress[0].host",
         ]
+    );
+    assert_eq!(
+        problem["warnings"],
+        json!(["unknown field \"spec.services[1].imag\", did you mean \"image\"?"])
     );
     assert_eq!(
         server.call("GET", "/api/v1/projects", "").await.1["items"],

@@ -50,7 +50,8 @@ async fn routes_are_listed_and_explained() {
         .lines()
         .map(|line| line.split_whitespace().collect())
         .collect();
-    assert_eq!(rows[0], ["HOST", "PATH", "TO", "STATE", "ENDPOINTS"]);
+    let header = ["HOST", "PATH", "HEADERS", "TO", "STATE", "ENDPOINTS"];
+    assert_eq!(rows[0], header);
     assert_eq!(rows[1][..5], [&host, "/ping/*", "answer", "200", "Ready"]);
     let web = format!("{name}/web");
     assert_eq!(rows[4][..3], [&host, "/*", &web], "{table}");

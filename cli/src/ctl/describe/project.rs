@@ -4,7 +4,7 @@ use cara_api::project::{Ingress, ProjectSpec, ServiceStatus, Toleration, Volume}
 use cara_api::{Generation, Project, Timestamp};
 
 use super::super::table::or;
-use super::{Page, pairs, service, words};
+use super::{Page, pairs, rule, service, words};
 
 /// The project in full.
 pub(super) fn describe(project: &Project, now: Timestamp) -> String {
@@ -69,10 +69,9 @@ fn ingress(page: &mut Page, project: &Project) {
             or(url, "<none>")
         ));
         page.line(&format!("      Target:  {}", targets(ingress)));
-        page.line(&format!(
-            "      Scope:   {}",
-            or(&ingress.access.scope, "<none>")
-        ));
+        for (name, value) in rule::terms(ingress) {
+            page.line(&format!("      {:<9}{value}", format!("{name}:")));
+        }
         if let Some(message) = status.map(|s| s.message.as_str()).filter(|m| !m.is_empty()) {
             page.line(&format!("      Message: {message}"));
         }

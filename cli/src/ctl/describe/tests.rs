@@ -99,7 +99,6 @@ Spec:
     - Name:    page
       URL:     http://shop.test/
       Target:  web:8080
-      Scope:   <none>
 
   Node Selector:\tzone=a
   Tolerations:\tgpu:NoSchedule, *:*

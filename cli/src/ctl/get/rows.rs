@@ -1,6 +1,6 @@
 //! Objects in columns.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cara_api::condition::{self, DISK_PRESSURE, MEMORY_PRESSURE, PHASE, PLACED, ROLLED_BACK};
 use cara_api::node::Taint;
@@ -119,7 +119,9 @@ impl Rows for Project {
             "" => i.address.as_str(),
             url => url,
         });
-        let urls: Vec<&str> = urls.collect();
+        // Rules that differ in headers only have the same one.
+        let mut seen = BTreeSet::new();
+        let urls: Vec<&str> = urls.filter(|url| seen.insert(*url)).collect();
         let restarts: u64 = status.services.iter().map(|s| u64::from(s.restarts)).sum();
         let stable = match status.stable_generation {
             none if none.is_zero() => "<none>".to_owned(),

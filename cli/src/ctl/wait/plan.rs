@@ -1,6 +1,7 @@
 //! Decides when waiting for a project is over, and what is said of one that did not come up.
 //! Pure.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cara_api::condition::{self, PHASE, PLACED, PROGRESS, ROLLED_BACK};
@@ -91,7 +92,58 @@ pub fn urls(project: &Project) -> Vec<&str> {
         is_http && !is_closed && !is_done && status.message.is_empty()
     };
     let open = project.status.ingress.iter().filter(is_open);
-    open.map(|i| i.url.as_str()).collect()
+    // Rules that differ in headers only have the same one.
+    let mut seen = BTreeSet::new();
+    let urls = open.map(|i| i.url.as_str());
+    urls.filter(|url| seen.insert(*url)).collect()
+}
+
+/// The URLs and addresses that do not serve what their rules say, and why.
+pub fn closed(project: &Project) -> Vec<(&str, String)> {
+    let why = |status: &IngressStatus| {
+        let rule = project
+            .spec
+            .ingress
+            .iter()
+            .find(|i| i.name == status.name)?;
+        if !status.message.is_empty() {
+            return Some(status.message.clone());
+        }
+        let on_purpose = [
+            (rule.maintenance.is_some(), "it is in maintenance"),
+            (rule.pause.is_some(), "it is paused"),
+        ];
+        let found = on_purpose.into_iter().find(|(is_so, _)| *is_so);
+        found.map(|(_, word)| word.to_owned())
+    };
+    let all = project.status.ingress.iter();
+    let closed = all.filter_map(|status| {
+        let place = match status.url.as_str() {
+            "" => status.address.as_str(),
+            url => url,
+        };
+        Some((place, why(status)?))
+    });
+    closed.collect()
+}
+
+/// How far a project is that did not come up in time.
+pub fn late(project: &Project, wanted: Generation) -> String {
+    let (name, status) = (&project.metadata.name, &project.status);
+    match status.phase {
+        ProjectPhase::Running if status.observed_generation < wanted => {
+            format!("project/{name} is not up in generation {} yet", wanted.0)
+        }
+        phase => format!("project/{name} is still {phase}"),
+    }
+}
+
+/// The services that are not as they should be, each in a line.
+pub fn down(project: &Project) -> Vec<String> {
+    let services = project.status.services.iter();
+    let down = services.filter(|s| !s.ready && s.state != ServiceState::Completed);
+    let lines = down.map(|s| format!("{} is {}", s.name, service_line(s)));
+    lines.collect()
 }
 
 /// What is said of a failure: one sentence, and lines below it.
@@ -196,8 +248,11 @@ pub fn service_line(service: &ServiceStatus) -> String {
         1 => ", restarted once".to_owned(),
         n => format!(", restarted {n} times"),
     };
-    let head = format!("{}{ready}{restarts} {}", service.state, service.message);
-    head.trim_end().to_owned()
+    let message = match service.message.trim_end() {
+        "" => String::new(),
+        message => format!(": {message}"),
+    };
+    format!("{}{ready}{restarts}{message}", service.state)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use cara_api::condition::{
     self, Condition, NOT_READY_AT, PHASE, PLACED, PROGRESS, ROLLED_BACK, TERMINATING_AT,
 };
 use cara_api::event::EventType;
+use cara_api::gateway::{Action, Host};
 use cara_api::hostname::Hostname;
 use cara_api::project::ProjectPhase;
 
@@ -214,8 +215,7 @@ fn routed(before: &Project, after: &Project, site: &Site<'_>) -> Vec<Draft> {
         let url = site.url(&host.hostname, redirects);
         match (was, routes::unserved(&host)) {
             (false, None) => {
-                let service = host.routes.first().map_or("", |r| r.service());
-                let message = format!("{url} -> {service}");
+                let message = format!("{url} -> {}", leads_to(&host));
                 drafts.push(Draft::normal("Routed", message, SCHEDULER));
             }
             (true, Some(_)) if after.status.phase.is_ending() => {
@@ -230,4 +230,17 @@ fn routed(before: &Project, after: &Project, site: &Site<'_>) -> Vec<Draft> {
         }
     }
     drafts
+}
+
+/// Where a host leads to, by the first of its rules.
+fn leads_to(host: &Host) -> String {
+    let Some(route) = host.routes.first() else {
+        let passed = host.tls.passthrough.as_ref();
+        return passed.map_or_else(String::new, |stream| stream.service.clone());
+    };
+    match &route.action {
+        Action::Forward(_) => route.service().to_owned(),
+        Action::Redirect(redirect) => format!("redirect to {}", redirect.to),
+        Action::Respond(respond) => format!("answer {}", respond.status),
+    }
 }

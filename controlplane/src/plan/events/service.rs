@@ -96,6 +96,8 @@ fn trouble<'a>(was: &ServiceStatus, now: &'a ServiceStatus) -> Option<(&'a str, 
         ("", ServiceState::Running) if was.ready => {
             Some(("Unhealthy", message("not ready any more")))
         }
+        // Every port is closed at first; one that stays so ends the wait for the service.
+        ("PortClosed", _) if !was.ready => None,
         (reason, _) if !reason.is_empty() && has_news => Some((reason, message("not ready"))),
         _ => None,
     }

@@ -206,3 +206,66 @@ fn progress_is_told_in_a_line() {
         "Completed"
     );
 }
+
+#[test]
+fn what_is_not_served_as_it_says_is_told_with_the_reason() {
+    let mut project = project(ProjectPhase::Running, 5, 5, 0);
+    project.spec.ingress = serde_json::from_str(
+        r#"[{"name": "page", "target": {"service": "web", "port": 80}},
+            {"name": "testers", "target": {"service": "web", "port": 80}, "matchHeaders": [{"name": "x"}]},
+            {"name": "locked", "target": {"service": "web", "port": 80}},
+            {"name": "closed", "target": {"service": "web", "port": 80}, "maintenance": {}},
+            {"name": "held", "target": {"service": "web", "port": 80}, "pause": {}}]"#,
+    )
+    .expect("rules");
+    let status = |name: &str, url: &str, message: &str| IngressStatus {
+        name: name.to_owned(),
+        url: url.to_owned(),
+        message: message.to_owned(),
+        ..IngressStatus::default()
+    };
+    project.status.ingress = vec![
+        status("page", "http://page/", ""),
+        status("testers", "http://page/", ""),
+        status("locked", "http://locked/", "secret \"team\" does not exist"),
+        status("closed", "http://closed/", ""),
+        status("held", "http://held/", ""),
+    ];
+    assert_eq!(urls(&project), ["http://page/"]);
+    let told: Vec<String> = closed(&project)
+        .into_iter()
+        .map(|(url, why)| format!("{url} {why}"))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "http://locked/ secret \"team\" does not exist",
+            "http://closed/ it is in maintenance",
+            "http://held/ it is paused",
+        ]
+    );
+}
+
+#[test]
+fn what_is_late_says_which_services_it_waits_for() {
+    let mut project = project(ProjectPhase::Running, 4, 4, 0);
+    assert_eq!(
+        late(&project, Generation(5)),
+        "project/shop is not up in generation 5 yet"
+    );
+    let waiting = ServiceStatus {
+        message: "port 80 accepts no connections".to_owned(),
+        ready: false,
+        ..seen("web", ServiceState::Running)
+    };
+    project.status.services = vec![waiting, seen("db", ServiceState::Running)];
+    assert_eq!(
+        down(&project),
+        ["web is Running: port 80 accepts no connections"]
+    );
+    project.status.phase = ProjectPhase::Scheduled;
+    assert_eq!(
+        late(&project, Generation(5)),
+        "project/shop is still Scheduled"
+    );
+}

@@ -40,6 +40,8 @@ pub(crate) struct Ctx {
     pub(crate) client: Option<IpAddr>,
     /// True when the client speaks TLS.
     pub(crate) is_tls: bool,
+    /// The certificate that the client showed, where its host asks for one.
+    pub(crate) client_certificate: Option<HeaderValue>,
     /// An upgrade or an event stream: it may be silent for long.
     pub(crate) is_stream: bool,
     /// The rule that takes the request; it stays the same when rules change meanwhile.
@@ -71,6 +73,7 @@ impl Ctx {
             id: HeaderValue::from_static("-"),
             client: None,
             is_tls: false,
+            client_certificate: None,
             is_stream: false,
             rule: None,
             rate: None,
@@ -92,7 +95,9 @@ impl Ctx {
         self.is_stream = request::is_stream(headers);
         let client = client_info(session);
         self.client = client.map(|client| client.peer.ip());
-        self.is_tls = client.is_some_and(|client| client.tls.is_some());
+        let tls = client.and_then(|client| client.tls.as_ref());
+        self.is_tls = tls.is_some();
+        self.client_certificate = tls.and_then(|tls| tls.client_certificate.clone());
     }
 
     /// Notes that the gateway answers by itself.

@@ -14,6 +14,19 @@ use crate::ctx::Ctx;
 pub(super) const BYPASS: &str = "x-cara-bypass";
 /// Begins the names of headers that say who came in.
 const WHO: &str = "x-auth-request-";
+/// The certificate that a client showed to the gateway (RFC 9440).
+const CLIENT_CERT: &str = "client-cert";
+/// The certificates above it; not told.
+const CLIENT_CERT_CHAIN: &str = "client-cert-chain";
+/// Begin the names by which other proxies tell of certificates of clients.
+const CERTIFICATES: [&str; 6] = [
+    "x-client-cert",
+    "x-forwarded-client-cert",
+    "x-forwarded-tls-client-cert",
+    "x-ssl-client-",
+    "x-ssl-cert",
+    "ssl-client-",
+];
 
 /// Takes the gateway's cookies and credentials off a request on its way to a service, and tells
 /// the service who it is.
@@ -30,6 +43,9 @@ pub(crate) fn clean(request: &mut RequestHeader, ctx: &Ctx) -> Result<()> {
     }
     // Also for rules that ask nobody: a service behind several rules believes what it reads.
     strip(request);
+    if let Some(certificate) = &ctx.client_certificate {
+        request.insert_header(CLIENT_CERT, certificate.clone())?;
+    }
     let Some(rule) = &ctx.rule else {
         return Ok(());
     };
@@ -43,7 +59,7 @@ pub(crate) fn clean(request: &mut RequestHeader, ctx: &Ctx) -> Result<()> {
         .map_or(Ok(()), |admitted| tell(request, &admitted.who))
 }
 
-/// Takes off what a client says of who it is, and the token that lets checks pass.
+/// Takes off what a client says of who it is and what it showed, and the token that lets checks pass.
 fn strip(request: &mut RequestHeader) {
     // Most requests have none of them: one look at the names there are is all that they cost.
     if !request.headers.keys().any(is_own) {
@@ -58,7 +74,15 @@ fn strip(request: &mut RequestHeader) {
 
 fn is_own(name: &HeaderName) -> bool {
     let name = name.as_str();
-    begins_like(name, WHO) || (name.len() == BYPASS.len() && begins_like(name, BYPASS))
+    let is = |wanted: &str| name.len() == wanted.len() && begins_like(name, wanted);
+    match name.as_bytes().first() {
+        Some(b'c') => is(CLIENT_CERT) || is(CLIENT_CERT_CHAIN),
+        Some(b's' | b'x') => {
+            let mut prefixes = CERTIFICATES.iter();
+            is(BYPASS) || begins_like(name, WHO) || prefixes.any(|p| begins_like(name, p))
+        }
+        Some(_) | None => false,
+    }
 }
 
 /// Many servers take `_` and `-` for the same.
@@ -125,6 +149,17 @@ mod tests {
             ("x-cara-bypass", true),
             ("x_cara_bypass", true),
             ("x-cara-bypassed", false),
+            ("client-cert", true),
+            ("Client_Cert", true),
+            ("client-cert-chain", true),
+            ("client-certainty", false),
+            ("x-client-cert", true),
+            ("x-forwarded-client-cert", true),
+            ("x-forwarded-tls-client-cert-info", true),
+            ("ssl_client_s_dn", true),
+            ("x-ssl-client-verify", true),
+            ("x-ssl-cipher", false),
+            ("sec-fetch-mode", false),
             ("authorization", false),
         ] {
             let name: HeaderName = name.parse().expect("a name");
@@ -144,6 +179,20 @@ mod tests {
         clean(&mut request, &Ctx::new()).expect("valid names");
         let names: Vec<&str> = request.headers.keys().map(HeaderName::as_str).collect();
         assert_eq!(names, ["accept"]);
+    }
+
+    #[test]
+    fn a_service_is_told_what_the_client_showed_and_nothing_else() {
+        let mut request = RequestHeader::build("GET", b"/", None).expect("a request");
+        for name in ["client-cert", "client_cert", "Client-Cert-Chain"] {
+            request.append_header(name, ":ZXZpbA==:").expect("a header");
+        }
+        let mut ctx = Ctx::new();
+        ctx.client_certificate = crate::listen::client::header_value(&[0, 255, 254]);
+        clean(&mut request, &ctx).expect("valid names");
+        let pairs = request.headers.iter();
+        let pairs: Vec<_> = pairs.map(|(k, v)| (k.as_str(), v.as_bytes())).collect();
+        assert_eq!(pairs, [("client-cert", b":AP/+:".as_slice())]);
     }
 
     #[test]

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use arc_swap::ArcSwap;
+use base64::Engine as _;
 use cara_certs::Bundle;
+use http::HeaderValue;
 use pingora_proxy::Session;
 
 use super::ListenerKind;
@@ -42,6 +44,14 @@ pub(crate) struct TlsInfo {
     pub(crate) certificate: Arc<Bundle>,
     /// Who had to vouch for the client, and did.
     pub(crate) client_auth: Option<Arc<ClientAuth>>,
+    /// The certificate that the client showed, as services are told ([`header_value`]).
+    pub(crate) client_certificate: Option<HeaderValue>,
+}
+
+/// A certificate (DER) as a value of `Client-Cert` (RFC 9440 section 2.1).
+pub(crate) fn header_value(certificate: &[u8]) -> Option<HeaderValue> {
+    let text = base64::engine::general_purpose::STANDARD.encode(certificate);
+    HeaderValue::try_from(format!(":{text}:")).ok()
 }
 
 /// The protocol inside TLS.

@@ -15,7 +15,7 @@ use tokio_rustls::StartHandshake;
 use tokio_rustls::server::TlsStream;
 
 use super::admission::Permit;
-use super::client::{Alpn, ClientInfo, TlsInfo};
+use super::client::{self, Alpn, ClientInfo, TlsInfo};
 use super::hello::{self, HelloError};
 use super::metrics::{Handshake, ListenMetrics};
 use super::names::{Decision, Names};
@@ -173,12 +173,18 @@ impl Establish {
             }
         };
         let alpn = alpn_of(session);
+        // A resumed session has the one that was shown when it began.
+        let shown = client_auth.as_ref().and(session.peer_certificates());
+        let client_certificate = shown
+            .and_then(<[_]>::first)
+            .and_then(|certificate| client::header_value(certificate));
         let tls = TlsInfo {
             version: version_of(session),
             sni,
             alpn,
             certificate,
             client_auth,
+            client_certificate,
         };
         let protocol = Protocol::Tls(alpn);
         let (info, patience) = (info(Some(tls)), self.patience);

@@ -228,6 +228,50 @@ async fn clients_show_a_certificate_where_a_host_asks_for_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn services_are_told_what_a_client_showed_also_when_its_session_resumes() {
+    let (authority, clients) = (Authority::new("ca"), Authority::new("clients"));
+    let to = service::start().await;
+    let names = ["open.test", "asking.test"];
+    let state = with_certificate(state(&["open.test"], to), "all", &authority.leaf(&names));
+    let state = with_tls(state, "asking.test", to, clients_of(&clients, true));
+    let edge = Edge::start(Setup::default(), state).await;
+    let known = clients.client("ci");
+    let pem: String = known
+        .chain
+        .lines()
+        .filter(|l| !l.starts_with('-'))
+        .collect();
+    let expected = format!("client-cert: :{pem}:\r\n").to_ascii_lowercase();
+    for version in [&TLS12, &TLS13] {
+        let with = |identity| Tls::with(&authority, &[], &[version], identity);
+        let (nobody, ci) = (with(None), with(Some(&known)));
+        for (client, host, is_told) in [
+            (&nobody, "asking.test", false),
+            (&ci, "open.test", false),
+            (&ci, "asking.test", true),
+            (&ci, "asking.test", true),
+        ] {
+            let mut stream = client.connect(edge.https, host).await.expect("TLS");
+            let claim = format!(
+                "GET / HTTP/1.1\r\nhost: {host}\r\nclient-cert: :ZXZpbA==:\r\n\
+                 client-cert-chain: :ZXZpbA==:\r\nx_ssl_client_verify: SUCCESS\r\n\r\n"
+            );
+            tokio::io::AsyncWriteExt::write_all(&mut stream, claim.as_bytes())
+                .await
+                .expect("sent");
+            let answer = crate::client::in_time(crate::client::answer(&mut stream)).await;
+            let (status, body) = answer.expect("an answer");
+            assert_eq!(status, 200);
+            assert_eq!(body.contains(&expected), is_told, "{host}: {body}");
+            let told = body.lines().filter(|line| line.contains("client"));
+            assert_eq!(told.count(), usize::from(is_told), "{host}: {body}");
+        }
+    }
+    edge.counts("cara_gateway_tls_handshakes_total", "resumed", 2.0)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn authorities_that_cannot_be_read_let_nobody_in_and_break_nothing() {
     let authority = Authority::new("ca");
     let to = service::start().await;

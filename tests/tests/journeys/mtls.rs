@@ -107,6 +107,29 @@ async fn an_ingress_lets_in_whom_its_authority_vouches_for() {
     let (status, _) = server.page(&closed, "/").await;
     assert_eq!(status, 421, "without TLS");
 
+    // The service learns which certificate it was, and nothing that a client makes up.
+    let pem = ci.cert_pem();
+    let der: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    for (host, shown, expected) in [
+        (&closed, Some(&ci), json!(format!(":{der}:"))),
+        (&asking, Some(&ci), json!(format!(":{der}:"))),
+        (&asking, None, Value::Null),
+        (&open, Some(&ci), Value::Null),
+    ] {
+        for version in ["--http1.1", "--http2"] {
+            let curl = Curl {
+                url: &format!("https://{host}:{port}/headers"),
+                host: None,
+                trusts: &root,
+                shows: shown,
+                more: &[version, "-H", "Client-Cert: :ZXZpbA==:"],
+            };
+            let (_, body) = curl.ask().await;
+            let headers: Value = serde_json::from_str(&body).expect("JSON");
+            assert_eq!(headers["client-cert"], expected, "{version} {host}");
+        }
+    }
+
     // Another authority takes its place: who came in stays out, and the other way round.
     let path = format!("/api/v1/secrets/{authorities}");
     let ca = secret(&authorities, &json!({"ca.crt": strangers.root_pem()}));

@@ -37,6 +37,7 @@ fn connection(asked: Option<&ClientAuthorities>) -> TlsInfo {
         alpn: Alpn::Http1,
         certificate: Arc::new(bundle),
         client_auth: asked.map(auth),
+        client_certificate: None,
     }
 }
 

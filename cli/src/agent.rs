@@ -59,6 +59,9 @@ pub static SETTINGS: &[Setting] = &[
 /// Port of the agent's API unless another is asked for, as in the older system.
 const DEFAULT_PORT: u16 = 9090;
 
+/// How long the agent may take to stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Settings of an agent process, checked.
 pub struct Options {
     config: Config,
@@ -190,7 +193,8 @@ pub fn main(flags: &ArgMatches) -> anyhow::Result<()> {
         let token = CancellationToken::new();
         let signals = process::cancel_on_signal(&token)?;
         let agent = async {
-            let result = start(options.config, options.listen, token.clone()).await;
+            let run = start(options.config, options.listen, token.clone());
+            let result = process::within("the agent", &token, STOP_TIMEOUT, run).await;
             token.cancel();
             result
         };

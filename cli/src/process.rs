@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::bail;
 use clap::ArgMatches;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
@@ -64,6 +65,27 @@ pub fn raise_file_limit() -> u64 {
     now.unwrap_or(u64::MAX)
 }
 
+/// Runs a part of this process, which has so long to end after it was told to; then it is dropped.
+///
+/// # Errors
+/// Its own, or that it did not end in time.
+pub async fn within(
+    name: &str,
+    told: &CancellationToken,
+    patience: Duration,
+    part: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    let late = async {
+        told.cancelled().await;
+        tokio::time::sleep(patience).await;
+    };
+    tokio::select! {
+        biased;
+        ended = part => ended,
+        () = late => bail!("{name} did not end within {patience:?} and was given up"),
+    }
+}
+
 /// The exit code of a program's main function; prints the whole chain of an error.
 pub fn exit(result: anyhow::Result<()>) -> ExitCode {
     match result {
@@ -81,4 +103,39 @@ pub fn hostname() -> String {
         .nodename()
         .to_string_lossy()
         .to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_part_has_its_time_to_end_after_it_was_told_to() {
+        let seconds = Duration::from_secs;
+        for (needs, expected, ends_at) in [
+            (seconds(3), "", seconds(63)),
+            (
+                seconds(30),
+                "the part did not end within 10s and was given up",
+                seconds(70),
+            ),
+        ] {
+            let (start, token) = (Instant::now(), CancellationToken::new());
+            let part = async {
+                token.cancelled().await;
+                tokio::time::sleep(needs).await;
+                Ok(())
+            };
+            let tell = async {
+                tokio::time::sleep(seconds(60)).await;
+                token.cancel();
+            };
+            let (ended, ()) = tokio::join!(within("the part", &token, seconds(10), part), tell);
+            let said = ended.err().map(|error| error.to_string());
+            assert_eq!(said.unwrap_or_default(), expected);
+            assert_eq!(start.elapsed(), ends_at);
+        }
+    }
 }

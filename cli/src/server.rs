@@ -2,6 +2,7 @@
 
 mod acme;
 mod options;
+mod parts;
 mod settings;
 
 use std::net::{IpAddr, SocketAddr};
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use cara_api::gateway::GatewayState;
 use cara_controlplane::ControlPlane;
 use cara_controlplane::vault::{KeySource, MasterKey};
 use cara_gateway::{AccessLog, Gateway, Limits, Listener, ListenerKind, Workers};
@@ -19,15 +21,15 @@ use clap::ArgMatches;
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{oneshot, watch};
 use zeroize::Zeroizing;
 
 use crate::handover::{Hosting, Predecessor, Release, Sockets, take_over};
 use crate::listen;
-use crate::process;
+use crate::process::{self, within};
 use crate::sockets::{Held, Purpose};
 use crate::telemetry;
+use parts::{PART_GRACE, Parts, Tokens};
 
 pub use options::Options;
 pub use settings::SETTINGS;
@@ -161,32 +163,6 @@ fn bind(
     Ok((api, options.listen.bind(held)?))
 }
 
-/// The parts of a server, and what ends them.
-struct Tokens {
-    /// The process.
-    whole: CancellationToken,
-    /// Control plane and agent.
-    control: CancellationToken,
-    /// The gateway.
-    gateway: CancellationToken,
-}
-
-impl Tokens {
-    fn new() -> Self {
-        let whole = CancellationToken::new();
-        Self {
-            control: whole.child_token(),
-            gateway: whole.child_token(),
-            whole,
-        }
-    }
-
-    /// Control plane and agent were given up for another server, and the gateway goes on.
-    fn are_handed_over(&self) -> bool {
-        self.control.is_cancelled() && !self.whole.is_cancelled()
-    }
-}
-
 async fn run(
     options: Options,
     start: Start,
@@ -239,7 +215,6 @@ async fn run(
     let edge = threads.first().context("the gateway has a thread")?;
     let drains = gateway.drain_control();
     sockets.ports = gateway.port_sockets();
-    let mut parts: JoinSet<anyhow::Result<()>> = JoinSet::new();
     let hosting = Hosting {
         data_dir: options.data_dir,
         release,
@@ -248,35 +223,28 @@ async fn run(
         drain,
         drains,
     };
-    let routes = control.gateway_state();
-    let (whole, serve) = (tokens.whole.clone(), tokens.gateway.clone());
-    let (is_serving, serving) = tokio::sync::oneshot::channel();
-    parts.spawn_on(
-        async move {
-            if let Some(predecessor) = predecessor {
-                tokio::select! {
-                    taken_over = take_over(predecessor, routes.clone()) => taken_over?,
-                    () = whole.cancelled() => {}
-                }
-            }
-            let _ = is_serving.send(());
-            gateway.run(listeners, routes, serve).await;
-            whole.cancel();
-            Ok(())
-        },
-        edge,
-    );
-    let whole = tokens.whole.clone();
-    parts.spawn(async move {
+    let edge_part = EdgePart {
+        gateway,
+        listeners,
+        routes: control.gateway_state(),
+        predecessor,
+        drain,
+        longest_drain: options.handover_drain.max(drain),
+    };
+    let mut parts = Parts::new(tokens);
+    let serving = edge_part.add_to(&mut parts, edge);
+    let whole = parts.tokens.whole.clone();
+    parts.add("the handover", &whole.clone(), async move {
         // Not before: until then, others find the predecessor.
         if serving.await.is_ok() {
             hosting.run(&whole).await?;
         }
         Ok(())
     });
-    let serve = tokens.control.clone();
-    let api = TcpListener::from_std(api)?;
-    parts.spawn(async move { control.run(api, serve).await.context("the API ended") });
+    let (token, api) = (parts.tokens.control.clone(), TcpListener::from_std(api)?);
+    parts.add("the control plane", &token.clone(), async move {
+        control.run(api, token).await.context("the API ended")
+    });
     let [http, https] =
         [http_address, https_address].map(|address| address.map(tracing::field::display));
     tracing::info!(api = %api_address, http, https, "server listens");
@@ -286,31 +254,61 @@ async fn run(
             ..agent
         };
         let listen = SocketAddr::new(agent.advertise_ip, 0);
-        parts.spawn(crate::agent::start(agent, listen, tokens.control.clone()));
+        let token = parts.tokens.control.clone();
+        let run = crate::agent::start(agent, listen, token.clone());
+        parts.add("the agent", &token, run);
     }
-    parts.spawn(async move {
+    let whole = parts.tokens.whole.clone();
+    parts.add("the signals", &whole, async move {
         signals.await;
         Ok(())
     });
-    wait(parts, &tokens).await
+    parts.wait().await
 }
 
-/// Waits for all parts. Whatever ends first takes the others with it, unless it was handed over to
-/// another server.
-async fn wait(mut parts: JoinSet<anyhow::Result<()>>, tokens: &Tokens) -> anyhow::Result<()> {
-    let mut result = Ok(());
-    while let Some(ended) = parts.join_next().await {
-        if !tokens.are_handed_over() {
-            tokens.whole.cancel();
-        }
-        let ended = ended
-            .context("a part of the server panicked")
-            .and_then(|r| r);
-        if result.is_ok() {
-            result = ended;
-        }
+/// The gateway, and the server that it relieves.
+struct EdgePart {
+    gateway: Gateway,
+    listeners: Vec<Listener>,
+    routes: watch::Receiver<Arc<GatewayState>>,
+    predecessor: Option<Predecessor>,
+    /// How long connections may go on when the process is told to stop.
+    drain: Duration,
+    /// How long they ever may.
+    longest_drain: Duration,
+}
+
+impl EdgePart {
+    /// Takes over, then serves on a thread of the gateway. Tells when it does.
+    fn add_to(self, parts: &mut Parts, thread: &Handle) -> oneshot::Receiver<()> {
+        let (whole, serve) = (parts.tokens.whole.clone(), parts.tokens.gateway.clone());
+        let (is_serving, serving) = oneshot::channel();
+        let (drain, longest_drain) = (self.drain, self.longest_drain);
+        let part = async move {
+            let run = async {
+                if let Some(predecessor) = self.predecessor {
+                    tokio::select! {
+                        taken_over = take_over(predecessor, self.routes.clone()) => taken_over?,
+                        () = whole.cancelled() => {}
+                    }
+                }
+                let _ = is_serving.send(());
+                let listeners = self.listeners;
+                self.gateway
+                    .run(listeners, self.routes, serve.clone())
+                    .await;
+                Ok(())
+            };
+            // It may have been told to drain for longer, and to stop on the way.
+            let run = within("the gateway", &serve, longest_drain + PART_GRACE, run);
+            let run = within("the gateway", &whole, drain + PART_GRACE, Box::pin(run));
+            let ended = Box::pin(run).await;
+            whole.cancel();
+            ended
+        };
+        parts.add_on(thread, part);
+        serving
     }
-    result
 }
 
 /// The address by which this process reaches itself.

@@ -11,8 +11,10 @@ use cara_api::client::Backoff;
 use cara_api::{NodeName, quantity};
 use clap::ArgMatches;
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use crate::notify::{self, Milestone};
 use crate::process;
 use crate::settings::{Reader, Setting, SettingsError, common};
 use crate::telemetry::{self, LogFormat};
@@ -192,20 +194,29 @@ pub fn main(flags: &ArgMatches) -> anyhow::Result<()> {
     let result = runtime.block_on(async {
         let token = CancellationToken::new();
         let signals = process::cancel_on_signal(&token)?;
+        let (listens, listening) = oneshot::channel();
         let agent = async {
-            let run = start(options.config, options.listen, token.clone());
+            let config = options.config;
+            let run = start(config, options.listen, token.clone(), listens);
             let result = process::within("the agent", &token, STOP_TIMEOUT, run).await;
             token.cancel();
             result
         };
-        tokio::join!(agent, signals).0
+        let told = async {
+            if listening.await.is_ok() {
+                notify::tell(Milestone::Ready).await;
+                token.cancelled().await;
+                notify::tell(Milestone::Stopping).await;
+            }
+        };
+        tokio::join!(agent, signals, told).0
     });
     runtime.shutdown_timeout(process::SHUTDOWN_GRACE);
     result
 }
 
 /// Connects, binds and runs an agent. While the engine does not answer, it is tried again: a
-/// machine may start its engine after this process.
+/// machine may start its engine after this process. `listens` is told when the API can be asked.
 ///
 /// # Errors
 /// The address is taken.
@@ -213,6 +224,7 @@ pub async fn start(
     config: Config,
     listen: SocketAddr,
     token: CancellationToken,
+    listens: oneshot::Sender<()>,
 ) -> anyhow::Result<()> {
     let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
     let agent = loop {
@@ -233,6 +245,8 @@ pub async fn start(
         .await
         .with_context(|| format!("cannot listen on {listen} for the agent's API"))?;
     tracing::info!(address = %listener.local_addr()?, "agent listens");
+    // Inside a server nobody waits for it.
+    let _ = listens.send(());
     agent
         .run(listener, token)
         .await

@@ -31,7 +31,8 @@ use cara_gateway::{Drain, DrainControl, Listener, ListenerKind, PortSockets};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::sockets::Purpose;
+use crate::notify::{self, Milestone};
+use crate::sockets::{Origin, Purpose, Role};
 use host::Host;
 pub use host::Release;
 pub use predecessor::Predecessor;
@@ -64,6 +65,8 @@ pub async fn take_over(
         .await
         .context("cannot take over: the routes are not known in time")?
         .context("cannot take over: the routes will never be known")?;
+    // Before the predecessor can end: a service manager would take its end for that of the service.
+    notify::tell(Milestone::Main).await;
     match predecessor.serving() {
         Ok(()) => tracing::info!("took over from the server that ran before"),
         Err(error) => tracing::warn!("the server that ran before has ended: {error:#}"),
@@ -73,25 +76,36 @@ pub async fn take_over(
 
 /// Copies of all listening sockets of this process.
 pub struct Sockets {
-    fixed: Vec<(Purpose, TcpListener)>,
+    fixed: Vec<(Role, TcpListener)>,
     /// Those that come and go.
     pub ports: PortSockets,
 }
 
 impl Sockets {
-    /// Copies those that stay.
+    /// Copies those that stay; `given` says which of them the service manager holds.
     ///
     /// # Errors
     /// There are no file descriptors left.
-    pub fn new(api: &TcpListener, listeners: &[Listener]) -> std::io::Result<Self> {
-        let mut fixed = vec![(Purpose::Api, api.try_clone()?)];
+    pub fn new(
+        api: &TcpListener,
+        listeners: &[Listener],
+        given: &[Purpose],
+    ) -> std::io::Result<Self> {
+        let role = |purpose| Role {
+            purpose,
+            origin: match given.contains(&purpose) {
+                true => Origin::ServiceManager,
+                false => Origin::Settings,
+            },
+        };
+        let mut fixed = vec![(role(Purpose::Api), api.try_clone()?)];
         for listener in listeners {
             let purpose = match listener.kind {
                 ListenerKind::Http => Purpose::Http,
                 ListenerKind::Https => Purpose::Https,
                 ListenerKind::Tcp => continue,
             };
-            fixed.push((purpose, listener.socket.try_clone()?));
+            fixed.push((role(purpose), listener.socket.try_clone()?));
         }
         Ok(Self {
             fixed,
@@ -100,13 +114,17 @@ impl Sockets {
     }
 
     /// Copies of all that are open now: a successor that misses one would not listen there.
-    fn copies(&self) -> std::io::Result<Vec<(Purpose, TcpListener)>> {
+    fn copies(&self) -> std::io::Result<Vec<(Role, TcpListener)>> {
         let mut copies = Vec::new();
-        for (purpose, socket) in &self.fixed {
-            copies.push((*purpose, socket.try_clone()?));
+        for (role, socket) in &self.fixed {
+            copies.push((*role, socket.try_clone()?));
         }
+        let port = Role {
+            purpose: Purpose::Tcp,
+            origin: Origin::Settings,
+        };
         let ports = self.ports.copies()?.into_iter();
-        copies.extend(ports.map(|socket| (Purpose::Tcp, socket)));
+        copies.extend(ports.map(|socket| (port, socket)));
         Ok(copies)
     }
 }
@@ -147,6 +165,7 @@ impl Hosting {
             Err(error) => {
                 tracing::warn!(error = %error, "no other server can take over from this one");
                 whole.cancelled().await;
+                notify::tell(Milestone::Stopping).await;
                 return Ok(());
             }
         };
@@ -158,12 +177,17 @@ impl Hosting {
         };
         let handed_over = tokio::select! {
             handed_over = host.run(&release, || sockets.copies(), before) => handed_over,
-            () = whole.cancelled() => return Ok(()),
+            () = whole.cancelled() => {
+                notify::tell(Milestone::Stopping).await;
+                return Ok(());
+            }
         };
         // Else the ports would stay open for as long as this process drains.
         drop(sockets);
-        if handed_over.is_ok() {
-            whole.cancelled().await;
+        match handed_over {
+            // The service goes on in the other process: this one's end is none.
+            Ok(()) => whole.cancelled().await,
+            Err(_) => notify::tell(Milestone::Stopping).await,
         }
         drains.set(Drain {
             patience: drain,

@@ -7,6 +7,7 @@ pub mod agent;
 pub mod ctl;
 pub mod handover;
 pub mod listen;
+pub mod notify;
 pub mod observe;
 pub mod process;
 pub mod server;

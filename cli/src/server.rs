@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use cara_api::ResourceVersion;
 use cara_api::gateway::GatewayState;
 use cara_controlplane::ControlPlane;
 use cara_controlplane::vault::{KeySource, MasterKey};
@@ -22,10 +23,12 @@ use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::handover::{Hosting, Predecessor, Release, Sockets, take_over};
 use crate::listen;
+use crate::notify::{self, Milestone};
 use crate::process::{self, within};
 use crate::sockets::{Held, Purpose};
 use crate::telemetry;
@@ -92,6 +95,8 @@ struct Start {
     store: Arc<SqliteStore>,
     api: std::net::TcpListener,
     listeners: Vec<Listener>,
+    /// What the service manager holds sockets for.
+    given: Vec<Purpose>,
     /// The server whose place this one takes, which has closed the store.
     predecessor: Option<Predecessor>,
 }
@@ -111,6 +116,7 @@ impl Start {
                 store: Arc::new(store),
                 api,
                 listeners,
+                given: held.given_purposes(),
                 predecessor: None,
             });
         };
@@ -122,6 +128,7 @@ impl Start {
             store: Arc::new(store),
             api,
             listeners,
+            given: held.given_purposes(),
             predecessor,
         })
     }
@@ -175,12 +182,13 @@ async fn run(
         store,
         api,
         listeners,
+        given,
         predecessor,
     } = start;
     let api_address = api.local_addr()?;
     let http_address = listen::address_of(&listeners, ListenerKind::Http)?;
     let https_address = listen::address_of(&listeners, ListenerKind::Https)?;
-    let mut sockets = Sockets::new(&api, &listeners)?;
+    let mut sockets = Sockets::new(&api, &listeners, &given)?;
     let release = Release {
         control: tokens.control.clone(),
         store: Arc::downgrade(&store),
@@ -223,6 +231,7 @@ async fn run(
         drain,
         drains,
     };
+    let served = gateway.served_revision();
     let edge_part = EdgePart {
         gateway,
         listeners,
@@ -237,7 +246,7 @@ async fn run(
     parts.add("the handover", &whole.clone(), async move {
         // Not before: until then, others find the predecessor.
         if serving.await.is_ok() {
-            hosting.run(&whole).await?;
+            tokio::join!(hosting.run(&whole), say_ready(served, &whole)).0?;
         }
         Ok(())
     });
@@ -255,7 +264,9 @@ async fn run(
         };
         let listen = SocketAddr::new(agent.advertise_ip, 0);
         let token = parts.tokens.control.clone();
-        let run = crate::agent::start(agent, listen, token.clone());
+        // The API of the agent is there for this server only: nobody waits for it.
+        let (listens, _) = oneshot::channel();
+        let run = crate::agent::start(agent, listen, token.clone(), listens);
         parts.add("the agent", &token, run);
     }
     let whole = parts.tokens.whole.clone();
@@ -308,6 +319,18 @@ impl EdgePart {
         };
         parts.add_on(thread, part);
         serving
+    }
+}
+
+/// Tells the service manager when the first routes are served.
+async fn say_ready(mut served: watch::Receiver<ResourceVersion>, whole: &CancellationToken) {
+    let known = async {
+        let known = served.wait_for(|revision| !revision.is_zero()).await;
+        known.is_ok()
+    };
+    tokio::select! {
+        true = known => notify::tell(Milestone::Ready).await,
+        () = whole.cancelled() => {}
     }
 }
 

@@ -49,11 +49,56 @@ impl FromStr for Purpose {
     }
 }
 
+/// Who opened a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A server, since its settings name the address.
+    Settings,
+    /// The service manager.
+    ServiceManager,
+}
+
+/// What a socket is, as one server tells another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Role {
+    /// What it is for.
+    pub purpose: Purpose,
+    /// Who opened it.
+    pub origin: Origin,
+}
+
+/// Before the purpose of a socket of the service manager.
+const GIVEN: &str = "given:";
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.origin {
+            Origin::Settings => write!(f, "{}", self.purpose),
+            Origin::ServiceManager => write!(f, "{GIVEN}{}", self.purpose),
+        }
+    }
+}
+
+impl FromStr for Role {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (purpose, origin) = match text.strip_prefix(GIVEN) {
+            Some(purpose) => (purpose, Origin::ServiceManager),
+            None => (text, Origin::Settings),
+        };
+        let purpose = purpose.parse()?;
+        Ok(Self { purpose, origin })
+    }
+}
+
 /// Sockets that are open already.
 #[derive(Debug, Default)]
 pub struct Held {
-    /// From the service manager: they count whatever the settings say.
+    /// From the service manager, be it to the server before: they count whatever the settings say.
     given: Vec<(Purpose, TcpListener)>,
+    /// What there are or were such sockets for.
+    purposes: Vec<Purpose>,
     /// From the server before: they count where the settings name their address.
     inherited: Vec<(Purpose, TcpListener)>,
 }
@@ -77,14 +122,30 @@ impl Held {
             given.push((purpose(name, port), socket));
         }
         Ok(Self {
+            purposes: given.iter().map(|(purpose, _)| *purpose).collect(),
             given,
             inherited: Vec::new(),
         })
     }
 
-    /// Adds those of the server before.
-    pub fn inherit(&mut self, sockets: Vec<(Purpose, TcpListener)>) {
-        self.inherited = sockets;
+    /// Adds those of the server before. What this process was given itself, it needs no copies of.
+    pub fn inherit(&mut self, sockets: Vec<(Role, TcpListener)>) {
+        let own = self.purposes.clone();
+        for (role, socket) in sockets {
+            match role.origin {
+                Origin::Settings => self.inherited.push((role.purpose, socket)),
+                Origin::ServiceManager if own.contains(&role.purpose) => {}
+                Origin::ServiceManager => {
+                    self.given.push((role.purpose, socket));
+                    self.purposes.push(role.purpose);
+                }
+            }
+        }
+    }
+
+    /// What the service manager holds sockets for.
+    pub fn given_purposes(&self) -> Vec<Purpose> {
+        self.purposes.clone()
     }
 
     /// Takes all that the service manager holds for a purpose.
@@ -146,10 +207,11 @@ mod tests {
         let (api, http, port) = (bind(), bind(), bind());
         let address = http.local_addr().expect("an address");
         let mut held = Held::default();
+        let role = |text: &str| text.parse::<Role>().expect("a role");
         held.inherit(vec![
-            (Purpose::Api, api),
-            (Purpose::Http, http),
-            (Purpose::Tcp, port),
+            (role("api"), api),
+            (role("http"), http),
+            (role("tcp"), port),
         ]);
         let any: SocketAddr = ([127, 0, 0, 1], 0).into();
         let other: SocketAddr = ([127, 0, 0, 2], 0).into();
@@ -159,5 +221,25 @@ mod tests {
         assert!(held.take_inherited(Purpose::Http, address).is_none());
         assert!(held.take_inherited(Purpose::Api, any).is_some());
         assert_eq!(held.take_ports().len(), 1);
+    }
+
+    #[test]
+    fn a_socket_of_the_service_manager_stays_one_when_it_is_handed_over() {
+        let bind = || TcpListener::bind("127.0.0.1:0").expect("a port");
+        let role = |text: &str| {
+            let role = text.parse::<Role>().expect("a role");
+            assert_eq!(role.to_string(), text);
+            role
+        };
+        assert_eq!("given:else".parse::<Role>(), Err(()));
+        let mut held = Held::default();
+        held.inherit(vec![(role("given:https"), bind()), (role("api"), bind())]);
+        assert_eq!(held.given_purposes(), [Purpose::Https]);
+        assert_eq!(held.take_given(Purpose::Api).len(), 0);
+        assert_eq!(held.take_given(Purpose::Https).len(), 1);
+        // It is told to the next one, too.
+        assert_eq!(held.given_purposes(), [Purpose::Https]);
+        held.inherit(vec![(role("given:https"), bind())]);
+        assert_eq!(held.take_given(Purpose::Https).len(), 0);
     }
 }

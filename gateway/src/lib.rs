@@ -203,6 +203,11 @@ impl Gateway {
         self.port_sockets.clone()
     }
 
+    /// The revision of the routes that requests see; zero until there are any.
+    pub fn served_revision(&self) -> watch::Receiver<ResourceVersion> {
+        self.live.served()
+    }
+
     /// Changes how the gateway drains; by default with the drain timeout and without idle time.
     pub fn drain_control(&self) -> DrainControl {
         self.drain.clone()

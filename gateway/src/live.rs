@@ -27,6 +27,8 @@ const SWEEP_AFTER: usize = 1_024;
 pub(crate) struct Live {
     table: ArcSwap<RouteTable<LiveHost>>,
     shared: Shared,
+    /// Of the state that requests see; zero until there is one.
+    served: watch::Sender<ResourceVersion>,
 }
 
 /// A host with its rules, the most specific first.
@@ -145,6 +147,11 @@ impl Live {
         self.shared.now()
     }
 
+    /// The revision of the state that requests see.
+    pub(crate) fn served(&self) -> watch::Receiver<ResourceVersion> {
+        self.served.subscribe()
+    }
+
     /// Takes in every state that is published, and checks endpoints, until it is dropped; when
     /// the publisher is gone, what is known stays. `first` takes in each state before any of its
     /// routes is served: a host must not be reached before it is known what it asks of clients.
@@ -162,6 +169,7 @@ impl Live {
             let next = Arc::clone(&state.borrow_and_update());
             first(&next);
             self.take_in(&next, &mut rules, &mut probes);
+            self.served.send_replace(next.revision);
             let table = self.table.load();
             metrics
                 .routes

@@ -177,6 +177,11 @@ impl Server {
         self.process.freeze(is_frozen);
     }
 
+    /// The server's process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// True when the server has ended.
     pub fn has_ended(&mut self) -> bool {
         self.process.has_ended()

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{path_in, wire};
-use crate::sockets::Purpose;
+use crate::sockets::Role;
 
 /// How long control plane and agent may take to stop.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -69,7 +69,7 @@ impl Host {
     pub async fn run(
         self,
         release: &Release,
-        sockets: impl Fn() -> std::io::Result<Vec<(Purpose, TcpListener)>>,
+        sockets: impl Fn() -> std::io::Result<Vec<(Role, TcpListener)>>,
         before: impl FnOnce(),
     ) -> anyhow::Result<()> {
         let mut deadline: Option<Instant> = None;
@@ -121,7 +121,7 @@ enum Outcome {
 async fn converse(
     stream: UnixStream,
     release: &Release,
-    sockets: &impl Fn() -> std::io::Result<Vec<(Purpose, TcpListener)>>,
+    sockets: &impl Fn() -> std::io::Result<Vec<(Role, TcpListener)>>,
 ) -> std::io::Result<Outcome> {
     let mut stream = BufReader::new(stream);
     loop {
@@ -149,7 +149,7 @@ async fn converse(
     }
 }
 
-async fn send_all(to: &UnixStream, sockets: &[(Purpose, TcpListener)]) -> std::io::Result<()> {
+async fn send_all(to: &UnixStream, sockets: &[(Role, TcpListener)]) -> std::io::Result<()> {
     for part in wire::parts(sockets) {
         to.async_io(Interest::WRITABLE, || Ok(wire::send_part(to, &part)?))
             .await?;

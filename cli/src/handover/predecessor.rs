@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use super::{path_in, wire};
-use crate::sockets::Purpose;
+use crate::sockets::Role;
 
 /// How long the predecessor may take for each answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -49,7 +49,7 @@ impl Predecessor {
     ///
     /// # Errors
     /// It does not answer, or otherwise than it should.
-    pub fn sockets(&mut self) -> anyhow::Result<Vec<(Purpose, TcpListener)>> {
+    pub fn sockets(&mut self) -> anyhow::Result<Vec<(Role, TcpListener)>> {
         self.say(wire::SOCKETS)?;
         wire::receive_sockets(&self.stream).context("the running server hands over no sockets")
     }

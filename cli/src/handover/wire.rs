@@ -10,7 +10,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags,
 };
 
-use crate::sockets::Purpose;
+use crate::sockets::Role;
 
 /// Sockets that go over with one line; the system's own limit is 253.
 const SOCKETS_MAX: usize = 200;
@@ -28,13 +28,13 @@ pub const SERVING: &str = "serving";
 
 /// Sockets that go over with one line.
 pub struct Part<'a> {
-    sockets: &'a [(Purpose, TcpListener)],
+    sockets: &'a [(Role, TcpListener)],
     /// Those that come with the lines after it.
     more: usize,
 }
 
 /// What has to be sent, in order, to hand over sockets: at least one line.
-pub fn parts(sockets: &[(Purpose, TcpListener)]) -> Vec<Part<'_>> {
+pub fn parts(sockets: &[(Role, TcpListener)]) -> Vec<Part<'_>> {
     let mut parts = Vec::new();
     let mut left = sockets;
     loop {
@@ -50,15 +50,15 @@ pub fn parts(sockets: &[(Purpose, TcpListener)]) -> Vec<Part<'_>> {
     }
 }
 
-/// Sends one line with sockets: how many come after it, and the purposes of those that come with
-/// it, in order.
+/// Sends one line with sockets: how many come after it, and the roles of those that come with it,
+/// in order.
 ///
 /// # Errors
 /// The other side is gone, or the line does not fit into the socket's buffer.
 pub fn send_part(to: impl AsFd, part: &Part<'_>) -> rustix::io::Result<()> {
     let words = std::iter::once(part.more.to_string());
-    let purposes = part.sockets.iter().map(|(of, _)| of.to_string());
-    let words: Vec<String> = words.chain(purposes).collect();
+    let roles = part.sockets.iter().map(|(of, _)| of.to_string());
+    let words: Vec<String> = words.chain(roles).collect();
     let line = format!("{}\n", words.join(" "));
     let fds: Vec<BorrowedFd<'_>> = part.sockets.iter().map(|(_, s)| s.as_fd()).collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
@@ -74,7 +74,7 @@ pub fn send_part(to: impl AsFd, part: &Part<'_>) -> rustix::io::Result<()> {
 ///
 /// # Errors
 /// The other side is gone, or sent something else.
-pub fn receive_sockets(from: impl AsFd) -> std::io::Result<Vec<(Purpose, TcpListener)>> {
+pub fn receive_sockets(from: impl AsFd) -> std::io::Result<Vec<(Role, TcpListener)>> {
     let mut sockets = Vec::new();
     let mut expected = None;
     loop {
@@ -95,7 +95,7 @@ pub fn receive_sockets(from: impl AsFd) -> std::io::Result<Vec<(Purpose, TcpList
 
 /// Receives one line: how many sockets come after it, and those that came with it. Lines with
 /// sockets are never read together: the system ends what it gives at each set of them.
-fn receive_part(from: BorrowedFd<'_>) -> std::io::Result<(usize, Vec<(Purpose, TcpListener)>)> {
+fn receive_part(from: BorrowedFd<'_>) -> std::io::Result<(usize, Vec<(Role, TcpListener)>)> {
     let mut line = vec![0; LINE_MAX];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -114,14 +114,14 @@ fn receive_part(from: BorrowedFd<'_>) -> std::io::Result<(usize, Vec<(Purpose, T
     let mut words = text.split_whitespace();
     let more = words.next().and_then(|word| word.parse().ok());
     let more: usize = more.ok_or_else(wrong)?;
-    let purposes: Vec<Purpose> = words
+    let roles: Vec<Role> = words
         .map(|word| word.parse().map_err(|()| wrong()))
         .collect::<Result<_, _>>()?;
-    if purposes.len() != fds.len() {
+    if roles.len() != fds.len() {
         return Err(wrong());
     }
     let sockets = fds.into_iter().map(TcpListener::from);
-    Ok((more, purposes.into_iter().zip(sockets).collect()))
+    Ok((more, roles.into_iter().zip(sockets).collect()))
 }
 
 fn wrong() -> std::io::Error {
@@ -133,8 +133,16 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
+    use crate::sockets::{Origin, Purpose};
 
-    fn send_sockets(to: &UnixStream, sockets: &[(Purpose, TcpListener)]) -> std::io::Result<()> {
+    fn role(purpose: Purpose) -> Role {
+        Role {
+            purpose,
+            origin: Origin::Settings,
+        }
+    }
+
+    fn send_sockets(to: &UnixStream, sockets: &[(Role, TcpListener)]) -> std::io::Result<()> {
         for part in parts(sockets) {
             send_part(to, &part)?;
         }
@@ -146,7 +154,7 @@ mod tests {
         crate::process::raise_file_limit();
         let (ours, theirs) = UnixStream::pair().expect("a pair");
         let bind = || TcpListener::bind("127.0.0.1:0").expect("a port");
-        let kinds = [(Purpose::Tcp, bind()), (Purpose::Https, bind())];
+        let kinds = [(role(Purpose::Tcp), bind()), (role(Purpose::Https), bind())];
         let address = |s: &TcpListener| s.local_addr().expect("an address");
         for count in [SOCKETS_MAX, SOCKETS_MAX + 1, 300] {
             let copies = kinds.iter().cycle().take(count);
@@ -155,7 +163,7 @@ mod tests {
                 .collect();
             send_sockets(&ours, &sockets).expect("sent");
             let received = receive_sockets(&theirs).expect("received");
-            let told = |all: &[(Purpose, TcpListener)]| -> Vec<_> {
+            let told = |all: &[(Role, TcpListener)]| -> Vec<_> {
                 all.iter().map(|(of, s)| (*of, address(s))).collect()
             };
             assert_eq!(told(&received), told(&sockets), "{count}");
@@ -163,15 +171,19 @@ mod tests {
     }
 
     #[test]
-    fn sockets_arrive_with_their_purposes_and_are_the_same() {
+    fn sockets_arrive_with_their_roles_and_are_the_same() {
         let (ours, theirs) = UnixStream::pair().expect("a pair");
         let bind = || TcpListener::bind("127.0.0.1:0").expect("a port");
-        let sockets = vec![(Purpose::Api, bind()), (Purpose::Https, bind())];
+        let given = Role {
+            purpose: Purpose::Https,
+            origin: Origin::ServiceManager,
+        };
+        let sockets = vec![(role(Purpose::Api), bind()), (given, bind())];
         send_sockets(&ours, &sockets).expect("sent");
         let received = receive_sockets(&theirs).expect("received");
         assert_eq!(received.len(), 2);
-        for ((sent, socket), (purpose, copy)) in sockets.iter().zip(&received) {
-            assert_eq!(sent, purpose);
+        for ((sent, socket), (role, copy)) in sockets.iter().zip(&received) {
+            assert_eq!(sent, role);
             let address = |s: &TcpListener| s.local_addr().expect("an address");
             assert_eq!(address(socket), address(copy));
         }

@@ -1,5 +1,6 @@
 //! One server takes the place of another.
 
+mod notify;
 mod streams;
 mod tls;
 
@@ -182,7 +183,7 @@ async fn a_successor_that_cannot_start_leaves_the_server_as_it_is() {
 /// Binds two sockets, gives them away as a service manager does, and becomes the server.
 const SERVICE_MANAGER: &str = r#"
 import os, socket, sys
-names = ["api", "http"]
+names = ["api", "http", "https"]
 for place, name in enumerate(names):
     held = socket.socket()
     held.bind(("127.0.0.1", 0))
@@ -195,33 +196,29 @@ os.execv(sys.argv[1], sys.argv[1:])
 "#;
 
 #[tokio::test]
-async fn sockets_of_a_service_manager_take_the_place_of_settings() {
+async fn sockets_of_a_service_manager_take_the_place_of_settings_also_after_a_handover() {
     let directory = tempfile::tempdir().expect("a directory");
-    let mut command = std::process::Command::new("python3");
-    command.args(["-c", SERVICE_MANAGER]);
-    command.arg(cara_tests::program("cara-server"));
     // Nobody could listen there.
-    command.args([
+    let args = [
         "--http-listen",
         "192.0.2.1:80",
         "--api-listen",
         "192.0.2.1:8080",
-    ]);
-    command.args(["--log-format", "json", "--data-dir"]);
-    command.arg(directory.path());
-    let process = cara_tests::Process::start(command, directory.path(), "server");
-    let (api, http) = eventually("the server listens", async || {
-        let log = process.log();
-        let line = log.lines().find(|line| line.contains("server listens"))?;
-        let line: serde_json::Value = serde_json::from_str(line).ok()?;
-        Some((
-            line["api"].as_str()?.to_owned(),
-            line["http"].as_str()?.to_owned(),
-        ))
-    })
-    .await;
+        "--log-format",
+        "json",
+        "--data-dir",
+    ];
+    let server = cara_tests::program("cara-server");
+    let mut command = std::process::Command::new("python3");
+    command.args(["-c", SERVICE_MANAGER]).arg(&server);
+    command.args(args).arg(directory.path());
+    let mut process = cara_tests::Process::start(command, directory.path(), "server");
+    let addresses = listens(&process).await;
     let client = cara_tests::http();
-    for (address, path, expected) in [(api, "/api/v1/projects", 200), (http, "/", 404)] {
+    for (address, path, expected) in [
+        (&addresses[0], "/api/v1/projects", 200),
+        (&addresses[1], "/", 404),
+    ] {
         let answer = eventually("an answer", async || {
             let request = client.get(format!("http://{address}{path}"));
             let answer = request
@@ -234,4 +231,31 @@ async fn sockets_of_a_service_manager_take_the_place_of_settings() {
         .await;
         assert_eq!(answer, expected, "{address}{path}");
     }
+    // Its connections would keep the first one.
+    drop(client);
+    // Another one is started by hand, and gets them from the first.
+    let mut command = std::process::Command::new(&server);
+    command.args(args).arg(directory.path()).arg("--take-over");
+    let next = cara_tests::Process::start(command, directory.path(), "next");
+    assert_eq!(listens(&next).await, addresses);
+    eventually("the first one ends", async || {
+        process.has_ended().then_some(())
+    })
+    .await;
+    for address in &addresses {
+        let connected = tokio::net::TcpStream::connect(address.as_str()).await;
+        assert!(connected.is_ok(), "{address}: {}", next.log());
+    }
+}
+
+/// Where a server listens: API, HTTP, HTTPS.
+async fn listens(process: &cara_tests::Process) -> [String; 3] {
+    eventually("the server listens", async || {
+        let log = process.log();
+        let line = log.lines().find(|line| line.contains("server listens"))?;
+        let line: serde_json::Value = serde_json::from_str(line).ok()?;
+        let address = |name: &str| line[name].as_str().map(str::to_owned);
+        Some([address("api")?, address("http")?, address("https")?])
+    })
+    .await
 }

@@ -6,6 +6,7 @@ the same upstreams. Logs of the others are off; the gateway runs as it is shippe
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import time
 import urllib.request
@@ -126,6 +127,10 @@ class Peers:
                    "--https-listen", f"127.0.0.1:{tls}", "--access-log", self.work / "access.log", "--log-level", "warn", *flags)
 
     def gateway(self):
+        host, port = API.removeprefix("http://").split(":")
+        with socket.socket() as probe:
+            if probe.connect_ex((host, int(port))) == 0:
+                raise SystemExit(f"port {port} is taken: does another measurement run?")
         self.server("cara")
         self.wait_for("cara", f"{API}/api/readyz")
         call("POST", "/api/v1/certificates", {

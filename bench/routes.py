@@ -1,12 +1,20 @@
 """Measures the gateway with many hosts, through its API, as users and agents would.
 
-Usage: routes.py BIN_DIR COUNT [HOSTS_EACH]: COUNT hosts in projects of HOSTS_EACH (1). Prints memory, the time from a
-route's write to its first answer, requests/s against one host, and what failed meanwhile.
+Usage: routes.py BIN_DIR COUNT [HOSTS_EACH]: COUNT hosts in projects of HOSTS_EACH (1). Prints memory; requests/s
+against a gateway with one route, in turn; the time from a route's write to its first answer; and what failed, and
+which connections and WebSockets were closed, during CHANGES (1,000) writes. Exits with 1 when anything failed.
+
+The gateway has one core, all else the other. A write is what a user does (a rule's header is replaced by PUT) or what
+an agent does (a report moves an endpoint away and back), in turn.
 """
+import base64
+import concurrent.futures
 import http.client
+import json
 import os
 import pathlib
 import re
+import socket
 import statistics
 import subprocess
 import sys
@@ -15,60 +23,229 @@ import threading
 import time
 
 import peers
-from peers import HOST, LOAD_CORE, PORTS, UPSTREAM
+from peers import HOST, LOAD_CORE, PORTS, PROXY_CORE, SOCKETS, UPSTREAM
 
 PLAIN = PORTS["cara"][0]
+# The gateway with one route: the same program, idle while the other is measured.
+ONE_PLAIN, ONE_API = 18806, "127.0.0.1:18811"
 CHANGES = int(os.environ.get("CHANGES", "1000"))
+SECONDS = int(os.environ.get("SECONDS", "5"))
+# Hosts that one rule may name are 64.
+HOSTS_OF_RULE = 50
+KEPT, WEBSOCKETS = 8, 50
 
 
-def rate(lua=None):
-    script = ["-s", lua] if lua else ["-H", f"Host: {HOST}"]
-    text = subprocess.run(["taskset", "-c", LOAD_CORE, "wrk", "-t1", "-c64", "-d5s", *script, f"http://127.0.0.1:{PLAIN}/1k"],
+class Api:
+    """Calls on a connection that stays open, one for each thread."""
+
+    def __init__(self, address):
+        self.address, self.local = address, threading.local()
+
+    def call(self, method, path, body=None):
+        if not hasattr(self.local, "connection"):
+            self.local.connection = http.client.HTTPConnection(self.address, timeout=120)
+        data = None if body is None else json.dumps(body)
+        self.local.connection.request(method, path, data, {"content-type": "application/json"})
+        answer = self.local.connection.getresponse()
+        text = answer.read()
+        if answer.status >= 300:
+            raise SystemExit(f"{method} {path}: {answer.status} {text[:2000]}")
+        return json.loads(text or b"null")
+
+
+def project(name, rules, services):
+    return {"metadata": {"name": name},
+            "spec": {"services": [{"name": s, "image": "x"} for s in services], "ingress": rules}}
+
+
+def said(name, epoch, generation, services):
+    """What an agent says about a project that runs."""
+    states = [{"name": s, "state": "Running", "ready": True,
+               "endpoints": [{"port": port, "address": address, "ready": True}]} for s, (port, address) in services.items()]
+    return {"project": name, "epoch": epoch, "generation": generation, "outcome": {"outcome": "Running"}, "services": states}
+
+
+def report(api, reports):
+    api.call("POST", "/api/v1/nodes/bench/reports", {"reports": reports})
+
+
+def beat(apis, done):
+    """Signs of life of the node, without which nothing would be placed for long."""
+    while not done.wait(5):
+        for api in apis:
+            api.call("POST", "/api/v1/nodes/bench/heartbeat")
+
+
+def make(api, hosts, each):
+    """Projects with all hosts, said to run; how many."""
+    services = {"web": (80, UPSTREAM)}
+    documents = {}
+    for first in range(0, len(hosts), each):
+        mine = hosts[first:first + each]
+        rules = [{**peers.ingress(f"web-{at}", mine[at], "web", 80), "hosts": mine[at + 1:at + HOSTS_OF_RULE]}
+                 for at in range(0, len(mine), HOSTS_OF_RULE)]
+        documents[f"p{first}"] = project(f"p{first}", rules, services)
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda document: api.call("POST", "/api/v1/projects", document), documents.values()))
+    waiting = set(documents)
+    while waiting:
+        items = api.call("GET", "/api/v1/projects?phase=Scheduled")["items"]
+        bound = [(p["metadata"]["name"], p["status"]["bindingEpoch"]) for p in items if p["status"].get("bindingEpoch")]
+        bound = [pair for pair in bound if pair[0] in waiting]
+        for first in range(0, len(bound), 200):
+            report(api, [said(name, epoch, 1, services) for name, epoch in bound[first:first + 200]])
+        waiting -= {name for name, _ in bound}
+        if not bound:
+            time.sleep(0.2)
+    return len(documents)
+
+
+def rate(port, script):
+    """Requests/s and how many were not answered with 200."""
+    text = subprocess.run(["taskset", "-c", LOAD_CORE, "wrk", "-t1", "-c64", f"-d{SECONDS}s", "-s", script, f"http://127.0.0.1:{port}/1k"],
                           capture_output=True, text=True, check=True).stdout
     bad = sum(int(n) for n in re.findall(r"Non-2xx or 3xx responses: (\d+)", text))
+    bad += sum(int(n) for line in re.findall(r"Socket errors: (.*)", text) for n in re.findall(r"\d+", line))
     return float(re.search(r"Requests/sec:\s+([\d.]+)", text).group(1)), bad
 
 
 class Background(threading.Thread):
-    """Constant requests on kept connections while routes change; counts what fails."""
+    """Constant requests on kept connections while routes change; counts what fails and what is closed."""
 
     def __init__(self, hosts):
         super().__init__(daemon=True)
-        self.hosts, self.done, self.sent, self.failed = hosts, threading.Event(), 0, []
+        self.hosts, self.done, self.sent, self.failed, self.closed = hosts, threading.Event(), 0, [], 0
 
     def run(self):
-        connection = http.client.HTTPConnection("127.0.0.1", PLAIN, timeout=10)
+        kept = [http.client.HTTPConnection("127.0.0.1", PLAIN, timeout=10) for _ in range(KEPT)]
+        for connection in kept:
+            connection.connect()
         while not self.done.is_set():
+            connection = kept[self.sent % KEPT]
             try:
                 connection.request("GET", "/1k", headers={"Host": self.hosts[self.sent % len(self.hosts)]})
                 answer = connection.getresponse()
                 if answer.status != 200 or len(answer.read()) != 1024:
                     self.failed.append(str(answer.status))
+                is_closed = connection.sock is None
             except (OSError, http.client.HTTPException) as error:
-                # A connection that was closed counts as failed too.
                 self.failed.append(repr(error))
                 connection.close()
+                is_closed = True
+            if is_closed:
+                self.closed += 1
+                connection.connect()
             self.sent += 1
-            time.sleep(0.001)
+            time.sleep(0.002)
 
 
-def first_answer(host, wanted):
-    """Seconds until a request for the host is answered as wanted, and the last other status."""
-    begin = time.perf_counter()
-    connection = http.client.HTTPConnection("127.0.0.1", PLAIN, timeout=10)
-    while True:
-        connection.request("GET", "/1k", headers={"Host": host})
-        answer = connection.getresponse()
-        answer.read()
-        if answer.status == wanted:
-            return time.perf_counter() - begin
-        if time.perf_counter() - begin > 10:
-            raise SystemExit(f"{host}: {answer.status} instead of {wanted}")
+class WebSocket:
+    def __init__(self):
+        self.socket = socket.create_connection(("127.0.0.1", PLAIN), timeout=10)
+        key = base64.b64encode(os.urandom(16)).decode()
+        self.socket.sendall(f"GET /ws HTTP/1.1\r\nHost: {HOST}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n".encode())
+        head = b""
+        while b"\r\n\r\n" not in head:
+            some = self.socket.recv(4096)
+            if not some:
+                break
+            head += some
+        if b" 101 " not in head.split(b"\r\n")[0]:
+            raise SystemExit(f"no WebSocket: {head[:200]}")
+
+    def is_alive(self):
+        """Whether a message comes back."""
+        text, mask = b"still there", b"\1\2\3\4"
+        try:
+            self.socket.sendall(bytes([0x81, 0x80 | len(text)]) + mask + bytes(c ^ mask[i % 4] for i, c in enumerate(text)))
+            answer = b""
+            while len(answer) < 2 + len(text):
+                some = self.socket.recv(100)
+                if not some:
+                    return False
+                answer += some
+            return answer[2:] == text
+        except OSError:
+            return False
+
+
+class Observer:
+    """Asks on one open connection until an answer is as wanted."""
+
+    def __init__(self):
+        self.connection = http.client.HTTPConnection("127.0.0.1", PLAIN, timeout=10)
+
+    def until(self, is_wanted, host=HOST):
+        deadline = time.perf_counter() + 30
+        while True:
+            self.connection.request("GET", "/1k", headers={"Host": host})
+            answer = self.connection.getresponse()
+            answer.read()
+            if is_wanted(answer):
+                return
+            if time.perf_counter() > deadline:
+                raise SystemExit(f"{host}: still {answer.status} {answer.headers}")
+
+
+def change(api, background):
+    """CHANGES writes; for each kind, milliseconds until a write was answered, and until it was served."""
+    services = {"web": (80, UPSTREAM), "sockets": (81, SOCKETS)}
+    away = {**services, "web": (79, UPSTREAM)}
+    rules = [peers.ingress("web", HOST, "web", 80), peers.ingress("sockets", HOST, "sockets", 81, "/ws")]
+    epoch = api.call("GET", "/api/v1/projects/bench")["status"]["bindingEpoch"]
+    observer, times = Observer(), {"report": [], "PUT": []}
+    for number in range(CHANGES):
+        if number % 4 > 1:
+            mark = str(number)
+            rules[0]["responseHeaders"] = {"set": {"x-change": mark}}
+            kind, is_wanted = "PUT", lambda answer: answer.headers["x-change"] == mark
+            begin = time.perf_counter()
+            api.call("PUT", "/api/v1/projects/bench", project("bench", rules, services))
+        else:
+            now, status = (services, 200) if number % 4 else (away, 503)
+            kind, is_wanted = "report", lambda answer: answer.status == status
+            generation = api.call("GET", "/api/v1/projects/bench")["metadata"]["generation"]
+            begin = time.perf_counter()
+            report(api, [said("bench", epoch, generation, now)])
+        answered = time.perf_counter()
+        observer.until(is_wanted)
+        times[kind].append(((answered - begin) * 1000, (time.perf_counter() - begin) * 1000))
+        if background.failed[100:]:
+            break
+    return times
+
+
+def shown(values):
+    values = sorted(values)
+    return f"median {statistics.median(values):.2f}, p99 {values[len(values) * 99 // 100]:.2f}, slowest {values[-1]:.2f}"
+
+
+def start_one(world):
+    """A gateway with one route, beside the other."""
+    world.start("one", PROXY_CORE, world.bin / "cara-server", "--data-dir", world.work / "one", "--api-listen", ONE_API,
+                "--http-listen", f"127.0.0.1:{ONE_PLAIN}", "--access-log", world.work / "one.access.log", "--log-level", "warn")
+    world.wait_for("one", f"http://{ONE_API}/api/readyz")
+    api = Api(ONE_API)
+    api.call("POST", "/api/v1/nodes", {"metadata": {"name": "bench"}})
+    api.call("POST", "/api/v1/nodes/bench/heartbeat")
+    make(api, ["h0.bench.test"], 1)
+    return api
+
+
+def script(work, name, count, host):
+    """A load on a host; the same draw and the same work for any."""
+    path = pathlib.Path(work) / f"{name}.lua"
+    path.write_text("request = function() local n = math.random(0, %d); "
+                    "return wrk.format('GET', nil, {['Host']='h' .. %s .. '.bench.test'}) end" % (count - 1, host))
+    return path
 
 
 def main():
     bin_dir, count = pathlib.Path(sys.argv[1]).resolve(), int(sys.argv[2])
     each = int(sys.argv[3]) if len(sys.argv) > 3 else 1
+    os.sched_setaffinity(0, {int(LOAD_CORE)})
+    done = threading.Event()
     with tempfile.TemporaryDirectory() as work:
         os.chmod(work, 0o755)
         world = peers.Peers(bin_dir, work)
@@ -76,44 +253,43 @@ def main():
             world.certificate()
             world.upstreams()
             world.gateway()
-            one, _ = rate()
-            small = peers.rss_mib(world.pid("cara"))
+            one, api = start_one(world), Api(peers.API.removeprefix("http://"))
+            threading.Thread(target=beat, args=([one, api], done), daemon=True).start()
+            resident = [peers.rss_mib(world.pid("cara"))]
             hosts = [f"h{n}.bench.test" for n in range(count)]
             begin = time.monotonic()
-            for first in range(0, count, each):
-                some = hosts[first:first + each]
-                rule = {**peers.ingress("web", some[0], "web", 80), "hosts": some[1:]}
-                peers.deploy(f"p{first}", [rule], {"web": (80, UPSTREAM)})
+            projects = make(api, hosts, each)
             made = time.monotonic() - begin
-            first_answer(hosts[-1], 200)
-            large = peers.rss_mib(world.pid("cara"))
-            lua = pathlib.Path(work) / "random.lua"
-            lua.write_text(f'request = function() return wrk.format("GET", nil, {{["Host"]="h" .. math.random(0, {count - 1}) .. ".bench.test"}}) end')
-            # One host and all in turn: the machine's speed drifts.
-            pairs = [(rate()[0], rate(lua)) for _ in range(5)]
+            for host in (hosts[0], hosts[-1]):
+                Observer().until(lambda answer: answer.status == 200, host)
+            # What the observer was answered may have been the last of a burst of writes.
+            time.sleep(2)
+            resident.append(peers.rss_mib(world.pid("cara")))
+            print(f"{count:,} hosts in {projects:,} projects, made in {made:.0f} s", flush=True)
+            of_one, of_all = script(work, "one", count, "0"), script(work, "all", count, "n")
+            # In turn: the machine's speed drifts.
+            pairs = [(rate(ONE_PLAIN, of_one), rate(PLAIN, of_all)) for _ in range(5)]
+            failed = sum(bad for pair in pairs for _, bad in pair)
+            print(f"requests/s: {statistics.median(a for (a, _), _ in pairs):,.0f} with one route, "
+                  f"{statistics.median(b for _, (b, _) in pairs):,.0f} with all, at random "
+                  f"(ratio {statistics.median(b / a for (a, _), (b, _) in pairs):.3f}, {failed} failed)", flush=True)
+            sockets = [WebSocket() for _ in range(WEBSOCKETS)]
             background = Background(hosts[:200])
             background.start()
-            # A report changes where a route leads; what is timed is the way from the report's answer to the
-            # first request that is served by it, on a connection that is open already.
-            name, services = "bench", {"web": (80, UPSTREAM), "sockets": (81, peers.SOCKETS)}
-            epoch = peers.call("GET", f"/api/v1/projects/{name}")["status"]["bindingEpoch"]
-            times = []
-            for change in range(CHANGES):
-                shown = {"web": (80, UPSTREAM), "sockets": (81, peers.SOCKETS)} if change % 2 else {"web": (79, UPSTREAM), "sockets": (81, peers.SOCKETS)}
-                peers.report(name, epoch, 1, shown)
-                times.append(first_answer(HOST, 200 if change % 2 else 503) * 1000)
+            times = change(api, background)
             background.done.set()
             background.join(30)
-            times.sort()
-            print(f"{count:,} hosts in {count // each:,} projects, made in {made:.0f} s")
-            print(f"resident memory: {small:.0f} MiB with one, {large:.0f} MiB with all, {peers.rss_mib(world.pid('cara')):.0f} MiB after {CHANGES:,} changes")
-            print(f"requests/s: {one:,.0f} with one route; then {statistics.median(a for a, _ in pairs):,.0f} to one host and "
-                  f"{statistics.median(b[0] for _, b in pairs):,.0f} to all at random (ratio {statistics.median(b[0] / a for a, b in pairs):.3f}, "
-                  f"{sum(b[1] for _, b in pairs)} failed)")
-            print(f"route change -> served, after the write was answered: median {statistics.median(times):.2f} ms, "
-                  f"p99 {times[len(times) * 99 // 100]:.2f} ms, slowest {times[-1]:.2f} ms")
-            print(f"meanwhile {background.sent:,} requests on a kept connection, {len(background.failed)} failed {background.failed[:3]}")
+            lost = sum(not s.is_alive() for s in sockets)
+            resident.append(peers.rss_mib(world.pid("cara")))
+            for kind, pairs in times.items():
+                print(f"{len(pairs):,} changes by {kind}, ms: answered {shown(a for a, _ in pairs)}; served {shown(b for _, b in pairs)}; "
+                      f"served after the answer {shown(b - a for a, b in pairs)}")
+            print(f"meanwhile {background.sent:,} requests to other hosts on {KEPT} connections: {len(background.failed)} failed "
+                  f"{background.failed[:3]}, {background.closed} connections closed; {lost} of {WEBSOCKETS} WebSockets lost")
+            print(f"resident memory, MiB: {resident[0]:.0f} with one host, {resident[1]:.0f} with all, {resident[2]:.0f} after the changes")
+            sys.exit(bool(failed or lost or background.failed or background.closed))
         finally:
+            done.set()
             world.stop()
 
 

@@ -79,7 +79,7 @@ pub struct HostTls {
 }
 
 /// Who signs certificates of clients.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ClientAuthorities {
     /// One or more certificates, PEM.
     pub ca_pem: Arc<str>,

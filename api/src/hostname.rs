@@ -2,16 +2,18 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::project::{Ingress, IngressProtocol};
 
 /// A full hostname in lower case, without trailing dot and without port; or a wildcard, `*.`
-/// before a hostname, which stands for every name one label below it.
+/// before a hostname, which stands for every name one label below it. Copies share the text: a
+/// hostname is a key in many maps.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Hostname(String);
+pub struct Hostname(Arc<str>);
 
 /// Why a text is not a hostname.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,7 +31,7 @@ impl Hostname {
     pub fn parse(text: &str) -> Result<Self, HostnameError> {
         let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
         match fault(&name) {
-            None => Ok(Self(name)),
+            None => Ok(Self(name.into())),
             Some(reason) => Err(HostnameError {
                 text: text.chars().take(80).collect(),
                 reason,

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::hostname::Domain;
+use crate::hostname::{Domain, Hostname};
 use crate::names::{check_docker_name, check_label, check_subdomain};
 use crate::node::TaintEffect;
 use crate::problem::FieldError;
@@ -112,6 +112,19 @@ pub fn project(spec: &ProjectSpec, name: &str, domain: &Domain) -> Vec<FieldErro
     check_volumes(&spec.volumes, &mut faults);
     check_placement(spec, &mut faults);
     ingress::check(spec, name, domain, &mut faults);
+    faults
+}
+
+/// Checks that no ingress asks for the host that login services send browsers back to: the gateway
+/// answers there itself.
+pub fn auth_host(
+    spec: &ProjectSpec,
+    name: &str,
+    domain: &Domain,
+    reserved: &Hostname,
+) -> Vec<FieldError> {
+    let mut faults = Vec::new();
+    ingress::reserved(spec, (name, domain), reserved, &mut faults);
     faults
 }
 

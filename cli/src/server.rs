@@ -69,7 +69,7 @@ pub fn main(flags: &ArgMatches) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     let started = Start::new(&options, held, &registry)?;
-    let result = runtime.block_on(run(options, started, registry, workers.handles()));
+    let result = runtime.block_on(run(options, started, registry, &workers));
     runtime.shutdown_timeout(process::SHUTDOWN_GRACE);
     workers.stop();
     result
@@ -174,7 +174,7 @@ async fn run(
     options: Options,
     start: Start,
     registry: Registry,
-    threads: &[Handle],
+    workers: &Workers,
 ) -> anyhow::Result<()> {
     let tokens = Tokens::new();
     let signals = process::cancel_on_signal(&tokens.whole)?;
@@ -196,6 +196,7 @@ async fn run(
     };
     let config = cara_controlplane::Config {
         domain: options.domain,
+        auth_host: options.gateway.access.auth_host.clone(),
         http_port: http_address.map_or(80, |address| address.port()),
         https_port: https_address.map(|address| address.port()),
         node_timeout: options.node_timeout,
@@ -217,9 +218,11 @@ async fn run(
             .or_else(|| https_address.map(|address| address.port())),
         ..options.gateway
     };
+    let threads = workers.handles();
     let gateway = Gateway::new(settings, log, threads, &registry)
         .with_tail(control.tail())
-        .with_served(control.served());
+        .with_served(control.served())
+        .with_background(workers.background().clone());
     let edge = threads.first().context("the gateway has a thread")?;
     let drains = gateway.drain_control();
     sockets.ports = gateway.port_sockets();

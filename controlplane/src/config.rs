@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cara_api::hostname::Domain;
+use cara_api::hostname::{Domain, Hostname};
 use cara_api::secret::Hidden;
 
 use crate::plan::Patience;
@@ -15,6 +15,8 @@ use crate::vault::KeySource;
 pub struct Config {
     /// Completes short hosts.
     pub domain: Domain,
+    /// The host that is the gateway's own, for logins: no project gets it.
+    pub auth_host: Option<Hostname>,
     /// Port of the gateway, for the URLs that are shown; 80 is left out of them.
     pub http_port: u16,
     /// Port of the gateway for HTTPS, if it serves that: URLs then begin with `https`.

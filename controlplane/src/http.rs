@@ -13,6 +13,7 @@ mod failure;
 mod logs;
 mod meta;
 mod nodes;
+mod objects;
 pub mod openapi;
 mod projects;
 mod revisions;

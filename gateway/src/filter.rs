@@ -212,10 +212,10 @@ fn limits(edge: &Edge, head: &RequestHeader, ctx: &mut Ctx, rule: &LiveRule) -> 
     let rules = &rule.filters;
     let now = ctx.started;
     if let Some(rate) = &rules.per_client {
-        take(edge, ctx, rules.key, Who::client(ctx.client), rate, now)?;
+        take(edge, ctx, rule.key, Who::client(ctx.client), rate, now)?;
     }
     if let Some(rate) = &rules.total {
-        take(edge, ctx, rules.key, Who::All, rate, now)?;
+        take(edge, ctx, rule.key, Who::All, rate, now)?;
     }
     Ok(())
 }

@@ -33,6 +33,8 @@ mod pages;
 mod proxy;
 mod ratio;
 mod request;
+#[cfg(test)]
+mod scale;
 mod server;
 mod trace;
 mod upstream;
@@ -50,6 +52,7 @@ use cara_api::tail::Feed;
 use prometheus::Registry;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use access::Config as AccessConfig;
@@ -137,6 +140,7 @@ pub struct Gateway {
     access_log: AccessLog,
     pages: Arc<ArcSwap<CustomPages>>,
     threads: Vec<Handle>,
+    background: Option<Handle>,
     names: Arc<ArcSwap<Names>>,
     tls: Arc<Configs>,
     streams: watch::Sender<StreamTable>,
@@ -179,6 +183,7 @@ impl Gateway {
             access_log,
             pages: Arc::default(),
             threads: threads.to_vec(),
+            background: None,
             tail: Arc::default(),
             served: watch::Sender::default(),
             tracer: Arc::new(tracer),
@@ -198,6 +203,16 @@ impl Gateway {
         Self { served, ..self }
     }
 
+    /// Computes there what follows from a change of routes or certificates, and checks endpoints, so
+    /// that no thread that serves has to; by default where the gateway runs.
+    #[must_use]
+    pub fn with_background(self, background: Handle) -> Self {
+        Self {
+            background: Some(background),
+            ..self
+        }
+    }
+
     /// The sockets of ports that the gateway opens by itself.
     pub fn port_sockets(&self) -> PortSockets {
         self.port_sockets.clone()
@@ -205,7 +220,7 @@ impl Gateway {
 
     /// The revision of the routes that requests see; zero until there are any.
     pub fn served_revision(&self) -> watch::Receiver<ResourceVersion> {
-        self.live.served()
+        self.served.subscribe()
     }
 
     /// Changes how the gateway drains; by default with the drain timeout and without idle time.
@@ -244,28 +259,56 @@ impl Gateway {
         state: watch::Receiver<Arc<GatewayState>>,
         token: CancellationToken,
     ) {
-        let mut follower = Follower::new(
-            Arc::clone(&self.tls),
-            Arc::clone(&self.names),
-            self.streams.clone(),
-            self.listen_metrics.clone(),
-        );
-        follower.catch_up(&state.borrow());
+        let newest = state.borrow().revision;
+        let mut is_served = self.served.subscribe();
+        let mut following = self.follow(state);
+        // Nobody is told that there is no such host while the first state is being taken in.
+        tokio::select! {
+            _ = is_served.wait_for(|revision| *revision >= newest) => {}
+            () = ended(&mut following) => {}
+        }
         let pages = async {
             match self.config.error_pages.clone() {
                 Some(settings) => match pages::follow(settings, &self.pages).await {},
                 None => std::future::pending::<()>().await,
             }
         };
-        // When the control plane in this process has stopped, what is known is served.
-        let follow = async {
-            let first = |next: &Arc<GatewayState>| follower.catch_up(next);
-            let told = (&*self.metrics, &self.served);
-            tokio::join!(self.live.follow(state, told, first), pages)
-        };
         tokio::select! {
             () = server::serve(self, listeners, token) => {}
-            _ = follow => {}
+            () = pages => {}
+            () = ended(&mut following) => {}
         }
+    }
+
+    /// Follows the published state in the background, for as long as the task is held. When the
+    /// control plane in this process has stopped, what is known is served.
+    fn follow(&self, state: watch::Receiver<Arc<GatewayState>>) -> JoinSet<()> {
+        let mut follower = Follower::new(
+            Arc::clone(&self.tls),
+            Arc::clone(&self.names),
+            self.streams.clone(),
+            self.listen_metrics.clone(),
+        );
+        let (live, metrics) = (Arc::clone(&self.live), Arc::clone(&self.metrics));
+        let served = self.served.clone();
+        let follow = async move {
+            let first = |next: &Arc<GatewayState>| follower.catch_up(next);
+            live.follow(state, (&metrics, &served), first).await;
+        };
+        let mut following = JoinSet::new();
+        match &self.background {
+            Some(background) => following.spawn_on(follow, background),
+            None => following.spawn(follow),
+        };
+        following
+    }
+}
+
+/// Waits for a task that ends only by a panic, which goes on here. Cancel-safe.
+async fn ended(task: &mut JoinSet<()>) {
+    if let Some(Err(error)) = task.join_next().await
+        && let Ok(panic) = error.try_into_panic()
+    {
+        std::panic::resume_unwind(panic);
     }
 }

@@ -1,13 +1,13 @@
 //! The hosts that requests see, swapped as a whole.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use cara_api::ResourceVersion;
-use cara_api::gateway::{ClientAuthorities, GatewayState, Host, Route};
+use cara_api::gateway::{ClientAuthorities, GatewayState, Host, Policy, Route};
 use cara_api::hostname::Hostname;
 use cara_routes::{RouteTable, rank};
 use imbl::ordmap::DiffItem;
@@ -20,6 +20,8 @@ use crate::upstream::{Probes, Shared, Upstream};
 
 /// The registry of rules is swept when it has grown by this much.
 const SWEEP_AFTER: usize = 1_024;
+/// Policies that are looked through for one that was made ready already.
+const RECENT: usize = 8;
 
 /// The current table. A request loads it once and keeps the rule that it found, so a change
 /// never disturbs what is under way.
@@ -27,14 +29,12 @@ const SWEEP_AFTER: usize = 1_024;
 pub(crate) struct Live {
     table: ArcSwap<RouteTable<LiveHost>>,
     shared: Shared,
-    /// Of the state that requests see; zero until there is one.
-    served: watch::Sender<ResourceVersion>,
 }
 
 /// A host with its rules, the most specific first.
 pub(crate) struct LiveHost {
     host: Arc<Host>,
-    rules: Vec<Arc<LiveRule>>,
+    rules: Box<[Arc<LiveRule>]>,
     /// It asks nothing of clients, and paths alone decide between its rules.
     is_plain: bool,
 }
@@ -43,8 +43,10 @@ pub(crate) struct LiveHost {
 /// share it; what is remembered goes over to the rule that takes its place.
 pub(crate) struct LiveRule {
     pub(crate) route: Arc<Route>,
-    /// Its policy, ready to use.
-    pub(crate) filters: Filters,
+    /// Tells what is counted for this rule from that of others; the same for all its hosts.
+    pub(crate) key: u64,
+    /// Its policy, ready to use. Most rules share it with others.
+    pub(crate) filters: Arc<Filters>,
     pub(crate) upstream: Upstream,
     /// It only forwards.
     is_plain: bool,
@@ -52,11 +54,17 @@ pub(crate) struct LiveRule {
 
 impl LiveRule {
     /// The rule of `route`; goes on from the one that was there `before`.
-    fn new(route: &Arc<Route>, before: Option<&Self>, shared: &Shared) -> Self {
+    fn new(
+        route: &Arc<Route>,
+        filters: Arc<Filters>,
+        before: Option<&Self>,
+        shared: &Shared,
+    ) -> Self {
         let old = before.map(|rule| (&*rule.route, &rule.upstream));
         Self {
             route: Arc::clone(route),
-            filters: Filters::of(route),
+            key: shared.hash((&route.project, &route.ingress)),
+            filters,
             upstream: Upstream::new(route, old, shared),
             is_plain: fastpath::is_plain(route),
         }
@@ -147,11 +155,6 @@ impl Live {
         self.shared.now()
     }
 
-    /// The revision of the state that requests see.
-    pub(crate) fn served(&self) -> watch::Receiver<ResourceVersion> {
-        self.served.subscribe()
-    }
-
     /// Takes in every state that is published, and checks endpoints, until it is dropped; when
     /// the publisher is gone, what is known stays. `first` takes in each state before any of its
     /// routes is served: a host must not be reached before it is known what it asks of clients.
@@ -169,7 +172,6 @@ impl Live {
             let next = Arc::clone(&state.borrow_and_update());
             first(&next);
             self.take_in(&next, &mut rules, &mut probes);
-            self.served.send_replace(next.revision);
             let table = self.table.load();
             metrics
                 .routes
@@ -189,7 +191,12 @@ impl Live {
         }
     }
 
-    fn take_in(&self, next: &Arc<GatewayState>, rules: &mut Registry, probes: &mut Probes) {
+    pub(crate) fn take_in(
+        &self,
+        next: &Arc<GatewayState>,
+        rules: &mut Registry,
+        probes: &mut Probes,
+    ) {
         let before = self.table.load_full();
         self.shared.follow(&next.keys);
         let table = before.apply(next, |host, _| {
@@ -225,10 +232,11 @@ impl Live {
 /// The rules that there are, by what they are called: what is remembered about a rule is found
 /// here when it changes, whichever host it comes with.
 #[derive(Default)]
-struct Registry {
+pub(crate) struct Registry {
     /// Hosts may have the same rule with another policy. What is remembered is common to all of
     /// them, so each is listed while it lives, the newest last.
     by_name: HashMap<u64, Vec<Weak<LiveRule>>>,
+    filters: Ready,
     /// Entries after the last sweep.
     kept: usize,
     /// There was a rule that is watched.
@@ -254,7 +262,8 @@ impl Registry {
             return old;
         }
         let before = known.iter().rev().filter_map(Weak::upgrade).find(is_same);
-        let rule = Arc::new(LiveRule::new(route, before.as_deref(), shared));
+        let filters = self.filters.get(&route.policy, before.as_deref());
+        let rule = Arc::new(LiveRule::new(route, filters, before.as_deref(), shared));
         self.are_watched |= rule.is_watched();
         known.retain(|rule| rule.strong_count() > 0);
         known.push(Arc::downgrade(&rule));
@@ -294,6 +303,35 @@ impl Registry {
             })
         });
         probes.follow(asking);
+    }
+}
+
+/// Policies that were made ready lately: most rules share one.
+#[derive(Default)]
+struct Ready {
+    recent: VecDeque<(Weak<Policy>, Arc<Filters>)>,
+}
+
+impl Ready {
+    /// The policy, ready to use; out of the rule `before` if it has the same.
+    fn get(&mut self, policy: &Arc<Policy>, before: Option<&LiveRule>) -> Arc<Filters> {
+        if let Some(before) = before
+            && Arc::ptr_eq(&before.route.policy, policy)
+        {
+            return Arc::clone(&before.filters);
+        }
+        // As long as there is a weak pointer, no other policy gets its address.
+        let is_same = |known: &Weak<Policy>| std::ptr::eq(known.as_ptr(), Arc::as_ptr(policy));
+        if let Some((_, known)) = self.recent.iter().find(|(known, _)| is_same(known)) {
+            return Arc::clone(known);
+        }
+        if self.recent.len() == RECENT {
+            self.recent.pop_front();
+        }
+        let filters = Arc::new(Filters::of(policy));
+        self.recent
+            .push_back((Arc::downgrade(policy), Arc::clone(&filters)));
+        filters
     }
 }
 
@@ -393,6 +431,31 @@ mod tests {
     }
 
     #[test]
+    fn rules_with_one_policy_share_what_is_made_of_it() {
+        let first = route("p", &[1], Policy::default());
+        let with = |project: &str, policy: &Arc<Policy>| {
+            let mut route = route(project, &[1], Policy::default());
+            Arc::make_mut(&mut route).policy = Arc::clone(policy);
+            route
+        };
+        let second = with("q", &first.policy);
+        let mut follower = Follower::new();
+        follower.take_in(&[("a.x", &first), ("b.x", &second)]);
+        let [a, b] = ["a.x", "b.x"].map(|host| follower.rule(host));
+        assert!(Arc::ptr_eq(&a.filters, &b.filters));
+        assert_ne!(a.key, b.key, "but not what is counted");
+        let others = (0..2 * RECENT).map(|n| with(&n.to_string(), &Arc::default()));
+        let others: Vec<_> = others.collect();
+        let moved = with("p", &first.policy);
+        let others = others.iter().map(|route| ("b.x", route));
+        for other in others {
+            follower.take_in(&[("a.x", &first), other]);
+        }
+        follower.take_in(&[("a.x", &moved)]);
+        assert!(Arc::ptr_eq(&a.filters, &follower.rule("a.x").filters));
+    }
+
+    #[test]
     fn what_is_remembered_lasts_while_any_host_of_the_rule_does() {
         let plain = route("p", &[1], Policy::default());
         let policy = Policy {
@@ -429,9 +492,9 @@ mod tests {
         };
         let live = Live::default();
         let served = || live.table().revision().0;
-        let told = watch::Sender::default();
         let metrics = Metrics::register(&prometheus::Registry::new());
         let (sender, receiver) = watch::channel(state(1));
+        let told = watch::Sender::default();
         let mut seen = Vec::new();
         let first = |next: &Arc<GatewayState>| seen.push((next.revision.0, served()));
         let publish = async {

@@ -2,7 +2,8 @@
 //!
 //! Each thread has a runtime of its own and keeps its connections, as pingora's own server does
 //! without work stealing: a request never moves between processors, and nothing is shared but
-//! the route table and the pool of connections to services.
+//! the route table and the pool of connections to services. One thread more serves nobody: it makes
+//! the route table.
 
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -16,12 +17,13 @@ const STOP_GRACE: Duration = Duration::from_secs(1);
 /// Threads with a runtime each.
 pub struct Workers {
     handles: Vec<Handle>,
+    background: Handle,
     threads: Vec<JoinHandle<()>>,
     stop: CancellationToken,
 }
 
 impl Workers {
-    /// Starts `count` threads, at least one.
+    /// Starts `count` threads that serve, at least one, and one for what they need.
     ///
     /// # Errors
     /// A thread or its runtime cannot be made.
@@ -29,23 +31,26 @@ impl Workers {
         let stop = CancellationToken::new();
         let (mut handles, mut threads) = (Vec::new(), Vec::new());
         for number in 0..count.max(1) {
-            let runtime = Builder::new_current_thread().enable_all().build()?;
-            handles.push(runtime.handle().clone());
-            let stopped = stop.clone();
-            let thread = std::thread::Builder::new().name(format!("gateway-{number}"));
-            threads.push(thread.spawn(move || {
-                runtime.block_on(stopped.cancelled());
-                runtime.shutdown_timeout(STOP_GRACE);
-            })?);
+            let (handle, thread) = start(format!("gateway-{number}"), stop.clone())?;
+            handles.push(handle);
+            threads.push(thread);
         }
+        let (background, thread) = start("gateway-routes".to_owned(), stop.clone())?;
+        threads.push(thread);
         Ok(Self {
             handles,
+            background,
             threads,
             stop,
         })
     }
 
-    /// The threads' runtimes; never empty.
+    /// The runtime of the thread that serves nobody.
+    pub fn background(&self) -> &Handle {
+        &self.background
+    }
+
+    /// The runtimes of the threads that serve; never empty.
     pub fn handles(&self) -> &[Handle] {
         &self.handles
     }
@@ -59,4 +64,14 @@ impl Workers {
             }
         }
     }
+}
+
+fn start(name: String, stop: CancellationToken) -> std::io::Result<(Handle, JoinHandle<()>)> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    let thread = std::thread::Builder::new().name(name).spawn(move || {
+        runtime.block_on(stop.cancelled());
+        runtime.shutdown_timeout(STOP_GRACE);
+    })?;
+    Ok((handle, thread))
 }

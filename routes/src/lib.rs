@@ -7,6 +7,7 @@ pub mod balance;
 mod explain;
 pub mod health;
 pub mod host;
+mod hosts;
 pub mod outlier;
 pub mod path;
 pub mod rank;

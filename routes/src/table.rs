@@ -5,22 +5,23 @@ use std::sync::Arc;
 use cara_api::ResourceVersion;
 use cara_api::gateway::{GatewayState, Host};
 use cara_api::hostname::Hostname;
-use imbl::HashMap;
 use imbl::ordmap::DiffItem;
+
+use crate::hosts::Hosts;
 
 /// All hosts at one revision, each in the form `H` that its user wants for it. Readers share the
 /// table; a change makes a new one, which shares with the old what did not change: a change costs
 /// as much as it changes, not as much as there is.
 #[derive(Debug, Clone)]
 pub struct RouteTable<H> {
-    by_host: HashMap<Hostname, Arc<H>>,
+    by_host: Hosts<H>,
     state: Arc<GatewayState>,
 }
 
 impl<H> Default for RouteTable<H> {
     fn default() -> Self {
         Self {
-            by_host: HashMap::new(),
+            by_host: Hosts::default(),
             state: Arc::default(),
         }
     }
@@ -48,11 +49,11 @@ impl<H> RouteTable<H> {
                 | DiffItem::Update {
                     new: (name, host), ..
                 } => {
-                    let built = build(host, by_host.get(name));
-                    by_host.insert(name.clone(), Arc::new(built));
+                    let built = build(host, by_host.get(name.as_str()));
+                    by_host.insert(name, Arc::new(built));
                 }
                 DiffItem::Remove(name, _) => {
-                    by_host.remove(name);
+                    by_host.remove(name.as_str());
                 }
             }
         }
@@ -70,13 +71,13 @@ impl<H> RouteTable<H> {
             if label.is_empty() {
                 return None;
             }
-            self.by_host.get(format!("*.{parent}").as_str())
+            self.by_host.get(&format!("*.{parent}"))
         })
     }
 
     /// The entry under exactly this name.
     pub fn get(&self, name: &Hostname) -> Option<&Arc<H>> {
-        self.by_host.get(name)
+        self.by_host.get(name.as_str())
     }
 
     /// The state that the table follows from.
@@ -96,7 +97,7 @@ impl<H> RouteTable<H> {
 
     /// True when there is no host.
     pub fn is_empty(&self) -> bool {
-        self.by_host.is_empty()
+        self.len() == 0
     }
 }
 

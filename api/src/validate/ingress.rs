@@ -12,7 +12,7 @@ mod values;
 
 use std::collections::BTreeSet;
 
-use crate::hostname::Domain;
+use crate::hostname::{Domain, Hostname};
 use crate::problem::FieldError;
 use crate::project::{IngressProtocol, ProjectSpec};
 
@@ -50,6 +50,25 @@ pub(super) fn check(spec: &ProjectSpec, name: &str, domain: &Domain, found: &mut
             IngressProtocol::TlsPassthrough | IngressProtocol::Tcp => {
                 opaque::check(ingress, &mut faults);
             }
+        }
+    }
+}
+
+/// Checks that no rule asks for a host that is the gateway's own.
+pub(super) fn reserved(
+    spec: &ProjectSpec,
+    place: (&str, &Domain),
+    host: &Hostname,
+    found: &mut Vec<FieldError>,
+) {
+    for (index, ingress) in spec.ingress.iter().enumerate() {
+        let mut faults = Faults {
+            path: format!("spec.ingress[{index}]"),
+            ingress: &ingress.name,
+            found,
+        };
+        if ingress.protocol() != Some(IngressProtocol::Tcp) {
+            hosts::reserved(ingress, place, host, &mut faults);
         }
     }
 }

@@ -14,8 +14,12 @@ use crate::plan::evict::Settled;
 use crate::plan::fleet::Fleet;
 use crate::repo::{self, Challenge, SealedCertificate, SealedSecret};
 
-/// Changes that are kept for watchers.
-const HISTORY: usize = 8_192;
+/// Bytes of memory that the changes may take which are kept for watchers: the oldest go first, though never the last few.
+const HISTORY_BYTES: usize = 24 << 20;
+/// What an object takes in memory besides its text: most fields of most objects are left out.
+const OBJECT_BYTES: usize = 6 << 10;
+/// Changes that are kept however large they are.
+const HISTORY_LEAST: usize = 32;
 
 /// An object of any kind.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,6 +64,13 @@ impl Change {
     }
 }
 
+/// A change in the history.
+struct Remembered {
+    change: Arc<Change>,
+    /// Of memory, about.
+    bytes: usize,
+}
+
 /// The history does not reach back that far: read everything again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TooOld;
@@ -85,7 +96,9 @@ pub(crate) struct State {
     arriving: BTreeMap<NodeName, BTreeSet<ProjectName>>,
     fleet: Fleet,
     revisions: BTreeMap<ProjectName, Revisions>,
-    history: VecDeque<Arc<Change>>,
+    history: VecDeque<Remembered>,
+    /// Bytes of memory that the history takes, about.
+    history_bytes: usize,
     /// Everything after this revision is in the history.
     floor: Revision,
     unreadable: BTreeSet<Key>,
@@ -215,8 +228,9 @@ impl State {
         }
         let start = self
             .history
-            .partition_point(|change| change.revision <= revision);
-        Ok(self.history.range(start..).cloned().collect())
+            .partition_point(|kept| kept.change.revision <= revision);
+        let later = self.history.range(start..);
+        Ok(later.map(|kept| Arc::clone(&kept.change)).collect())
     }
 
     /// The revision that the history begins after.
@@ -256,6 +270,7 @@ impl State {
         }
         if is_first {
             self.history.clear();
+            self.history_bytes = 0;
             self.floor = revision;
         }
     }
@@ -298,15 +313,26 @@ impl State {
         if before == after {
             return;
         }
-        self.history.push_back(Arc::new(Change {
+        let change = Change {
             revision,
             before,
             after,
-        }));
-        while self.history.len() > HISTORY {
-            if let Some(oldest) = self.history.pop_front() {
-                self.floor = oldest.revision;
-            }
+        };
+        // What was there before belongs to the change before.
+        let text = entry.map_or(0, |entry| entry.value.len());
+        self.remember(change, OBJECT_BYTES + 2 * text);
+    }
+
+    fn remember(&mut self, change: Change, bytes: usize) {
+        let change = Arc::new(change);
+        self.history.push_back(Remembered { change, bytes });
+        self.history_bytes += bytes;
+        while self.history_bytes > HISTORY_BYTES
+            && self.history.len() > HISTORY_LEAST
+            && let Some(oldest) = self.history.pop_front()
+        {
+            self.history_bytes -= oldest.bytes;
+            self.floor = oldest.change.revision;
         }
     }
 
@@ -497,14 +523,39 @@ mod tests {
         };
         assert_eq!(since(&state, 1), Ok(vec![2, 3]));
         assert_eq!(since(&state, 3), Ok(vec![]));
-        for revision in 4..=(HISTORY as u64 + 5) {
+        let fits = HISTORY_BYTES / OBJECT_BYTES;
+        for revision in 4..=(fits as u64 + 5) {
             state.take(
                 Revision(revision),
                 &put(&project("a", &format!("n{revision}")), revision),
             );
         }
         assert_eq!(since(&state, 4), Err(TooOld));
-        assert!(since(&state, 5).is_ok_and(|c| c.len() == HISTORY));
+        let kept = since(&state, state.floor().0).expect("what is kept");
+        assert!(kept.len() > fits * 3 / 4 && kept.len() < fits);
+    }
+
+    #[test]
+    fn large_objects_make_the_history_short() {
+        let mut state = State::default();
+        let mut remember = |revision, bytes| {
+            let change = Change {
+                revision: Revision(revision),
+                before: None,
+                after: None,
+            };
+            state.remember(change, bytes);
+            (state.floor(), state.history.len())
+        };
+        let mut last = (Revision(0), 0);
+        for revision in 1..=100 {
+            last = remember(revision, HISTORY_BYTES / 50);
+        }
+        assert_eq!(last, (Revision(50), 50), "what is left fits");
+        for revision in 101..=200 {
+            last = remember(revision, HISTORY_BYTES);
+        }
+        assert_eq!(last.1, HISTORY_LEAST);
     }
 
     #[test]

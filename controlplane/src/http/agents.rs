@@ -19,9 +19,9 @@ use super::App;
 use super::deliver::{fill_secrets, name_secrets};
 use super::extract::{self, node_name};
 use super::failure::Failure;
+use super::objects::TRIES;
 use super::view::now;
-use super::write::TRIES;
-use crate::cache;
+use crate::cache::{self, Object};
 use crate::liveness::Peer;
 use crate::plan::assign::assignment;
 use crate::plan::project::{Heard, fold};
@@ -50,6 +50,7 @@ pub(super) async fn assignments(
         keepalive_at: Instant::now() + app.shared.config.keepalive,
         app,
         node,
+        seen: None,
         sent: None,
     };
     let body = stream::unfold(follower, |mut follower| async {
@@ -69,6 +70,8 @@ struct Follower {
     app: App,
     heads: watch::Receiver<Revision>,
     node: NodeName,
+    /// What the node should run was looked at as of this revision.
+    seen: Option<Revision>,
     sent: Option<Vec<Assignment>>,
     /// When a keepalive is due, whatever else happens in the store.
     keepalive_at: Instant,
@@ -91,13 +94,19 @@ impl Follower {
                         continue;
                     }
                     let (projects, revision, exists) = self.app.shared.cache.read(|state| {
-                        let mut all = assigned(state, &self.node);
-                        name_secrets(&mut all, state);
-                        (all, state.revision(), state.node(self.node.as_str()).is_some())
+                        let is_due = self.seen.is_none_or(|seen| concerns(state, seen, &self.node));
+                        let projects = is_due.then(|| {
+                            let mut all = assigned(state, &self.node);
+                            name_secrets(&mut all, state);
+                            all
+                        });
+                        (projects, state.revision(), state.node(self.node.as_str()).is_some())
                     });
                     if !exists {
                         return None;
                     }
+                    self.seen = Some(revision);
+                    let Some(projects) = projects else { continue };
                     if self.sent.as_ref() != Some(&projects) {
                         self.sent = Some(projects.clone());
                         let mut projects = projects;
@@ -117,6 +126,27 @@ fn line(message: &Message) -> Bytes {
     let mut text = serde_json::to_vec(message).unwrap_or_default();
     text.push(b'\n');
     text.into()
+}
+
+/// Whether anything that a node is told may have changed after `seen`: work follows from changes,
+/// however many nodes and projects there are.
+fn concerns(state: &cache::State, seen: Revision, node: &NodeName) -> bool {
+    let Ok(changes) = state.changes_since(seen) else {
+        return true;
+    };
+    let is_here = |object: &Option<Object>| match object {
+        Some(Object::Project(project)) => {
+            let status = &project.status;
+            let moving = status.moving.as_ref();
+            status.node_ref == node.as_str()
+                || moving.is_some_and(|moving| moving.node_ref == node.as_str())
+        }
+        // Whether a project refers to it, only the project knows.
+        Some(Object::Secret(_)) => true,
+        Some(Object::Node(_) | Object::Certificate(_)) | None => false,
+    };
+    let mut changes = changes.iter();
+    changes.any(|change| is_here(&change.before) || is_here(&change.after))
 }
 
 /// Everything that a node is told, sorted by name.

@@ -15,17 +15,15 @@ use cara_api::problem::FieldError;
 use cara_api::project::Ingress;
 use cara_api::secret::Hidden;
 use cara_api::validate::{self, Key};
-use cara_api::{API_VERSION, Certificate, List, ResourceVersion, schema};
+use cara_api::{API_VERSION, Certificate, ResourceVersion, schema};
 use cara_certs::Bundle;
-use cara_store::WriteError;
 
 use super::App;
-use super::extract::{check_version, document, expected_version, sound};
+use super::extract::{document, expected_version, sound};
 use super::failure::Failure;
-use super::secrets::in_use;
+use super::objects::{self, Named, in_use, is_forced};
 use super::view::{View, begin, now, written};
-use super::watch::{self, Filter, Watched};
-use super::write::{TRIES, at};
+use super::watch::Watched;
 use crate::Shared;
 use crate::audit::{self, Caller, Op, Operation, Verb};
 use crate::cache::{Object, State as CacheState};
@@ -113,17 +111,9 @@ impl Watched for SealedCertificate {
     fn all(state: &CacheState) -> Vec<Arc<Self>> {
         state.certificates().values().cloned().collect()
     }
-}
 
-#[derive(Debug, Clone, Default)]
-struct Selection {
-    name: Option<String>,
-}
-
-impl Filter<SealedCertificate> for Selection {
-    fn selects(&self, certificate: &SealedCertificate) -> bool {
-        let name = &certificate.metadata.name;
-        self.name.as_ref().is_none_or(|wanted| wanted == name)
+    fn find<'s>(state: &'s CacheState, name: &str) -> Option<&'s Arc<Self>> {
+        state.certificate(name)
     }
 }
 
@@ -137,16 +127,7 @@ pub(super) async fn list(
     State(app): State<App>,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Response, Failure> {
-    app.must_be_live()?;
-    if let Some(start) = watch::requested(&query)? {
-        return watch::stream::<SealedCertificate>(&app, Selection::default(), start);
-    }
-    let (items, revision) = app
-        .shared
-        .cache
-        .read(|state| (SealedCertificate::all(state), state.revision()));
-    let views = items.iter().map(|c| c.view(&app.shared)).collect();
-    Ok(Json(List::new(views, ResourceVersion(revision.0))).into_response())
+    objects::list::<SealedCertificate>(&app, &query, Named::All)
 }
 
 /// Reads or watches one certificate, without its key.
@@ -157,20 +138,7 @@ pub(super) async fn read(
     Path(name): Path<String>,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Response, Failure> {
-    app.must_be_live()?;
-    if let Some(start) = watch::requested(&query)? {
-        let selection = Selection { name: Some(name) };
-        return watch::stream::<SealedCertificate>(&app, selection, start);
-    }
-    Ok(Json(current(&app, &name)?.view(&app.shared)).into_response())
-}
-
-fn current(app: &App, name: &str) -> Result<Arc<SealedCertificate>, Failure> {
-    let found = app
-        .shared
-        .cache
-        .read(|state| state.certificate(name).map(Arc::clone));
-    found.ok_or_else(|| Failure::not_found::<Certificate>(name))
+    objects::read::<SealedCertificate>(&app, &query, name)
 }
 
 /// The internal authority, as clients install it.
@@ -224,18 +192,10 @@ pub(super) async fn create(
         attempts: Attempts::default(),
     };
     let certificate = with_conditions(certificate);
-    match app.commit(repo::create_certificate(&certificate)).await {
-        Ok(revision) => {
-            tracing::info!(certificate = %certificate.metadata.name, %revision, "created");
-            let created = at(certificate, revision);
-            audit(&app, &by, Verb::Create, None, Some(&created));
-            Ok(written(&app.shared, StatusCode::CREATED, &created, &warned))
-        }
-        Err(WriteError::Conflict { .. }) => {
-            Err(Failure::exists::<Certificate>(&certificate.metadata.name))
-        }
-        Err(error) => Err(error.into()),
-    }
+    let batch = repo::create_certificate(&certificate);
+    let created = objects::create(&app, certificate, batch).await?;
+    audit(&app, &by, Verb::Create, None, Some(&created));
+    Ok(written(&app.shared, StatusCode::CREATED, &created, &warned))
 }
 
 /// The document, its certificate and all warnings, if there are no faults.
@@ -300,26 +260,24 @@ pub(super) async fn replace(
     app.must_be_live()?;
     let decoded = document::<Certificate>(body, &schema::CERTIFICATE).await?;
     let expected = expected_version(&headers, decoded.value.metadata.resource_version)?;
-    for _ in 0..TRIES {
-        let old = current(&app, &name)?;
-        must_be_of_user(&old)?;
-        check_version(&*old, expected)?;
-        let (certificate, warned) = changed(&app, &old, decoded.clone())?;
-        let Some(certificate) = certificate else {
-            return Ok(written(&app.shared, StatusCode::OK, &*old, &warned));
-        };
-        match app.commit(repo::replace_certificate(&certificate)).await {
-            Ok(revision) => {
-                tracing::info!(certificate = %name, %revision, "replaced");
-                let replaced = at(certificate, revision);
-                audit(&app, &by, Verb::Replace, Some(&old), Some(&replaced));
-                return Ok(written(&app.shared, StatusCode::OK, &replaced, &warned));
-            }
-            Err(WriteError::Conflict { .. }) => app.catch_up().await?,
-            Err(error) => return Err(error.into()),
-        }
+    // Whose it is matters more than its version.
+    must_be_of_user(&*objects::current::<SealedCertificate>(&app, &name)?)?;
+    let mut warned = Vec::new();
+    let replaced = objects::replace(&app, &name, expected, |old| {
+        must_be_of_user(old)?;
+        let (certificate, warnings) = changed(&app, old, decoded.clone())?;
+        warned = warnings;
+        Ok(certificate.map(|certificate| {
+            let batch = repo::replace_certificate(&certificate);
+            (certificate, batch)
+        }))
+    });
+    let replaced = replaced.await?;
+    if let Some(new) = &replaced.new {
+        tracing::info!(certificate = %name, revision = %new.metadata.resource_version, "replaced");
+        audit(&app, &by, Verb::Replace, Some(&replaced.old), Some(new));
     }
-    Err(too_busy(&name))
+    Ok(replaced.answer(&app, &warned))
 }
 
 /// Refuses changes of what the server takes care of itself.
@@ -378,12 +336,6 @@ fn changed(
     Ok((Some(with_conditions(certificate)), warned))
 }
 
-fn too_busy(name: &str) -> Failure {
-    Failure::conflict(format!(
-        "certificate {name:?} is being changed by others at the same time: try again"
-    ))
-}
-
 /// Deletes a certificate that no ingress names. One that the server takes care of comes back if
 /// it is still needed.
 #[utoipa::path(delete, path = "/api/v1/certificates/{name}", tag = "certificates",
@@ -399,27 +351,18 @@ pub(super) async fn delete(
     headers: HeaderMap,
 ) -> Result<StatusCode, Failure> {
     app.must_be_live()?;
-    let is_forced = query
-        .iter()
-        .any(|(key, value)| key == "force" && value == "true");
     let expected = expected_version(&headers, ResourceVersion::default())?;
-    for _ in 0..TRIES {
-        let old = current(&app, &name)?;
-        check_version(&*old, expected)?;
+    let is_forced = is_forced(&query);
+    let deleted = objects::delete(&app, &name, expected, |old| {
         if !is_forced {
-            must_be_deletable(&app, &old)?;
+            must_be_deletable(&app, old)?;
         }
-        match app.commit(repo::delete_certificate(&old)).await {
-            Ok(_) => {
-                audit(&app, &by, Verb::Delete, Some(&old), None);
-                tracing::info!(certificate = %name, forced = is_forced, "deleted");
-                return Ok(StatusCode::NO_CONTENT);
-            }
-            Err(WriteError::Conflict { .. }) => app.catch_up().await?,
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(too_busy(&name))
+        Ok(repo::delete_certificate(old))
+    });
+    let old = deleted.await?;
+    tracing::info!(certificate = %name, forced = is_forced, "deleted");
+    audit(&app, &by, Verb::Delete, Some(&old), None);
+    Ok(StatusCode::NO_CONTENT)
 }
 
 fn must_be_deletable(app: &App, certificate: &SealedCertificate) -> Result<(), Failure> {

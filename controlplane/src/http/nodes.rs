@@ -1,16 +1,13 @@
 //! Nodes.
 
-use std::sync::Arc;
-
-use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use cara_api::node::{Drain, Heartbeat, NodeState, NodeStatus};
 use cara_api::problem::FieldError;
 use cara_api::project::ProjectPhase;
-use cara_api::{List, Node, NodeName, ResourceVersion, decode, schema, validate};
+use cara_api::{Node, NodeName, ResourceVersion, decode, schema, validate};
 use cara_store::{Batch, Precondition, WriteError};
 
 use super::App;
@@ -18,26 +15,12 @@ use super::extract::{
     self, check_version, document, document_or_default, expected_version, node_name, sound,
 };
 use super::failure::Failure;
-use super::view::{View, begin, now, written};
-use super::watch::{self, Filter};
-use super::write::{TRIES, at};
+use super::objects::{self, Named, Replaced, is_forced};
+use super::view::{begin, now, written};
 use crate::audit::{Caller, Verb};
 use crate::liveness::Peer;
 use crate::plan::{Action, node as plan};
 use crate::repo;
-
-#[derive(Debug, Clone, Default)]
-struct Selection {
-    name: Option<String>,
-}
-
-impl Filter<Node> for Selection {
-    fn selects(&self, node: &Node) -> bool {
-        self.name
-            .as_ref()
-            .is_none_or(|name| *name == node.metadata.name)
-    }
-}
 
 /// Lists or watches nodes.
 #[utoipa::path(get, path = "/api/v1/nodes", tag = "nodes",
@@ -48,18 +31,7 @@ pub(super) async fn list(
     State(app): State<App>,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Response, Failure> {
-    app.must_be_live()?;
-    if let Some(start) = watch::requested(&query)? {
-        return watch::stream::<Node>(&app, Selection::default(), start);
-    }
-    let (items, revision) = app.shared.cache.read(|state| {
-        (
-            state.nodes().values().map(Arc::clone).collect::<Vec<_>>(),
-            state.revision(),
-        )
-    });
-    let views = items.iter().map(|n| n.view(&app.shared)).collect();
-    Ok(Json(List::new(views, ResourceVersion(revision.0))).into_response())
+    objects::list::<Node>(&app, &query, Named::All)
 }
 
 /// Reads or watches one node.
@@ -70,19 +42,7 @@ pub(super) async fn read(
     Path(name): Path<String>,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Response, Failure> {
-    app.must_be_live()?;
-    if let Some(start) = watch::requested(&query)? {
-        return watch::stream::<Node>(&app, Selection { name: Some(name) }, start);
-    }
-    Ok(Json(current(&app, &name)?.view(&app.shared)).into_response())
-}
-
-fn current(app: &App, name: &str) -> Result<Arc<Node>, Failure> {
-    let found = app
-        .shared
-        .cache
-        .read(|state| state.node(name).map(Arc::clone));
-    found.ok_or_else(|| Failure::not_found::<Node>(name))
+    objects::read::<Node>(&app, &query, name)
 }
 
 /// Creates a node; agents register with it.
@@ -103,16 +63,10 @@ pub(super) async fn create(
     let (mut node, warned) = sound(decoded, faults)?;
     begin(&mut node.metadata);
     node.status = NodeStatus::default();
-    match app.commit(repo::create_node(&node)).await {
-        Ok(revision) => {
-            tracing::info!(node = %node.metadata.name, %revision, "created");
-            let created = at(node, revision);
-            app.audit(&by, Verb::Create, None, Some(&created));
-            Ok(written(&app.shared, StatusCode::CREATED, &created, &warned))
-        }
-        Err(WriteError::Conflict { .. }) => Err(Failure::exists::<Node>(&node.metadata.name)),
-        Err(error) => Err(error.into()),
-    }
+    let batch = repo::create_node(&node);
+    let created = objects::create(&app, node, batch).await?;
+    app.audit(&by, Verb::Create, None, Some(&created));
+    Ok(written(&app.shared, StatusCode::CREATED, &created, &warned))
 }
 
 /// Replaces spec, labels and annotations; the status stays.
@@ -139,19 +93,18 @@ pub(super) async fn replace(
     faults.extend(validate::node(given));
     let (given, warned) = sound(decoded, faults)?;
     let expected = expected_version(&headers, given.metadata.resource_version)?;
-    let changed = change_from(&app, &name, |old| {
-        check_version(old, expected)?;
+    let replaced = change(&app, &name, expected, |old| {
         let mut node = old.clone();
         node.spec = given.spec.clone();
         node.metadata.labels = given.metadata.labels.clone();
         node.metadata.annotations = given.metadata.annotations.clone();
-        Ok(node)
+        node
     });
-    let (old, node) = changed.await?;
-    if node != *old {
-        app.audit(&by, Verb::Replace, Some(&*old), Some(&node));
+    let replaced = replaced.await?;
+    if let Some(new) = &replaced.new {
+        app.audit(&by, Verb::Replace, Some(&*replaced.old), Some(new));
     }
-    Ok(written(&app.shared, StatusCode::OK, &node, &warned))
+    Ok(replaced.answer(&app, &warned))
 }
 
 /// Closes a node for new projects; those that are there stay.
@@ -162,8 +115,8 @@ pub(super) async fn cordon(
     Path(name): Path<String>,
     by: Caller,
 ) -> Result<Response, Failure> {
-    let node = operate(&app, &name, (&by, Verb::Cordon), plan::cordon).await?;
-    Ok(written(&app.shared, StatusCode::OK, &node, &[]))
+    let operated = operate(&app, &name, (&by, Verb::Cordon), plan::cordon).await?;
+    Ok(operated.answer(&app, &[]))
 }
 
 /// Opens a node again, and ends its draining; moves that did not end yet are taken back.
@@ -174,8 +127,8 @@ pub(super) async fn uncordon(
     Path(name): Path<String>,
     by: Caller,
 ) -> Result<Response, Failure> {
-    let node = operate(&app, &name, (&by, Verb::Uncordon), plan::uncordon).await?;
-    Ok(written(&app.shared, StatusCode::OK, &node, &[]))
+    let operated = operate(&app, &name, (&by, Verb::Uncordon), plan::uncordon).await?;
+    Ok(operated.answer(&app, &[]))
 }
 
 /// Closes a node and moves its projects elsewhere, one at a time. The condition `Drained` says
@@ -193,8 +146,8 @@ pub(super) async fn drain(
     let decoded = document_or_default::<Drain>(body, &schema::DRAIN).await?;
     let (wanted, warned) = sound(decoded, Vec::new())?;
     let drain = |node: &Node| plan::drain(node, &wanted);
-    let node = operate(&app, &name, (&by, Verb::Drain), drain).await?;
-    Ok(written(&app.shared, StatusCode::OK, &node, &warned))
+    let operated = operate(&app, &name, (&by, Verb::Drain), drain).await?;
+    Ok(operated.answer(&app, &warned))
 }
 
 async fn operate(
@@ -202,34 +155,24 @@ async fn operate(
     name: &str,
     (by, verb): (&Caller, Verb),
     edit: impl Fn(&Node) -> Node,
-) -> Result<Node, Failure> {
+) -> Result<Replaced<Node>, Failure> {
     app.must_be_live()?;
-    let (old, node) = change_from(app, name, |old| Ok(edit(old))).await?;
-    if node != *old {
-        app.audit(by, verb, Some(&*old), Some(&node));
+    let operated = change(app, name, None, edit).await?;
+    if let Some(new) = &operated.new {
+        app.audit(by, verb, Some(&*operated.old), Some(new));
     }
-    Ok(node)
+    Ok(operated)
 }
 
-/// Changes a node on condition that it is as it was read; tries again after a lost race. Its
-/// health is brought in line in the same write. Writes nothing when nothing differs.
+/// Changes a node. Its health is brought in line in the same write.
 async fn change(
     app: &App,
     name: &str,
-    edit: impl Fn(&Node) -> Result<Node, Failure>,
-) -> Result<Node, Failure> {
-    change_from(app, name, edit).await.map(|(_, node)| node)
-}
-
-/// The same, with the node as it was before.
-async fn change_from(
-    app: &App,
-    name: &str,
-    edit: impl Fn(&Node) -> Result<Node, Failure>,
-) -> Result<(Arc<Node>, Node), Failure> {
-    for _ in 0..TRIES {
-        let old = current(app, name)?;
-        let mut node = edit(&old)?;
+    expected: Option<ResourceVersion>,
+    edit: impl Fn(&Node) -> Node,
+) -> Result<Replaced<Node>, Failure> {
+    let changed = objects::replace(app, name, expected, |old: &Node| {
+        let mut node = edit(old);
         if node.spec != old.spec {
             node.metadata.generation = old.metadata.generation.next();
         }
@@ -242,18 +185,13 @@ async fn change_from(
             node.status = status;
         }
         if node == *old {
-            return Ok((old, node));
+            return Ok(None);
         }
         node.metadata.updated_at = Some(time);
-        match app.commit(repo::replace_node(&node)).await {
-            Ok(revision) => return Ok((old, at(node, revision))),
-            Err(WriteError::Conflict { .. }) => app.catch_up().await?,
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(Failure::conflict(format!(
-        "node {name:?} is being changed by others at the same time: try again"
-    )))
+        let batch = repo::replace_node(&node);
+        Ok(Some((node, batch)))
+    });
+    changed.await
 }
 
 /// Deletes a node that no project is bound to; with force, its projects are placed again.
@@ -270,12 +208,10 @@ pub(super) async fn delete(
     headers: HeaderMap,
 ) -> Result<StatusCode, Failure> {
     app.must_be_live()?;
-    let is_forced = query
-        .iter()
-        .any(|(key, value)| key == "force" && value == "true");
+    let is_forced = is_forced(&query);
     let expected = expected_version(&headers, ResourceVersion::default())?;
     let key = node_name(&name)?;
-    let node = current(&app, &name)?;
+    let node = objects::current::<Node>(&app, &name)?;
     check_version(&*node, expected)?;
     let bound = app.shared.cache.read(|state| {
         let active = |phase| {
@@ -331,7 +267,7 @@ pub(super) async fn heartbeat(
     body: Body,
 ) -> Result<StatusCode, Failure> {
     app.must_be_live()?;
-    current(&app, &name)?;
+    objects::current::<Node>(&app, &name)?;
     let bytes = extract::body(body).await?;
     let beat = if bytes.is_empty() {
         Heartbeat::default()
@@ -340,7 +276,7 @@ pub(super) async fn heartbeat(
     };
     let key = NodeName::trusted(&name);
     app.shared.liveness.note(&key, Peer::Plain, now());
-    change(&app, &name, |old| Ok(plan::merge(old, &beat, now()))).await?;
+    change(&app, &name, None, |old| plan::merge(old, &beat, now())).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -3,22 +3,21 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
-use cara_api::project::ProjectSpec;
-use cara_api::project::{ProjectPhase, ProjectStatus};
-use cara_api::{List, Project, ResourceVersion, schema, validate};
-use cara_store::{Batch, WriteError};
+use axum::response::Response;
+use cara_api::problem::FieldError;
+use cara_api::project::{ProjectPhase, ProjectSpec, ProjectStatus};
+use cara_api::{Project, ResourceVersion, schema, validate};
+use cara_store::Batch;
 
 use super::App;
-use super::extract::{check_version, document, expected_version, sound};
+use super::extract::{document, expected_version, sound};
 use super::failure::Failure;
-use super::view::{View, begin, now, written};
-use super::watch::{self, Filter};
-use super::write::{TRIES, at};
+use super::objects::{self, is_forced};
+use super::view::{begin, now, written};
+use super::watch::Filter;
 use crate::audit::{Caller, Verb};
 use crate::plan::{claims, project};
 use crate::repo;
@@ -26,7 +25,6 @@ use crate::repo;
 /// Which projects a list or watch shows.
 #[derive(Debug, Clone, Default)]
 struct Selection {
-    name: Option<String>,
     phases: Vec<String>,
     node: Option<String>,
 }
@@ -40,7 +38,6 @@ impl Selection {
                 .map(|(_, v)| v.clone())
         };
         Self {
-            name: None,
             phases: values("phase").collect(),
             node: values("nodeRef").next(),
         }
@@ -56,12 +53,7 @@ impl Filter<Project> for Selection {
             .node
             .as_ref()
             .is_none_or(|node| *node == status.node_ref);
-        by_phase
-            && by_node
-            && self
-                .name
-                .as_ref()
-                .is_none_or(|name| *name == project.metadata.name)
+        by_phase && by_node
     }
 }
 
@@ -78,17 +70,7 @@ pub(super) async fn list(
     State(app): State<App>,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Response, Failure> {
-    app.must_be_live()?;
-    let selection = Selection::of(&query);
-    if let Some(start) = watch::requested(&query)? {
-        return watch::stream::<Project>(&app, selection, start);
-    }
-    let (items, revision) = app.shared.cache.read(|state| {
-        let chosen = state.projects().values().filter(|p| selection.selects(p));
-        (chosen.map(Arc::clone).collect::<Vec<_>>(), state.revision())
-    });
-    let views = items.iter().map(|p| p.view(&app.shared)).collect();
-    Ok(Json(List::new(views, ResourceVersion(revision.0))).into_response())
+    objects::list::<Project>(&app, &query, Selection::of(&query))
 }
 
 /// Reads or watches one project.
@@ -101,24 +83,7 @@ pub(super) async fn read(
     Path(name): Path<String>,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Response, Failure> {
-    app.must_be_live()?;
-    if let Some(start) = watch::requested(&query)? {
-        let selection = Selection {
-            name: Some(name),
-            ..Selection::default()
-        };
-        return watch::stream::<Project>(&app, selection, start);
-    }
-    let found = current(&app, &name)?;
-    Ok(Json(found.view(&app.shared)).into_response())
-}
-
-pub(super) fn current(app: &App, name: &str) -> Result<Arc<Project>, Failure> {
-    let found = app
-        .shared
-        .cache
-        .read(|state| state.project(name).map(Arc::clone));
-    found.ok_or_else(|| Failure::not_found::<Project>(name))
+    objects::read::<Project>(&app, &query, name)
 }
 
 /// Creates a project; it is placed afterwards.
@@ -137,26 +102,15 @@ pub(super) async fn create(
     let domain = &app.shared.config.domain;
     let mut faults =
         validate::identity::<Project>(&given.api_version, &given.kind, &given.metadata.name);
-    faults.extend(validate::project(&given.spec, &given.metadata.name, domain));
+    faults.extend(spec_faults(&app, &given.spec, &given.metadata.name));
     let (mut project, warned) = sound(decoded, faults)?;
     begin(&mut project.metadata);
     project.status = ProjectStatus::default();
     let hosts = claims::of_spec(&project.spec, &project.metadata.name, domain);
-    match app.commit(repo::create_project(&project, &hosts)).await {
-        Ok(revision) => {
-            tracing::info!(project = %project.metadata.name, %revision, "created");
-            let created = at(project, revision);
-            app.audit(&by, Verb::Create, None, Some(&created));
-            Ok(written(&app.shared, StatusCode::CREATED, &created, &warned))
-        }
-        Err(WriteError::Conflict { key }) => {
-            let name = &project.metadata.name;
-            Err(app
-                .claim_taken(&key)
-                .unwrap_or_else(|| Failure::exists::<Project>(name)))
-        }
-        Err(error) => Err(error.into()),
-    }
+    let batch = repo::create_project(&project, &hosts);
+    let created = objects::create(&app, project, batch).await?;
+    app.audit(&by, Verb::Create, None, Some(&created));
+    Ok(written(&app.shared, StatusCode::CREATED, &created, &warned))
 }
 
 /// Replaces spec, labels and annotations; the status stays.
@@ -174,59 +128,39 @@ pub(super) async fn replace(
     app.must_be_live()?;
     let decoded = document::<Project>(body, &schema::PROJECT).await?;
     let given = &decoded.value;
-    let domain = &app.shared.config.domain;
     let mut faults = validate::same_identity::<Project>(
         &given.api_version,
         &given.kind,
         &given.metadata.name,
         &name,
     );
-    faults.extend(validate::project(&given.spec, &name, domain));
+    faults.extend(spec_faults(&app, &given.spec, &name));
     let (given, warned) = sound(decoded, faults)?;
     let expected = expected_version(&headers, given.metadata.resource_version)?;
-    for _ in 0..TRIES {
-        let old = current(&app, &name)?;
-        check_version(&*old, expected)?;
-        let Some(change) = changed(&app, &old, &given)? else {
-            return Ok(written(&app.shared, StatusCode::OK, &*old, &warned));
-        };
-        if let Some(replaced) = change.write(&app).await? {
-            app.audit(&by, Verb::Replace, Some(&*old), Some(&replaced));
-            return Ok(written(&app.shared, StatusCode::OK, &replaced, &warned));
-        }
+    let replaced = objects::replace(&app, &name, expected, |old| changed(&app, old, &given));
+    let replaced = replaced.await?;
+    if let Some(new) = &replaced.new {
+        app.audit(&by, Verb::Replace, Some(&*replaced.old), Some(new));
     }
-    Err(too_busy(&name))
+    Ok(replaced.answer(&app, &warned))
 }
 
-/// A changed project, ready to be written on condition that it is as it was read.
-pub(super) struct Change {
-    project: Project,
-    batch: Batch,
+/// What a spec must not be, by its own rules and those of the installation.
+fn spec_faults(app: &App, spec: &ProjectSpec, name: &str) -> Vec<FieldError> {
+    let config = &app.shared.config;
+    let mut faults = validate::project(spec, name, &config.domain);
+    if let Some(reserved) = &config.auth_host {
+        faults.extend(validate::auth_host(spec, name, &config.domain, reserved));
+    }
+    faults
 }
 
-impl Change {
-    /// Writes it; none after a lost race: read again and decide again.
-    pub(super) async fn write(self, app: &App) -> Result<Option<Project>, Failure> {
-        match app.commit(self.batch).await {
-            Ok(revision) => Ok(Some(at(self.project, revision))),
-            Err(WriteError::Conflict { key }) => match app.claim_taken(&key) {
-                Some(taken) => Err(taken),
-                None => app.catch_up().await.map(|()| None),
-            },
-            Err(error) => Err(error.into()),
-        }
-    }
-}
+/// A changed project, with what writes it on condition that it is as it was read.
+type Change = (Project, Batch);
 
 fn being_deleted(name: &str) -> Failure {
     Failure::conflict(format!(
         "operation conflicts with current resource state: project {name:?} is being deleted"
-    ))
-}
-
-pub(super) fn too_busy(name: &str) -> Failure {
-    Failure::conflict(format!(
-        "project {name:?} is being changed by others at the same time: try again"
     ))
 }
 
@@ -244,10 +178,7 @@ fn changed(app: &App, old: &Project, given: &Project) -> Result<Option<Change>, 
     base.metadata.updated_at = Some(now());
     let nothing = BTreeSet::new();
     let batch = repo::replace_project(&base, &nothing, &nothing);
-    Ok(Some(Change {
-        project: base,
-        batch,
-    }))
+    Ok(Some((base, batch)))
 }
 
 /// The project in a new generation, with the claims on its hostnames and the generation that it
@@ -278,10 +209,8 @@ pub(super) fn with_spec(
     });
     let hosts = claims::of_spec(&changed.project.spec, name, domain);
     let batch = repo::replace_project(&changed.project, &old_hosts, &hosts);
-    Ok(Some(Change {
-        batch: repo::keep_revision(batch, &changed.replaced, outdated),
-        project: changed.project,
-    }))
+    let batch = repo::keep_revision(batch, &changed.replaced, outdated);
+    Ok(Some((changed.project, batch)))
 }
 
 /// Deletes a project: at once when nothing of it can run, else after its agent removed it.
@@ -298,46 +227,42 @@ pub(super) async fn delete(
     headers: HeaderMap,
 ) -> Result<StatusCode, Failure> {
     app.must_be_live()?;
-    let is_forced = query
-        .iter()
-        .any(|(key, value)| key == "force" && value == "true");
+    let is_forced = is_forced(&query);
     let expected = expected_version(&headers, ResourceVersion::default())?;
-    for _ in 0..TRIES {
-        let old = current(&app, &name)?;
-        check_version(&*old, expected)?;
+    let deleted = objects::change(&app, &name, expected, |old: &Arc<Project>| {
         let is_bound = !old.status.node_ref.is_empty();
-        let (batch, status) = if is_forced || !is_bound {
-            let (hosts, generations) = app.shared.cache.read(|state| {
-                let stored = state.revisions(&name).into_iter().flatten();
-                let generations: Vec<_> = stored.map(|(generation, _)| *generation).collect();
-                let hosts = state.owned_claims(&old, &app.shared.config.domain);
-                (hosts, generations)
-            });
-            let batch = repo::delete_project(&old, &hosts, generations);
-            (batch, StatusCode::NO_CONTENT)
-        } else if old.status.phase.is_ending() {
-            return Ok(StatusCode::ACCEPTED);
-        } else {
-            let time = now();
-            let mut ending = (*old).clone();
-            ending.status =
-                project::terminate(&old, "DeletionRequested", "deletion was asked for", time);
-            ending.metadata.updated_at = Some(time);
-            let nothing = BTreeSet::new();
-            (
-                repo::replace_project(&ending, &nothing, &nothing),
-                StatusCode::ACCEPTED,
-            )
-        };
-        match app.commit(batch).await {
-            Ok(_) => {
-                app.audit(&by, Verb::Delete, Some(&*old), None);
-                tracing::info!(project = %name, forced = is_forced, "deletion");
-                return Ok(status);
-            }
-            Err(WriteError::Conflict { .. }) => app.catch_up().await?,
-            Err(error) => return Err(error.into()),
+        if is_forced || !is_bound {
+            return Ok((Some(removal(&app, old)), StatusCode::NO_CONTENT));
         }
+        let is_ending = old.status.phase.is_ending();
+        Ok(((!is_ending).then(|| ending(old)), StatusCode::ACCEPTED))
+    });
+    let deleted = deleted.await?;
+    if deleted.revision.is_some() {
+        app.audit(&by, Verb::Delete, Some(&*deleted.old), None);
+        tracing::info!(project = %name, forced = is_forced, "deletion");
     }
-    Err(too_busy(&name))
+    Ok(deleted.decided)
+}
+
+/// Forgets a project with all that belongs to it.
+fn removal(app: &App, project: &Project) -> Batch {
+    let (hosts, generations) = app.shared.cache.read(|state| {
+        let stored = state.revisions(&project.metadata.name);
+        let stored = stored.into_iter().flatten();
+        let generations: Vec<_> = stored.map(|(generation, _)| *generation).collect();
+        let hosts = state.owned_claims(project, &app.shared.config.domain);
+        (hosts, generations)
+    });
+    repo::delete_project(project, &hosts, generations)
+}
+
+/// Lets the project's agent remove it first.
+fn ending(project: &Project) -> Batch {
+    let (time, nothing) = (now(), BTreeSet::new());
+    let mut ending = project.clone();
+    ending.status =
+        project::terminate(project, "DeletionRequested", "deletion was asked for", time);
+    ending.metadata.updated_at = Some(time);
+    repo::replace_project(&ending, &nothing, &nothing)
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use cara_api::project::{ProjectRevision, ProjectSpec, Rollback};
 use cara_api::{API_VERSION, Generation, Project, schema};
@@ -14,9 +13,8 @@ use serde::Serialize;
 use super::App;
 use super::extract::{document_or_default, sound};
 use super::failure::Failure;
-use super::projects::{current, too_busy, with_spec};
-use super::view::written;
-use super::write::TRIES;
+use super::objects;
+use super::projects::with_spec;
 use crate::audit::{Caller, Verb};
 use crate::plan::project::revision_before;
 
@@ -37,7 +35,7 @@ pub(super) async fn list(
     Path(name): Path<String>,
 ) -> Result<Response, Failure> {
     app.must_be_live()?;
-    current(&app, &name)?;
+    objects::current::<Project>(&app, &name)?;
     let items = app.shared.cache.read(|state| {
         let stored = state.revisions(&name).into_iter().flatten();
         stored.map(|(_, revision)| Arc::clone(revision)).collect()
@@ -65,19 +63,16 @@ pub(super) async fn rollback(
     app.must_be_live()?;
     let decoded = document_or_default::<Rollback>(body, &schema::ROLLBACK).await?;
     let (wanted, warned) = sound(decoded, Vec::new())?;
-    for _ in 0..TRIES {
-        let old = current(&app, &name)?;
-        let spec = earlier(&app, &old, &wanted)?;
-        let Some(change) = with_spec(&app, &old, &spec)? else {
-            return Ok(written(&app.shared, StatusCode::OK, &*old, &warned));
-        };
-        if let Some(project) = change.write(&app).await? {
-            app.audit(&by, Verb::Rollback, Some(&*old), Some(&project));
-            tracing::info!(project = %name, generation = project.metadata.generation.0, "rolled back by request");
-            return Ok(written(&app.shared, StatusCode::OK, &project, &warned));
-        }
+    let replaced = objects::replace(&app, &name, None, |old| {
+        let spec = earlier(&app, old, &wanted)?;
+        with_spec(&app, old, &spec)
+    });
+    let replaced = replaced.await?;
+    if let Some(project) = &replaced.new {
+        app.audit(&by, Verb::Rollback, Some(&*replaced.old), Some(project));
+        tracing::info!(project = %name, generation = project.metadata.generation.0, "rolled back by request");
     }
-    Err(too_busy(&name))
+    Ok(replaced.answer(&app, &warned))
 }
 
 fn earlier(app: &App, project: &Project, wanted: &Rollback) -> Result<Arc<ProjectSpec>, Failure> {

@@ -3,31 +3,26 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use cara_api::project::ProjectSpec;
 use cara_api::secret::Hidden;
-use cara_api::{API_VERSION, List, ResourceVersion, Secret, schema, validate};
-use cara_store::WriteError;
+use cara_api::{API_VERSION, ResourceVersion, Secret, schema, validate};
 
 use super::App;
-use super::extract::{check_version, document, expected_version, sound};
+use super::extract::{document, expected_version, sound};
 use super::failure::Failure;
+use super::objects::{self, Named, in_use, is_forced};
 use super::view::{View, begin, now, written};
-use super::watch::{self, Filter, Watched};
-use super::write::{TRIES, at};
+use super::watch::Watched;
 use crate::Shared;
 use crate::audit::{self, Caller, Op, Operation, Verb};
 use crate::cache::{Object, State as CacheState};
 use crate::plan::routes::material;
 use crate::repo::{self, SealedSecret};
 use crate::vault::{self, Values};
-
-/// How many projects an error names at most.
-const NAMED_MAX: usize = 10;
 
 impl View for SealedSecret {
     type Shown = Secret;
@@ -54,18 +49,9 @@ impl Watched for SealedSecret {
     fn all(state: &CacheState) -> Vec<Arc<Self>> {
         state.secrets().values().cloned().collect()
     }
-}
 
-#[derive(Debug, Clone, Default)]
-struct Selection {
-    name: Option<String>,
-}
-
-impl Filter<SealedSecret> for Selection {
-    fn selects(&self, secret: &SealedSecret) -> bool {
-        self.name
-            .as_ref()
-            .is_none_or(|name| *name == secret.metadata.name)
+    fn find<'s>(state: &'s CacheState, name: &str) -> Option<&'s Arc<Self>> {
+        state.secret(name)
     }
 }
 
@@ -79,18 +65,7 @@ pub(super) async fn list(
     State(app): State<App>,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Response, Failure> {
-    app.must_be_live()?;
-    if let Some(start) = watch::requested(&query)? {
-        return watch::stream::<SealedSecret>(&app, Selection::default(), start);
-    }
-    let (items, revision) = app.shared.cache.read(|state| {
-        (
-            state.secrets().values().map(Arc::clone).collect::<Vec<_>>(),
-            state.revision(),
-        )
-    });
-    let views = items.iter().map(|s| s.view(&app.shared)).collect();
-    Ok(Json(List::new(views, ResourceVersion(revision.0))).into_response())
+    objects::list::<SealedSecret>(&app, &query, Named::All)
 }
 
 /// Reads or watches one secret, without its values.
@@ -101,20 +76,7 @@ pub(super) async fn read(
     Path(name): Path<String>,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Response, Failure> {
-    app.must_be_live()?;
-    if let Some(start) = watch::requested(&query)? {
-        let selection = Selection { name: Some(name) };
-        return watch::stream::<SealedSecret>(&app, selection, start);
-    }
-    Ok(Json(current(&app, &name)?.view(&app.shared)).into_response())
-}
-
-fn current(app: &App, name: &str) -> Result<Arc<SealedSecret>, Failure> {
-    let found = app
-        .shared
-        .cache
-        .read(|state| state.secret(name).map(Arc::clone));
-    found.ok_or_else(|| Failure::not_found::<Secret>(name))
+    objects::read::<SealedSecret>(&app, &query, name)
 }
 
 /// Creates a secret.
@@ -141,16 +103,10 @@ pub(super) async fn create(
         sealed: seal(&app, &given)?,
         metadata: given.metadata.clone(),
     };
-    match app.commit(repo::create_secret(&secret)).await {
-        Ok(revision) => {
-            tracing::info!(secret = %secret.metadata.name, %revision, "created");
-            let created = at(secret, revision);
-            audit(&app, &by, Verb::Create, None, Some((&created, &given.data)));
-            Ok(written(&app.shared, StatusCode::CREATED, &created, &warned))
-        }
-        Err(WriteError::Conflict { .. }) => Err(Failure::exists::<Secret>(&secret.metadata.name)),
-        Err(error) => Err(error.into()),
-    }
+    let batch = repo::create_secret(&secret);
+    let created = objects::create(&app, secret, batch).await?;
+    audit(&app, &by, Verb::Create, None, Some((&created, &given.data)));
+    Ok(written(&app.shared, StatusCode::CREATED, &created, &warned))
 }
 
 /// The values of a document, sealed under its name and uid.
@@ -187,26 +143,22 @@ pub(super) async fn replace(
     faults.extend(validate::secret(given));
     let (given, warned) = sound(decoded, faults)?;
     let expected = expected_version(&headers, given.metadata.resource_version)?;
-    for _ in 0..TRIES {
-        let old = current(&app, &name)?;
-        check_version(&*old, expected)?;
-        let values = open(&app, &old)?;
-        let Some(secret) = changed(&app, &old, &values, &given)? else {
-            return Ok(written(&app.shared, StatusCode::OK, &*old, &warned));
-        };
-        match app.commit(repo::replace_secret(&secret)).await {
-            Ok(revision) => {
-                tracing::info!(secret = %name, %revision, "replaced");
-                let replaced = at(secret, revision);
-                let (before, after) = ((&*old, &values), (&replaced, &given.data));
-                audit(&app, &by, Verb::Replace, Some(before), Some(after));
-                return Ok(written(&app.shared, StatusCode::OK, &replaced, &warned));
-            }
-            Err(WriteError::Conflict { .. }) => app.catch_up().await?,
-            Err(error) => return Err(error.into()),
-        }
+    let mut values = Values::new();
+    let replaced = objects::replace(&app, &name, expected, |old| {
+        values = open(&app, old)?;
+        let secret = changed(&app, old, &values, &given)?;
+        Ok(secret.map(|secret| {
+            let batch = repo::replace_secret(&secret);
+            (secret, batch)
+        }))
+    });
+    let replaced = replaced.await?;
+    if let Some(new) = &replaced.new {
+        tracing::info!(secret = %name, revision = %new.metadata.resource_version, "replaced");
+        let (before, after) = ((&*replaced.old, &values), (new, &given.data));
+        audit(&app, &by, Verb::Replace, Some(before), Some(after));
     }
-    Err(too_busy(&name))
+    Ok(replaced.answer(&app, &warned))
 }
 
 fn open(app: &App, secret: &SealedSecret) -> Result<Values, Failure> {
@@ -240,12 +192,6 @@ fn changed(
     Ok(Some(secret))
 }
 
-fn too_busy(name: &str) -> Failure {
-    Failure::conflict(format!(
-        "secret {name:?} is being changed by others at the same time: try again"
-    ))
-}
-
 /// Deletes a secret that no project names.
 #[utoipa::path(delete, path = "/api/v1/secrets/{name}", tag = "secrets",
     params(("name" = String, Path),
@@ -260,30 +206,21 @@ pub(super) async fn delete(
     headers: HeaderMap,
 ) -> Result<StatusCode, Failure> {
     app.must_be_live()?;
-    let is_forced = query
-        .iter()
-        .any(|(key, value)| key == "force" && value == "true");
     let expected = expected_version(&headers, ResourceVersion::default())?;
-    for _ in 0..TRIES {
-        let old = current(&app, &name)?;
-        check_version(&*old, expected)?;
+    let is_forced = is_forced(&query);
+    let deleted = objects::delete(&app, &name, expected, |old: &SealedSecret| {
         let users = users(&app, &name);
         if !is_forced && !users.is_empty() {
             return Err(in_use::<Secret>(&name, &users));
         }
-        match app.commit(repo::delete_secret(&old)).await {
-            Ok(_) => {
-                let keys = old.keys.iter().map(|k| (k.clone(), Hidden::default()));
-                let before = (&*old, &keys.collect());
-                audit(&app, &by, Verb::Delete, Some(before), None);
-                tracing::info!(secret = %name, forced = is_forced, "deleted");
-                return Ok(StatusCode::NO_CONTENT);
-            }
-            Err(WriteError::Conflict { .. }) => app.catch_up().await?,
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(too_busy(&name))
+        Ok(repo::delete_secret(old))
+    });
+    let old = deleted.await?;
+    tracing::info!(secret = %name, forced = is_forced, "deleted");
+    let keys = old.keys.iter().map(|k| (k.clone(), Hidden::default()));
+    let before = (&*old, &keys.collect());
+    audit(&app, &by, Verb::Delete, Some(before), None);
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Projects that name the secret and are not on their way out.
@@ -297,20 +234,6 @@ fn users(app: &App, name: &str) -> Vec<String> {
         let users = projects.filter(|p| !p.status.phase.is_ending() && names(&p.spec));
         users.map(|p| p.metadata.name.clone()).collect()
     })
-}
-
-/// Refuses a deletion because of those who use the object.
-pub(super) fn in_use<T: cara_api::Resource>(name: &str, users: &[String]) -> Failure {
-    let named: Vec<String> = users.iter().take(NAMED_MAX).cloned().collect();
-    let more = match users.len().saturating_sub(NAMED_MAX) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    Failure::conflict(format!(
-        "{} {name:?} is used by {}{more}: change or delete them first, or delete it with force=true",
-        T::NOUN,
-        named.join(", ")
-    ))
 }
 
 /// Records a write: which keys came, went or changed, and nothing of their values.

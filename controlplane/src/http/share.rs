@@ -16,7 +16,7 @@ use jiff::SignedDuration;
 use super::App;
 use super::extract::{document_or_default, sound};
 use super::failure::Failure;
-use super::projects::current;
+use super::objects::current;
 use super::view::{View, now};
 use crate::audit::{Caller, Verb};
 

@@ -34,6 +34,7 @@ pub(super) trait Filter<T>: Clone + Send + Sync + 'static {
 pub(super) trait Watched: View {
     fn of(object: &Object) -> Option<&Arc<Self>>;
     fn all(state: &State) -> Vec<Arc<Self>>;
+    fn find<'s>(state: &'s State, name: &str) -> Option<&'s Arc<Self>>;
 }
 
 impl Watched for Project {
@@ -47,6 +48,10 @@ impl Watched for Project {
     fn all(state: &State) -> Vec<Arc<Self>> {
         state.projects().values().cloned().collect()
     }
+
+    fn find<'s>(state: &'s State, name: &str) -> Option<&'s Arc<Self>> {
+        state.project(name)
+    }
 }
 
 impl Watched for Node {
@@ -59,6 +64,10 @@ impl Watched for Node {
 
     fn all(state: &State) -> Vec<Arc<Self>> {
         state.nodes().values().cloned().collect()
+    }
+
+    fn find<'s>(state: &'s State, name: &str) -> Option<&'s Arc<Self>> {
+        state.node(name)
     }
 }
 

@@ -10,8 +10,6 @@ use super::App;
 use super::failure::Failure;
 use crate::repo;
 
-/// How often a write without a condition of the client's is tried again after a lost race.
-pub(super) const TRIES: usize = 8;
 /// How long a write may take to show in the cache before the answer is sent anyway.
 const VISIBLE_WITHIN: Duration = Duration::from_secs(2);
 

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use cara_api::gateway::{Backend, Host, HostTls, Route, StreamRoute};
+use cara_api::gateway::{Backend, ClientAuthorities, Host, HostTls, Route, StreamRoute};
 use cara_api::hostname::{Domain, Hostname};
 use cara_api::project::{
     Ingress, IngressProtocol, IngressTarget, ProjectPhase, ProjectRevision, ProjectSpec,
@@ -113,21 +113,12 @@ fn host(
         routes.collect()
     };
     let running = kept.map(|rules| compile(&rules.http)).unwrap_or_default();
-    let mut routes = settle(compile(&newest.http), running);
+    let mut settled = settle(compile(&newest.http), running);
     let passthrough = newest
         .passthrough
         .and_then(|rule| stream(project, rule, kept.and_then(|rules| rules.passthrough)));
-    let mut clients = newest.http.iter();
-    let clients = clients.find_map(|r| compile::clients(r, ground));
-    if clients.is_none() {
-        // Nobody is asked for a certificate then, under any path: all rules of the host share it.
-        let mut unknown = newest.http.iter();
-        if let Some(why) = unknown.find_map(|r| compile::unknown_clients(r, ground)) {
-            for route in &mut routes {
-                compile::close(route, &why);
-            }
-        }
-    }
+    let earlier = kept.map(|kept| kept.http.as_slice()).unwrap_or_default();
+    let clients = clients(&newest.http, earlier, &mut settled, ground);
     let certificates = newest.http.iter();
     let tls = HostTls {
         passthrough: passthrough.map(Arc::new),
@@ -137,16 +128,69 @@ fn host(
     Host {
         project: project.metadata.name.clone(),
         tls,
-        routes: routes.into_iter().map(Arc::new).collect(),
+        routes: exact(settled.rules.into_iter().chain(settled.leftover)),
         hostname,
     }
 }
 
+/// Shared rules in no more room than they need: there are many hosts.
+fn exact(routes: impl Iterator<Item = Route>) -> Vec<Arc<Route>> {
+    let mut shared: Vec<_> = routes.map(Arc::new).collect();
+    // Collected at once, they would stay in the room of the rules themselves.
+    shared.shrink_to_fit();
+    shared
+}
+
+/// Who must vouch for clients of a host. A rule that was taken out and is still served stays as
+/// guarded as it was: the host asks for its sake if the newest rules do not.
+fn clients(
+    newest: &[&Ingress],
+    earlier: &[&Ingress],
+    settled: &mut Settled,
+    ground: &Ground<'_>,
+) -> Option<ClientAuthorities> {
+    let mut rules = newest.iter();
+    let asked = rules.find_map(|rule| compile::clients(rule, ground));
+    let mut unknown = newest.iter();
+    let unknown = unknown.find_map(|rule| compile::unknown_clients(rule, ground));
+    if let (None, Some(why)) = (&asked, unknown) {
+        // Nobody is asked for a certificate then, under any path: all rules of the host share it.
+        let all = settled.rules.iter_mut().chain(&mut settled.leftover);
+        all.for_each(|route| compile::close(route, &why));
+        return None;
+    }
+    let of = |route: &Route| earlier.iter().find(|rule| rule.name == route.ingress);
+    let asks = |route: &Route| of(route).and_then(|rule| compile::clients(rule, ground));
+    let asked = asked.or_else(|| settled.leftover.iter().find_map(asks));
+    for route in &mut settled.leftover {
+        let Some(rule) = of(route).filter(|rule| rule.client_certificate.is_some()) else {
+            continue;
+        };
+        if let Some(why) = compile::unknown_clients(rule, ground) {
+            compile::close(route, &why);
+        } else if compile::clients(rule, ground) != asked {
+            compile::close(route, "its clients are asked for another certificate");
+        }
+    }
+    asked
+}
+
+/// The rules of a host.
+struct Settled {
+    /// Those of the newest spec.
+    rules: Vec<Route>,
+    /// Those that it does not have any more, and that are still served.
+    leftover: Vec<Route>,
+}
+
 /// The rules of a host out of those that are newest and those of the generation that runs.
-fn settle(newest: Vec<Route>, mut running: Vec<Route>) -> Vec<Route> {
+fn settle(newest: Vec<Route>, mut running: Vec<Route>) -> Settled {
     running.retain(compile::is_served);
     if running.is_empty() {
-        return newest;
+        return Settled {
+            rules: newest,
+            leftover: Vec::new(),
+        };
     }
     // First by what they take, so that what guards a path guards it from now on.
     let takes_same = |a: &Route, b: &Route| a.path == b.path && a.headers == b.headers;
@@ -164,8 +208,11 @@ fn settle(newest: Vec<Route>, mut running: Vec<Route>) -> Vec<Route> {
     // A new rule whose service is not ready waits: what runs answers in its place until then.
     let settled =
         pairs.filter_map(|(kept, rule)| kept.or_else(|| compile::is_served(&rule).then_some(rule)));
-    // Rules that the newest spec does not have any more go together with what they lead to.
-    settled.chain(running).collect()
+    Settled {
+        rules: settled.collect(),
+        // They go together with what they lead to.
+        leftover: running,
+    }
 }
 
 fn ports(project: &Project, earlier: Option<&ProjectSpec>) -> BTreeMap<u16, StreamRoute> {

@@ -1,9 +1,7 @@
-//! What a rule's policy comes to, made ready when the rule becomes live, so that requests parse
-//! and allocate nothing.
+//! What a policy comes to, made ready when its rule becomes live, so that requests parse and
+//! allocate nothing. Rules with the same policy share it.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
-use cara_api::gateway::{HeaderRules, Policy, Route};
+use cara_api::gateway::{HeaderRules, Policy};
 use cara_routes::rate::Rate;
 use http::{HeaderName, HeaderValue, header};
 use pingora_error::Result;
@@ -22,11 +20,9 @@ const FRAMING: [HeaderName; 6] = [
     header::UPGRADE,
 ];
 
-/// A rule's policy, ready to use.
+/// A policy, ready to use.
 #[derive(Debug)]
 pub(crate) struct Filters {
-    /// Tells buckets of this rule from those of others; the same for all hosts of the rule.
-    pub(crate) key: u64,
     pub(crate) per_client: Option<Rate>,
     pub(crate) total: Option<Rate>,
     pub(crate) request_headers: Changes,
@@ -36,15 +32,11 @@ pub(crate) struct Filters {
 }
 
 impl Filters {
-    /// Makes a route's policy ready.
-    pub(crate) fn of(route: &Route) -> Self {
-        let policy: &Policy = &route.policy;
+    /// Makes a policy ready.
+    pub(crate) fn of(policy: &Policy) -> Self {
         let rate =
             |limit: cara_api::gateway::RateLimit| Rate::new(limit.requests, limit.per, limit.burst);
-        let mut hasher = DefaultHasher::new();
-        (&route.project, &route.ingress).hash(&mut hasher);
         Self {
-            key: hasher.finish(),
             per_client: policy.per_client.map(rate),
             total: policy.total.map(rate),
             request_headers: Changes::of(&policy.request_headers),

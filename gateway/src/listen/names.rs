@@ -1,20 +1,21 @@
 //! What a server name leads to: a certificate, who must vouch for clients, or a service that
-//! speaks TLS itself. Readers share one table; a change makes a new one. Hosts are in lower case,
-//! `*.x` stands for one label.
+//! speaks TLS itself. Readers share one table; a change makes a new one, which shares with the old
+//! what did not change. Hosts are in lower case, `*.x` stands for one label.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use cara_api::gateway::{ClientAuthorities, StreamRoute};
+use cara_api::gateway::{ClientAuthorities, Host, StreamRoute};
+use cara_api::hostname::Hostname;
 use cara_certs::{Bundle, CertTable};
+use imbl::{HashMap, OrdMap};
 use rustls::ServerConfig;
 
 use super::client::TlsInfo;
 use super::tls::Configs;
 
-/// Values for hosts of the kinds `a.b` and `*.b`; the exact one goes before the wildcard.
+/// Values for hosts of the kinds `a.b` and `*.b`.
 #[derive(Debug, Clone)]
-pub(crate) struct HostMap<T> {
+struct HostMap<T> {
     exact: HashMap<Box<str>, T>,
     /// Under what follows `*.`.
     wildcard: HashMap<Box<str>, T>,
@@ -29,26 +30,31 @@ impl<T> Default for HostMap<T> {
     }
 }
 
-impl<T> HostMap<T> {
-    /// Keeps a value for a host.
-    pub(crate) fn insert(&mut self, host: &str, value: T) {
-        match host.strip_prefix("*.") {
-            Some(parent) => self.wildcard.insert(parent.into(), value),
-            None => self.exact.insert(host.into(), value),
+impl<T: Clone> HostMap<T> {
+    /// Puts a value, or none, in the place of the one for a host, which it gives back.
+    fn replace(&mut self, host: &str, value: Option<T>) -> Option<T> {
+        let (map, key) = match host.strip_prefix("*.") {
+            Some(parent) => (&mut self.wildcard, parent),
+            None => (&mut self.exact, host),
         };
+        match value {
+            Some(value) => map.insert(key.into(), value),
+            None => map.remove(key),
+        }
     }
 
-    /// The value for a host. Allocates nothing.
-    pub(crate) fn find(&self, host: &str) -> Option<&T> {
-        let wildcard = || {
-            let (label, parent) = host.split_once('.')?;
-            self.wildcard.get(parent).filter(|_| !label.is_empty())
-        };
-        self.exact.get(host).or_else(wildcard)
+    /// The value of exactly this host.
+    fn exact(&self, host: &str) -> Option<&T> {
+        self.exact.get(host)
     }
 
-    fn values(&self) -> impl Iterator<Item = &T> {
-        self.exact.values().chain(self.wildcard.values())
+    /// The value of the wildcard above a host. Allocates nothing.
+    fn above(&self, host: &str) -> Option<&T> {
+        if self.wildcard.is_empty() {
+            return None;
+        }
+        let (label, parent) = host.split_once('.')?;
+        self.wildcard.get(parent).filter(|_| !label.is_empty())
     }
 }
 
@@ -69,7 +75,8 @@ impl std::fmt::Debug for ClientAuth {
 }
 
 impl ClientAuth {
-    fn new(authorities: ClientAuthorities, host: &str, configs: &Configs) -> Self {
+    /// How clients are asked for certificates of these authorities, for the sake of `host`.
+    pub(crate) fn new(authorities: ClientAuthorities, host: &str, configs: &Configs) -> Self {
         let config = configs.with_client_authorities(&authorities);
         if let Err(error) = &config {
             tracing::warn!(host, error = %error, "no client of this host gets in");
@@ -86,43 +93,37 @@ impl ClientAuth {
     }
 }
 
-/// What the control plane says about server names, before anything is built from it.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct NameSources {
-    /// All certificates.
-    pub(crate) certificates: Arc<CertTable>,
-    /// What clients get that ask for no name, or for one without a certificate.
-    pub(crate) default: Option<Arc<Bundle>>,
-    /// Hosts that do TLS in a way of their own; and those that do not, but would fall under a
-    /// wildcard that does.
-    pub(crate) hosts: Vec<(String, HostSource)>,
-}
-
 /// What is special about a host.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct HostSource {
-    /// The certificate, if it is a certain one.
-    pub(crate) certificate: Option<Arc<Bundle>>,
-    /// Clients are asked for a certificate of these.
-    pub(crate) clients: Option<ClientAuthorities>,
+pub(crate) struct Special {
+    /// The name of its certificate, if it is a certain one.
+    pub(crate) certificate: Option<String>,
+    /// Clients are asked for a certificate.
+    pub(crate) client_auth: Option<Arc<ClientAuth>>,
     /// The service speaks TLS itself.
     pub(crate) passthrough: Option<Arc<StreamRoute>>,
 }
 
-#[derive(Debug)]
-struct Special {
-    certificate: Option<Arc<Bundle>>,
-    client_auth: Option<Arc<ClientAuth>>,
-    passthrough: Option<Arc<StreamRoute>>,
+/// What every server name leads to. A copy costs nothing, and a change of it what it changes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Names {
+    certificates: Certificates,
+    special: HostMap<Arc<Special>>,
+    /// How many of [`Self::special`] ask clients for a certificate.
+    asking: usize,
+    /// All hosts: one that is there itself does not fall under a wildcard.
+    hosts: OrdMap<Hostname, Arc<Host>>,
 }
 
-/// What every server name leads to.
-#[derive(Debug, Default)]
-pub(crate) struct Names {
-    certificates: Arc<CertTable>,
-    default: Option<Arc<Bundle>>,
-    special: HostMap<Special>,
-    asks_clients: bool,
+/// The certificates that there are.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Certificates {
+    /// By the names that they cover.
+    pub(crate) covering: Arc<CertTable>,
+    /// By the names under which they are published.
+    pub(crate) named: HashMap<String, Arc<Bundle>>,
+    /// What clients get that ask for no name, or for one without a certificate.
+    pub(crate) default: Option<Arc<Bundle>>,
 }
 
 /// What to do with a TLS connection, by its server name.
@@ -142,54 +143,55 @@ pub(crate) enum Decision {
 }
 
 impl Names {
-    /// The table of what is said now. What did not change is taken over from the table before, so
-    /// that sessions can still be resumed.
-    pub(crate) fn build(sources: NameSources, before: &Self, configs: &Configs) -> Self {
-        let known = before.special.values();
-        let mut known: Vec<_> = known.filter_map(|host| host.client_auth.clone()).collect();
-        let mut special = HostMap::default();
-        for (host, source) in sources.hosts {
-            let client_auth = source.clients.map(|authorities| {
-                let same = known.iter().find(|auth| auth.authorities == authorities);
-                same.cloned().unwrap_or_else(|| {
-                    let auth = Arc::new(ClientAuth::new(authorities, &host, configs));
-                    known.push(Arc::clone(&auth));
-                    auth
-                })
-            });
-            let entry = Special {
-                certificate: source.certificate,
-                client_auth,
-                passthrough: source.passthrough,
-            };
-            special.insert(&host, entry);
+    /// Puts other certificates in the place of those that there are.
+    pub(crate) fn set_certificates(&mut self, certificates: Certificates) {
+        self.certificates = certificates;
+    }
+
+    /// Notes which hosts there are.
+    pub(crate) fn set_hosts(&mut self, hosts: OrdMap<Hostname, Arc<Host>>) {
+        self.hosts = hosts;
+    }
+
+    /// Notes what is special about a host: nothing, if there is no such host any more.
+    pub(crate) fn set(&mut self, host: &str, special: Option<Special>) {
+        let asks = |special: &Arc<Special>| special.client_auth.is_some();
+        let new = special.map(Arc::new);
+        let is_asking = new.as_ref().is_some_and(asks);
+        let old = self.special.replace(host, new);
+        let was_asking = old.as_ref().is_some_and(asks);
+        self.asking = self.asking + usize::from(is_asking) - usize::from(was_asking);
+    }
+
+    fn special(&self, host: &str) -> Option<&Special> {
+        if let Some(special) = self.special.exact(host) {
+            return Some(special);
         }
-        let asks_clients = special.values().any(|host| host.client_auth.is_some());
-        Self {
-            certificates: sources.certificates,
-            default: sources.default,
-            asks_clients,
-            special,
-        }
+        let above = self.special.above(host)?;
+        (!self.hosts.contains_key(host)).then_some(above)
     }
 
     /// The certificate for a server name, or for clients that name none.
     pub(crate) fn certificate(&self, sni: Option<&str>) -> Option<&Arc<Bundle>> {
-        let named = sni.and_then(|name| {
-            let special = self.special.find(name);
-            let chosen = special.and_then(|host| host.certificate.as_ref());
-            chosen.or_else(|| self.certificates.find(name))
-        });
-        named.or(self.default.as_ref())
+        self.certificate_of(sni, sni.and_then(|name| self.special(name)))
+    }
+
+    fn certificate_of(&self, sni: Option<&str>, special: Option<&Special>) -> Option<&Arc<Bundle>> {
+        let all = &self.certificates;
+        let chosen = special.and_then(|host| host.certificate.as_deref());
+        let chosen = chosen.and_then(|name| all.named.get(name));
+        chosen
+            .or_else(|| all.covering.find(sni?))
+            .or(all.default.as_ref())
     }
 
     /// What to do with a connection that asks for a server name.
     pub(crate) fn decide(&self, sni: Option<&str>) -> Decision {
-        let special = sni.and_then(|name| self.special.find(name));
+        let special = sni.and_then(|name| self.special(name));
         if let Some(route) = special.and_then(|host| host.passthrough.as_ref()) {
             return Decision::Passthrough(Arc::clone(route));
         }
-        match self.certificate(sni) {
+        match self.certificate_of(sni, special) {
             Some(certificate) => Decision::Terminate {
                 certificate: Arc::clone(certificate),
                 client_auth: special.and_then(|host| host.client_auth.clone()),
@@ -200,7 +202,7 @@ impl Names {
 
     /// Whether any host asks clients for a certificate. Nobody pays for what nobody uses.
     pub(crate) fn asks_clients(&self) -> bool {
-        self.asks_clients
+        self.asking > 0
     }
 
     /// Whether a host (normalised) serves only clients that show a certificate.
@@ -226,10 +228,10 @@ impl Names {
     }
 
     fn client_auth(&self, host: &str) -> Option<&Arc<ClientAuth>> {
-        if !self.asks_clients {
+        if !self.asks_clients() {
             return None;
         }
-        self.special.find(host)?.client_auth.as_ref()
+        self.special(host)?.client_auth.as_ref()
     }
 }
 

@@ -47,7 +47,8 @@ impl Edge {
         let token = CancellationToken::new();
         let (state, receiver) = watch::channel(Arc::new(GatewayState::default()));
         let listener = listener.into_std().expect("a listener");
-        let gateway = Gateway::new(config, AccessLog::off(), workers.handles(), &registry);
+        let gateway = Gateway::new(config, AccessLog::off(), workers.handles(), &registry)
+            .with_background(workers.background().clone());
         let stop = token.clone();
         workers.handles()[0].spawn(async move {
             let listener = Listener {

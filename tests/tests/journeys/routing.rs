@@ -121,6 +121,19 @@ async fn hosts_and_ports_belong_to_one_project_and_a_rule_tells_what_it_lacks() 
         );
     }
     server.create(&second, &spec(json!([tcp(5433)]))).await;
+    // The host of logins is the gateway's own, whoever asks first.
+    let rule = json!({"name": "w", "host": "auth", "target": {"service": "db", "port": 80}});
+    let body = json!({"metadata": {"name": first}, "spec": spec(json!([rule]))}).to_string();
+    let path = format!("/api/v1/projects/{first}");
+    for (method, path) in [("POST", "/api/v1/projects"), ("PUT", path.as_str())] {
+        let (status, answer) = server.call(method, path, &body).await;
+        let error = answer["errors"][0].as_str().unwrap_or_default();
+        assert_eq!(status, 400, "{answer}");
+        assert!(
+            error.contains("auth.dev.localhost is where login"),
+            "{error}"
+        );
+    }
 
     let rules = async || {
         let project = server.project(&first).await.expect("the project");

@@ -76,6 +76,26 @@ pub(super) fn check(
     }
 }
 
+/// Refuses a host that is the gateway's own. A wildcard above it is none: all other names below
+/// belong to the project.
+pub(super) fn reserved(
+    ingress: &Ingress,
+    (name, domain): (&str, &Domain),
+    host: &Hostname,
+    faults: &mut Faults<'_>,
+) {
+    let fields = field_names(ingress);
+    for (field, given) in fields.into_iter().zip(ingress.all_hosts()) {
+        if domain.resolve(given, name).as_ref() == Ok(host) {
+            let message = format!(
+                "host {host} is where login services send browsers back to (--auth-host): \
+                 choose another"
+            );
+            faults.add(&field, message);
+        }
+    }
+}
+
 /// Where each host of [`Ingress::all_hosts`] stands in the document.
 fn field_names(ingress: &Ingress) -> Vec<String> {
     let first = !ingress.host.is_empty() || ingress.hosts.is_empty();

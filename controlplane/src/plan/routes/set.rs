@@ -31,14 +31,32 @@ pub struct RouteSet {
 }
 
 /// Orders projects by creation, then by name.
-type Age = (Option<Timestamp>, ProjectName);
+type Age = Arc<(Option<Timestamp>, ProjectName)>;
 
 #[derive(Debug)]
 struct Entry {
     age: Age,
-    hosts: BTreeMap<Hostname, Arc<Host>>,
-    ports: BTreeMap<u16, Arc<StreamRoute>>,
+    hosts: Sorted<Hostname, Host>,
+    ports: Sorted<u16, StreamRoute>,
     references: BTreeSet<Reference>,
+}
+
+/// A map that is made once: most projects have few hosts, and there are many projects.
+#[derive(Debug)]
+struct Sorted<K, V>(Box<[(K, Arc<V>)]>);
+
+impl<K: Ord, V> Sorted<K, V> {
+    /// Of items in any order, no two with the same key.
+    fn of(items: impl Iterator<Item = (K, Arc<V>)>) -> Self {
+        let mut items: Box<[_]> = items.collect();
+        items.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        Self(items)
+    }
+
+    fn get(&self, key: &K) -> Option<&Arc<V>> {
+        let at = self.0.binary_search_by(|(k, _)| k.cmp(key)).ok()?;
+        self.0.get(at).map(|(_, value)| value)
+    }
 }
 
 impl RouteSet {
@@ -81,10 +99,15 @@ impl RouteSet {
         ground: &Ground<'_>,
     ) -> Entry {
         let routing = of_project(project, stable, ground);
+        // The hosts of a rule have it in common, in the order of their names.
+        let mut last: Option<Arc<Host>> = None;
         let hosts = routing.hosts.into_iter().map(|host| {
             let old = old.and_then(|old| old.hosts.get(&host.hostname));
-            (host.hostname.clone(), self.host(host, old))
+            let host = self.host(host, old, last.as_deref());
+            last = Some(Arc::clone(&host));
+            (host.hostname.clone(), host)
         });
+        let hosts = Sorted::of(hosts);
         let ports = routing.ports.into_iter().map(|(port, stream)| {
             let old = old.and_then(|old| old.ports.get(&port));
             let kept = old.filter(|old| ***old == stream).cloned();
@@ -95,32 +118,37 @@ impl RouteSet {
             references.extend(super::material::references(&stable.spec));
         }
         Entry {
-            age: (project.metadata.created_at, project.name()),
-            hosts: hosts.collect(),
-            ports: ports.collect(),
+            age: Arc::new((project.metadata.created_at, project.name())),
+            hosts,
+            ports: Sorted::of(ports),
             references,
         }
     }
 
-    /// The host, with what stands there already in the place of what says the same.
-    fn host(&mut self, mut fresh: Host, old: Option<&Arc<Host>>) -> Arc<Host> {
+    /// The host, with what stands there already in the place of what says the same: at the same
+    /// host before, or at another one of the project.
+    fn host(
+        &mut self,
+        mut fresh: Host,
+        old: Option<&Arc<Host>>,
+        other: Option<&Host>,
+    ) -> Arc<Host> {
         if let Some(old) = old
             && **old == fresh
         {
             return Arc::clone(old);
         }
-        let stands = old.map(|old| old.routes.as_slice()).unwrap_or_default();
+        let stands = other.into_iter().chain(old.map(|old| &**old));
+        let stands: Vec<&Arc<Route>> = stands.flat_map(|host| &host.routes).collect();
         for route in &mut fresh.routes {
-            let same = stands.iter().find(|old| old.ingress == route.ingress);
-            match same {
-                Some(old) if **old == **route => *route = Arc::clone(old),
-                Some(old) if *old.policy == *route.policy => {
-                    share(route, Arc::clone(&old.policy));
-                }
-                Some(_) | None => {
-                    let policy = self.common(&route.policy);
-                    share(route, policy);
-                }
+            let mut same = stands.iter().filter(|old| old.ingress == route.ingress);
+            if let Some(found) = same.clone().find(|old| ***old == *route) {
+                *route = Arc::clone(found);
+            } else {
+                let known = same.find(|old| *old.policy == *route.policy);
+                let known = known.map(|old| Arc::clone(&old.policy));
+                let policy = known.unwrap_or_else(|| self.common(&route.policy));
+                share(route, policy);
             }
         }
         Arc::new(fresh)
@@ -181,8 +209,7 @@ fn share(route: &mut Arc<Route>, policy: Arc<Policy>) {
 /// Who asks for a key, and what the oldest of them gets.
 #[derive(Debug)]
 struct Claims<K: Ord, V> {
-    /// All who ask for a key, oldest first.
-    by_key: BTreeMap<K, BTreeMap<Age, Arc<V>>>,
+    by_key: BTreeMap<K, Asking<V>>,
     published: OrdMap<K, Arc<V>>,
 }
 
@@ -195,7 +222,52 @@ impl<K: Ord, V> Default for Claims<K, V> {
     }
 }
 
-type Asked<'a, K, V> = Option<(&'a Age, &'a BTreeMap<K, Arc<V>>)>;
+/// All who ask for a key.
+#[derive(Debug)]
+enum Asking<V> {
+    /// One, as a rule.
+    One(Age, Arc<V>),
+    /// Several, oldest first.
+    Several(BTreeMap<Age, Arc<V>>),
+}
+
+impl<V> Asking<V> {
+    /// With one more, or with something else that one asks for.
+    fn with(self, age: &Age, value: &Arc<V>) -> Self {
+        match self {
+            Self::One(known, _) if known == *age => Self::One(known, Arc::clone(value)),
+            Self::One(known, old) => {
+                let both = [(known, old), (Arc::clone(age), Arc::clone(value))];
+                Self::Several(both.into())
+            }
+            Self::Several(mut all) => {
+                all.insert(Arc::clone(age), Arc::clone(value));
+                Self::Several(all)
+            }
+        }
+    }
+
+    /// Without one; none when nobody is left.
+    fn without(self, age: &Age) -> Option<Self> {
+        match self {
+            Self::One(known, _) if known == *age => None,
+            Self::One(known, value) => Some(Self::One(known, value)),
+            Self::Several(mut all) => {
+                all.remove(age);
+                (!all.is_empty()).then_some(Self::Several(all))
+            }
+        }
+    }
+
+    fn oldest(&self) -> Option<&Arc<V>> {
+        match self {
+            Self::One(_, value) => Some(value),
+            Self::Several(all) => all.values().next(),
+        }
+    }
+}
+
+type Asked<'a, K, V> = Option<(&'a Age, &'a Sorted<K, V>)>;
 
 impl<K: Ord + Clone, V> Claims<K, V> {
     /// Puts what a project asks for now in the place of what it asked for, and says whether
@@ -203,27 +275,32 @@ impl<K: Ord + Clone, V> Claims<K, V> {
     fn change(&mut self, old: Asked<'_, K, V>, new: Asked<'_, K, V>) -> bool {
         let is_same_age = old.map(|(age, _)| age) == new.map(|(age, _)| age);
         let mut is_changed = false;
-        for (key, value) in old.into_iter().flat_map(|(_, values)| values) {
+        for (key, value) in old.into_iter().flat_map(|(_, values)| &values.0) {
             let stays = new.and_then(|(_, values)| values.get(key));
             if is_same_age && stays.is_some_and(|new| Arc::ptr_eq(new, value)) {
                 continue;
             }
-            if let (Some((age, _)), Some(asking)) = (old, self.by_key.get_mut(key)) {
-                asking.remove(age);
+            if let (Some((age, _)), Some(asking)) = (old, self.by_key.remove(key))
+                && let Some(left) = asking.without(age)
+            {
+                self.by_key.insert(key.clone(), left);
             }
             if stays.is_none() {
                 self.publish(key);
                 is_changed = true;
             }
         }
-        for (key, value) in new.into_iter().flat_map(|(_, values)| values) {
+        for (key, value) in new.into_iter().flat_map(|(_, values)| &values.0) {
             let stood = old.and_then(|(_, values)| values.get(key));
             if is_same_age && stood.is_some_and(|old| Arc::ptr_eq(old, value)) {
                 continue;
             }
             if let Some((age, _)) = new {
-                let asking = self.by_key.entry(key.clone()).or_default();
-                asking.insert(age.clone(), Arc::clone(value));
+                let asking = match self.by_key.remove(key) {
+                    Some(asking) => asking.with(age, value),
+                    None => Asking::One(Arc::clone(age), Arc::clone(value)),
+                };
+                self.by_key.insert(key.clone(), asking);
             }
             self.publish(key);
             is_changed = true;
@@ -232,21 +309,14 @@ impl<K: Ord + Clone, V> Claims<K, V> {
     }
 
     fn publish(&mut self, key: &K) {
-        let asking = self.by_key.get(key);
-        match asking.and_then(|asking| asking.values().next()) {
-            Some(oldest) => {
-                let is_same = self
-                    .published
-                    .get(key)
-                    .is_some_and(|p| Arc::ptr_eq(p, oldest));
-                if !is_same {
-                    self.published.insert(key.clone(), Arc::clone(oldest));
-                }
-            }
-            None => {
-                self.published.remove(key);
-                self.by_key.remove(key);
-            }
+        let oldest = self.by_key.get(key).and_then(Asking::oldest);
+        let Some(oldest) = oldest else {
+            self.published.remove(key);
+            return;
+        };
+        let published = self.published.get(key);
+        if !published.is_some_and(|published| Arc::ptr_eq(published, oldest)) {
+            self.published.insert(key.clone(), Arc::clone(oldest));
         }
     }
 }

@@ -3,9 +3,10 @@
 use cara_api::Timestamp;
 use cara_api::gateway::PathMatch;
 use cara_api::project::{Endpoint, ServiceState, ServiceStatus};
+use cara_api::secret::Hidden;
 use imbl::OrdMap;
 
-use super::material::Nothing;
+use super::material::{Identity, Missing, Nothing};
 use super::*;
 
 fn domain() -> Domain {
@@ -139,6 +140,7 @@ fn requests_follow_the_generation_that_runs_until_the_newer_one_does() {
     );
 }
 
+mod scale;
 mod sharing;
 
 /// A project whose newest spec is `newest` and does not run yet, while `running` does.
@@ -306,4 +308,89 @@ fn a_host_without_the_authorities_of_its_clients_is_closed_under_every_path() {
         [("free", None), ("web", why), ("api", why), ("old", why)]
     );
     assert!(routing.hosts.iter().all(|host| host.tls.clients.is_none()));
+}
+
+/// Secrets with authorities, each under its name.
+struct Authorities(&'static [&'static str]);
+
+impl material::Material for Authorities {
+    fn secret(&self, name: &str) -> Result<Arc<BTreeMap<String, Hidden>>, Missing> {
+        let found = self.0.iter().find(|known| **known == name);
+        let value = Hidden::new(*found.ok_or(Missing::Absent)?);
+        Ok(Arc::new(BTreeMap::from([("ca.crt".to_owned(), value)])))
+    }
+
+    fn certificate(&self, _: &str) -> Result<Arc<Identity>, Missing> {
+        Err(Missing::Absent)
+    }
+
+    fn is_trusted(&self, _: &Hostname) -> bool {
+        false
+    }
+}
+
+#[test]
+fn a_rule_that_was_taken_out_stays_guarded_as_long_as_it_is_served() {
+    let rule = |name: &str, ca: Option<&str>| {
+        let path = format!("/{name}");
+        let mut rule = serde_json::json!({"name": name, "host": "shop", "path": path,
+            "target": {"service": "app", "port": 80}});
+        if let Some(ca) = ca {
+            rule["clientCertificate"] = serde_json::json!({"ca": ca});
+        }
+        rule
+    };
+    let (web, guarded) = (rule("web", None), rule("api", Some("ours")));
+    let domain = domain();
+    // What runs, what is newest; what the host asks of clients, and why rules are closed.
+    for (running, newest, asked, closed) in [
+        (vec![&web, &guarded], vec![&web], Some("ours"), vec![]),
+        // Who opens a door need not wait either.
+        (
+            vec![&web, &guarded],
+            vec![&web, &rule("api", None)],
+            None,
+            vec![],
+        ),
+        (
+            vec![&guarded],
+            vec![&rule("web", Some("theirs"))],
+            Some("theirs"),
+            vec!["api: its clients are asked for another certificate"],
+        ),
+        (
+            vec![&web, &rule("api", Some("ghost"))],
+            vec![&web],
+            None,
+            vec!["api: secret \"ghost\" does not exist"],
+        ),
+        (
+            vec![&web, &guarded],
+            vec![&rule("web", Some("ghost"))],
+            None,
+            vec![
+                "web: secret \"ghost\" does not exist",
+                "api: secret \"ghost\" does not exist",
+            ],
+        ),
+    ] {
+        let shown = format!("{running:?} -> {newest:?}");
+        let (project, stable) = rolling(&serde_json::json!(running), &serde_json::json!(newest));
+        let ground = Ground {
+            domain: &domain,
+            material: &Authorities(&["ours", "theirs"]),
+        };
+        let routing = of_project(&project, Some(&stable), &ground);
+        let [host] = &routing.hosts[..] else {
+            panic!("{shown}: one host")
+        };
+        let clients = host.tls.clients.as_ref().map(|clients| &*clients.ca_pem);
+        assert_eq!(clients, asked, "{shown}");
+        let routes = host.routes.iter();
+        let found = routes.filter_map(|route| {
+            let why = route.policy.access.broken.as_ref()?;
+            Some(format!("{}: {why}", route.ingress))
+        });
+        assert_eq!(found.collect::<Vec<_>>(), closed, "{shown}");
+    }
 }

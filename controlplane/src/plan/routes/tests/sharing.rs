@@ -51,6 +51,26 @@ fn a_change_of_one_project_of_many_changes_one_host() {
     );
 }
 
+#[test]
+fn the_hosts_of_a_rule_have_it_in_common() {
+    let domain = domain();
+    let ground = bare(&domain);
+    let mut set = RouteSet::default();
+    let mut project = shop(1);
+    project.spec.ingress[0].hosts = vec!["b".into(), "c".into()];
+    let rules = |set: &RouteSet| -> Vec<Arc<Route>> {
+        let hosts = set.hosts().values();
+        hosts.map(|host| Arc::clone(&host.routes[0])).collect()
+    };
+    for is_ready in [true, false, true] {
+        project.status.services[0].endpoints[0].ready = is_ready;
+        set.update(&project.name(), Some((&project, None)), &ground);
+        let rules = rules(&set);
+        assert_eq!(rules.len(), 3);
+        assert!(rules.iter().all(|rule| Arc::ptr_eq(rule, &rules[0])));
+    }
+}
+
 /// A key that counts how often it is compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Counted(u32);

@@ -55,7 +55,7 @@ use session::{Keyring, Opened, Signers};
 pub(crate) use cookies::has_own as has_own_cookie;
 pub(crate) use reply::Refused;
 pub(crate) use steps::{is_own, own};
-pub(crate) use upstream::{clean, has_link};
+pub(crate) use upstream::{clean, has_link, is_own_header};
 
 /// Handovers that are remembered, so that each counts once.
 const USED_MAX: usize = 10_000;

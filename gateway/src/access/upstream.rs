@@ -62,22 +62,23 @@ pub(crate) fn clean(request: &mut RequestHeader, ctx: &Ctx) -> Result<()> {
 /// Takes off what a client says of who it is and what it showed, and the token that lets checks pass.
 fn strip(request: &mut RequestHeader) {
     // Most requests have none of them: one look at the names there are is all that they cost.
-    if !request.headers.keys().any(is_own) {
+    let is_own = |name: &&HeaderName| is_own_header(name.as_str());
+    if !request.headers.keys().any(|name| is_own(&name)) {
         return;
     }
-    let names = request.headers.keys().filter(|name| is_own(name));
+    let names = request.headers.keys().filter(is_own);
     let names: Vec<HeaderName> = names.cloned().collect();
     for name in &names {
         request.remove_header(name);
     }
 }
 
-fn is_own(name: &HeaderName) -> bool {
-    let name = name.as_str();
+/// Whether only the gateway may say what a header of this name says, in whatever case.
+pub(crate) fn is_own_header(name: &str) -> bool {
     let is = |wanted: &str| name.len() == wanted.len() && begins_like(name, wanted);
     match name.as_bytes().first() {
-        Some(b'c') => is(CLIENT_CERT) || is(CLIENT_CERT_CHAIN),
-        Some(b's' | b'x') => {
+        Some(b'c' | b'C') => is(CLIENT_CERT) || is(CLIENT_CERT_CHAIN),
+        Some(b's' | b'S' | b'x' | b'X') => {
             let mut prefixes = CERTIFICATES.iter();
             is(BYPASS) || begins_like(name, WHO) || prefixes.any(|p| begins_like(name, p))
         }
@@ -87,7 +88,9 @@ fn is_own(name: &HeaderName) -> bool {
 
 /// Many servers take `_` and `-` for the same.
 fn begins_like(name: &str, prefix: &str) -> bool {
-    let is_alike = |(given, wanted): (u8, u8)| given == wanted || (given == b'_' && wanted == b'-');
+    let is_alike = |(given, wanted): (u8, u8)| {
+        given.eq_ignore_ascii_case(&wanted) || (given == b'_' && wanted == b'-')
+    };
     name.len() >= prefix.len() && name.bytes().zip(prefix.bytes()).all(is_alike)
 }
 
@@ -162,8 +165,9 @@ mod tests {
             ("sec-fetch-mode", false),
             ("authorization", false),
         ] {
-            let name: HeaderName = name.parse().expect("a name");
-            assert_eq!(is_own(&name), expected, "{name}");
+            assert_eq!(is_own_header(name), expected, "{name}");
+            let name = name.to_ascii_uppercase();
+            assert_eq!(is_own_header(&name), expected, "{name}");
         }
     }
 

@@ -8,6 +8,7 @@ use std::mem::MaybeUninit;
 use std::net::IpAddr;
 
 use super::text::{is_in, number, once, push};
+use crate::access::is_own_header;
 use crate::request::push_address;
 
 /// More headers than this are not plain; `filter::head` has the limit for all others.
@@ -38,8 +39,6 @@ const SPECIAL: [&str; 11] = [
     "proxy-authorization",
     "x-cara-bypass",
 ];
-/// Begins the names of headers that say who came in, which only the gateway may say.
-const WHO: &str = "x-auth-request-";
 
 /// Why a head is not served here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -220,7 +219,7 @@ impl<'a> Said<'a> {
         let (name, value) = (header.name, header.value);
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         // Many services take `_` and `-` in names for the same.
-        if is_in(name, &SPECIAL) || name.contains('_') || begins_with(name, WHO) {
+        if is_in(name, &SPECIAL) || name.contains('_') || is_own_header(name) {
             return Err(Refusal::NotPlain);
         }
         match name.len() {
@@ -269,11 +268,6 @@ fn wants_close(value: &[u8]) -> Option<bool> {
         return Some(false);
     }
     value.eq_ignore_ascii_case(b"close").then_some(true)
-}
-
-fn begins_with(name: &str, prefix: &str) -> bool {
-    let begin = name.as_bytes().get(..prefix.len());
-    begin.is_some_and(|begin| begin.eq_ignore_ascii_case(prefix.as_bytes()))
 }
 
 fn plain_host(text: &[u8]) -> Option<&str> {
@@ -381,6 +375,8 @@ mod tests {
             "GET / HTTP/1.1\r\nHost: a\r\nX_Forwarded_For: 1\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\nX-Auth-Request-User: root\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\nX-Cara-Bypass: x\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nClient-Cert: :ZXZpbA==:\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nX-SSL-Client-Verify: SUCCESS\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\nCookie: cara_session=x\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n",

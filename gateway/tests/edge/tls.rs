@@ -245,18 +245,17 @@ async fn services_are_told_what_a_client_showed_also_when_its_session_resumes() 
     for version in [&TLS12, &TLS13] {
         let with = |identity| Tls::with(&authority, &[], &[version], identity);
         let (nobody, ci) = (with(None), with(Some(&known)));
-        for (client, host, is_told) in [
-            (&nobody, "asking.test", false),
-            (&ci, "open.test", false),
-            (&ci, "asking.test", true),
-            (&ci, "asking.test", true),
+        let claims = "client-cert: :ZXZpbA==:\r\nclient-cert-chain: :ZXZpbA==:\r\n\
+                      x_ssl_client_verify: SUCCESS\r\n";
+        for (client, host, is_told, claims) in [
+            (&nobody, "asking.test", false, claims),
+            (&ci, "open.test", false, claims),
+            (&ci, "asking.test", true, ""),
+            (&ci, "asking.test", true, claims),
         ] {
             let mut stream = client.connect(edge.https, host).await.expect("TLS");
-            let claim = format!(
-                "GET / HTTP/1.1\r\nhost: {host}\r\nclient-cert: :ZXZpbA==:\r\n\
-                 client-cert-chain: :ZXZpbA==:\r\nx_ssl_client_verify: SUCCESS\r\n\r\n"
-            );
-            tokio::io::AsyncWriteExt::write_all(&mut stream, claim.as_bytes())
+            let asked = format!("GET / HTTP/1.1\r\nhost: {host}\r\n{claims}\r\n");
+            tokio::io::AsyncWriteExt::write_all(&mut stream, asked.as_bytes())
                 .await
                 .expect("sent");
             let answer = crate::client::in_time(crate::client::answer(&mut stream)).await;

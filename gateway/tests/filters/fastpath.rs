@@ -129,6 +129,31 @@ async fn services_and_clients_see_the_same_on_both_ways() {
 }
 
 #[tokio::test]
+async fn what_only_the_gateway_may_say_is_taken_off_on_both_ways() {
+    let service = Service::start(OK).await;
+    let edge = both_ways(&service).await;
+    for path in ["/plain", "/other"] {
+        for name in [
+            "Client-Cert",
+            "client-cert-chain",
+            "X-SSL-Client-Verify",
+            "X-Forwarded-Client-Cert",
+            "X-Auth-Request-User",
+            "X-Cara-Bypass",
+        ] {
+            let asked = format!(
+                "GET {path} HTTP/1.1\r\nHost: web.test\r\n{name}: evil\r\nConnection: close\r\n\r\n"
+            );
+            let answer = exchange(edge.http, asked.as_bytes()).await;
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+            let got = service.take();
+            let said: Vec<_> = got.iter().map(|request| request.header(name)).collect();
+            assert_eq!(said, [None], "{path} {name}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_connection_goes_on_when_its_requests_or_its_rule_stop_being_plain() {
     let service = Service::start(OK).await;
     let edge = Edge::start(vec![route(forward(service.address), Policy::default())]).await;

@@ -81,6 +81,7 @@ pub struct Memory {
     excused: BTreeSet<Start>,
     waiting_since: BTreeMap<String, Instant>,
     switched_at: BTreeMap<String, (Start, Instant)>,
+    served: BTreeMap<String, Start>,
     delivered_at: Option<Instant>,
 }
 
@@ -213,6 +214,7 @@ impl Memory {
     pub fn keep_starts(&mut self, starts: &BTreeSet<Start>) {
         self.health.keep(starts);
         self.excused.retain(|start| starts.contains(start));
+        self.served.retain(|_, start| starts.contains(start));
     }
 
     /// Adds the last lines that a container logged to its exit.
@@ -307,6 +309,16 @@ impl Memory {
                 self.switched_at.remove(service);
             }
         }
+    }
+
+    /// Notes which start of a service's containers takes requests.
+    pub fn note_serving(&mut self, service: &str, start: Start) {
+        self.served.insert(service.to_owned(), start);
+    }
+
+    /// Whether this start is the last one that took requests of a service.
+    pub fn served_last(&self, service: &str, start: &Start) -> bool {
+        self.served.get(service) == Some(start)
     }
 
     /// Begins to wait anew for services to be ready: for a while nobody could see them.

@@ -62,19 +62,30 @@ impl<'a> View<'a> {
                 Some(_) | None => view.old.push((name, container)),
             }
         }
-        // The newest first: it is what served last.
+        // The newest first: it is what served last, as long as nothing else is known.
         view.old
             .sort_by(|(_, a), (_, b)| b.started_at.cmp(&a.started_at));
         view
     }
 
     /// The container that requests go to, and that counts for services that depend on this one:
-    /// the new one once it is ready, until then the old one.
+    /// the new one once it is ready, until then the old one that served last. That need not be the
+    /// one that was started last: a project that returns to an earlier generation may find that
+    /// one's container still there.
     pub fn serving(&self, memory: &Memory) -> Option<&'a Container> {
         let new = self.new.map(|(_, c)| c);
         let is_ready = |c: &&Container| self.is_container_ready(c, memory);
-        let old = || self.old.iter().map(|(_, c)| *c).find(is_ready);
-        new.filter(is_ready).or_else(old).or(new)
+        let old = || self.old.iter().map(|(_, c)| *c).filter(is_ready);
+        let served = || old().find(|c| self.served_last(c, memory));
+        new.filter(is_ready)
+            .or_else(served)
+            .or_else(|| old().next())
+            .or(new)
+    }
+
+    /// Whether a container is the last one that took requests.
+    pub fn served_last(&self, container: &Container, memory: &Memory) -> bool {
+        memory.served_last(&self.service.name, &container.start())
     }
 
     /// True when the container of the wanted definition is up, proved itself and passes its
@@ -187,6 +198,12 @@ impl<'a> View<'a> {
             (false, true) => Progress::NotReady,
             (false, false) => Progress::Waiting,
         };
+        let serving = self
+            .serving(memory)
+            .filter(|c| self.is_container_ready(c, memory));
+        if let Some(serving) = serving {
+            memory.note_serving(&self.service.name, serving.start());
+        }
         let replacing = self.new.filter(|_| !self.old.is_empty());
         let replacing = replacing.map(|(_, c)| c.start());
         memory.note_service(&self.service.name, progress, replacing, now);

@@ -222,7 +222,8 @@ impl Context<'_> {
     fn least_useful<'v>(&self, view: &View<'v>) -> Option<(&'v str, &'v Container)> {
         let use_of = |c: &Container| {
             let is_ready = view.is_container_ready(c, self.memory);
-            (c.is_running(), is_ready, c.started_at.clone())
+            let has_served = view.served_last(c, self.memory);
+            (c.is_running(), is_ready, has_served, c.started_at.clone())
         };
         view.old.iter().copied().min_by_key(|(_, c)| use_of(c))
     }

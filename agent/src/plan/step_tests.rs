@@ -557,3 +557,45 @@ fn of_several_older_ones_only_the_one_that_serves_stays_while_the_new_one_is_not
     memory.note_delivered(false, now);
     assert_eq!(step_with(&memory), "", "the control plane must know");
 }
+
+#[test]
+fn what_served_last_goes_on_serving_whichever_was_started_later() {
+    let first = wanted();
+    let mut second = first.clone();
+    let web = second.services.iter_mut().find(|s| s.name == "web");
+    web.expect("a service").fingerprint = "second".into();
+    let mut observed = complete(&first);
+    let mut newer = container("web", "second", running());
+    (newer.id, newer.started_at) = ("newer".into(), "u".into());
+    let older = observed.containers["shop-web"].clone();
+    observed
+        .containers
+        .insert("shop-web.second".into(), newer.clone());
+    let (mut memory, now) = (Memory::default(), Instant::now());
+    memory
+        .open
+        .extend([(older.start(), 80), (newer.start(), 80)]);
+    let serving = |wanted: &Wanted, memory: &mut Memory| {
+        let view = View::of(wanted.service("web").expect("a service"), &observed);
+        view.note(memory, now);
+        view.serving(memory).map(|c| c.id.clone())
+    };
+    // A rollout, and the way back while the first container is still there.
+    assert_eq!(serving(&second, &mut memory).as_deref(), Some("newer"));
+    assert_eq!(serving(&first, &mut memory).as_deref(), Some("id-web"));
+    // Another rollout begins before the second container is gone.
+    let mut third = first.clone();
+    let web = third.services.iter_mut().find(|s| s.name == "web");
+    web.expect("a service").fingerprint = "third".into();
+    assert_eq!(serving(&third, &mut memory).as_deref(), Some("id-web"));
+    let mut all = observed.clone();
+    let mut starting = container("web", "third", running());
+    starting.id = "starting".into();
+    all.containers.insert("shop-web.third".into(), starting);
+    memory.note_delivered(true, now);
+    assert_eq!(
+        next(&third, &all, &memory, now).to_string(),
+        "remove container shop-web.second",
+        "nobody is sent there any more"
+    );
+}

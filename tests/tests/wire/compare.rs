@@ -9,7 +9,7 @@ use cara_api::Timestamp;
 use serde_json::{Map, Value};
 
 /// Fields that only this server sends. Clients of the older system do not look at them.
-pub const ADDITIONS: [&str; 13] = [
+pub const ADDITIONS: [&str; 14] = [
     "metadata.uid",
     "metadata.resourceVersion",
     "metadata.generation",
@@ -22,6 +22,7 @@ pub const ADDITIONS: [&str; 13] = [
     "status.rejectedGeneration",
     "status.moving",
     "errors",
+    "warnings",
     "instance",
 ];
 

@@ -82,6 +82,40 @@ async fn a_project_returns_to_an_earlier_generation() {
 }
 
 #[tokio::test]
+async fn what_runs_after_a_rollback_goes_on_when_the_next_change_fails() {
+    // Long enough that the container of the first generation is there for the way back, and that
+    // of the second one when the change after that fails.
+    let server = Server::with_agent(&unique("node"), &["--drain-period", "20s"]).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let (name, seen) = (unique("back"), async |name: &str| {
+        server.page(&format!("{name}.dev.localhost"), "/").await.1
+    });
+    for version in ["1", "2"] {
+        let path = manifest(directory.path(), &name, &reached(&name, &app(version)));
+        let (code, _, err) = server.ctl(&["apply", "-f", &path, "--wait"]).await;
+        assert_eq!(code, 0, "{err}");
+        assert_eq!(seen(&name).await, format!("version {version}\n"));
+    }
+    let (code, _, err) = server.ctl(&["rollback", &name]).await;
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(seen(&name).await, "version 1\n");
+    let path = manifest(directory.path(), &name, &reached(&name, &shell("exit 3")));
+    let visit = async {
+        loop {
+            assert_eq!(seen(&name).await, "version 1\n");
+        }
+    };
+    let apply = ["apply", "-f", &path, "--wait"];
+    let (code, _, err) = tokio::select! {
+        ended = server.ctl(&apply) => ended,
+        () = visit => unreachable!("visits end with the command"),
+    };
+    assert_eq!(code, 5, "{err}");
+    assert_eq!(seen(&name).await, "version 1\n");
+    server.delete(&name).await;
+}
+
+#[tokio::test]
 async fn a_service_that_did_its_work_counts_as_done() {
     let server = Server::with_agent(&unique("node"), &[]).await;
     let directory = tempfile::tempdir().expect("a directory");

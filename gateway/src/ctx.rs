@@ -1,4 +1,5 @@
-//! State of one request, from its head to its line in the access log.
+//! State of one request, from its head to its line in the access log. Refuses to know who fills it
+//! in.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,11 +12,10 @@ use pingora_proxy::Session;
 
 use crate::access::Admitted;
 use crate::answer::Stop;
-use crate::edge::Edge;
 use crate::filter::compress;
 use crate::listen::client::client_info;
 use crate::live::LiveRule;
-use crate::metrics::AnsweredBy;
+use crate::metrics::{AnsweredBy, Metrics};
 use crate::request;
 use crate::trace::Trace;
 use crate::upstream::Attempt;
@@ -54,8 +54,6 @@ pub(crate) struct Ctx {
     pub(crate) compression: Option<Box<compress::Stream>>,
     /// Who it is, once access control let it in.
     pub(crate) admitted: Option<Box<Admitted>>,
-    /// Which of the rule's targets it goes to.
-    pub(crate) target: usize,
     /// What it did at its service so far.
     pub(crate) upstream: Attempt,
     /// Who answers, for metrics.
@@ -80,7 +78,6 @@ impl Ctx {
             body_bytes: 0,
             compression: None,
             admitted: None,
-            target: 0,
             upstream: Attempt::default(),
             answered_by: AnsweredBy::Service,
             trace: None,
@@ -101,10 +98,10 @@ impl Ctx {
     }
 
     /// Notes that the gateway answers by itself.
-    pub(crate) fn stopped(&mut self, edge: &Edge, stop: &Stop) {
+    pub(crate) fn stopped(&mut self, metrics: &Metrics, stop: &Stop) {
         self.answered_by = AnsweredBy::of(stop);
         match stop {
-            Stop::Page(answer) | Stop::PageWith(answer, _) => edge.metrics.page(answer),
+            Stop::Page(answer) | Stop::PageWith(answer, _) => metrics.page(answer),
             Stop::Reply(_) => {}
         }
     }
@@ -139,6 +136,6 @@ impl Ctx {
 
     /// The service that the request goes to.
     pub(crate) fn target(&self) -> Option<&Target> {
-        self.forward()?.targets.get(self.target)
+        self.forward()?.targets.get(self.upstream.place())
     }
 }

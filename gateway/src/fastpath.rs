@@ -15,6 +15,7 @@
 
 mod answer;
 mod body;
+mod ended;
 mod exchange;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
@@ -35,22 +36,22 @@ use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::Instant;
 
-use crate::connection::Connection;
+use crate::access;
 use crate::ctx::Ctx;
 use crate::deadline::{Ending, EndingWait, MovingDeadline};
 use crate::edge::Edge;
 use crate::listen::client::ClientInfo;
+use crate::listen::connection::Connection;
 use crate::live::LiveRule;
-use crate::observe;
+use crate::phases::observe;
 use crate::trace::Parent;
-use crate::{access, upstream};
 
+use ended::Plain;
 use exchange::{End, Exchange, Then};
-use request::{Hop, Refusal, Traces};
+use request::{Hop, Request, Traces};
+use text::Refusal;
 
-pub(crate) use judge::is_plain;
 pub(crate) use pool::Pool;
-pub(crate) use request::Request;
 
 /// Head and body of a request together; a larger one is not plain.
 const INPUT_MAX: usize = 16 * 1024;
@@ -262,7 +263,8 @@ fn begin(
     ctx.is_tls = info.tls.is_some();
     ctx.trace = edge.tracer.begin(|| parent(request));
     // Only rules that keep clients look at headers.
-    upstream::choose(&HeaderMap::new(), &mut ctx, &rule).ok()?;
+    let chosen = ctx.upstream.choose(rule.to_services(), &HeaderMap::new());
+    chosen.ok()?;
     ctx.rule = Some(rule);
     Some(ctx)
 }
@@ -322,13 +324,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<'_, S> {
                 Next::End
             }
         };
-        let ended = observe::Plain {
+        let ended = Plain {
             request,
             info: self.info,
             status,
             bytes: body_bytes,
         };
-        observe::plain_ended(edge, &ctx, &ended);
+        ended::ended(edge, &ctx, &ended);
         (early, next)
     }
 }

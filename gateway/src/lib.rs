@@ -1,11 +1,18 @@
 //! The edge: accepts connections, finds the route of each request, and proxies.
 //!
 //! ```text
-//! listener -> server, listen -> connection -> fastpath (plain requests) ------> upstream
-//!                                                '-> proxy (pingora) -> filter -> upstream, forward
-//!                                                |           '-> answer, pages
-//! state from the control plane -> live ----------'        '-> observe -> access_log, metrics, trace
+//! accept     server, which gets sockets and gives connections to one of the two ways
+//! ways       fastpath (plain requests, bytes to bytes)      proxy (pingora, everything else)
+//! phases     phases: filter, admit -> tries, forward -> send, observe
+//! shared     edge (of all requests), ctx (of one)           config
+//! decisions  access   live (rules by host and path), which prepares filter and upstream
+//! accounts   metrics, trace, access_log
+//! wire       listen (sockets, TLS, connections)             request (what a head says)
+//! words      answer, pages (what a client gets in place of a service's answer)
 //! ```
+//!
+//! Each names only what stands below it (`tests/tests/tidy.rs`). State from the control plane comes
+//! in by `live` and `listen`.
 //!
 //! Owns connections and everything about HTTP on the wire. It refuses to know where routes come
 //! from and how services run. No type of pingora leaves this crate.
@@ -13,23 +20,21 @@
 mod access;
 mod access_log;
 mod answer;
-mod connection;
+mod config;
 mod ctx;
 mod deadline;
 mod draining;
 mod edge;
 mod fastpath;
 mod filter;
-mod forward;
-mod frames;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod limit;
 mod listen;
 mod live;
 mod metrics;
-mod observe;
 mod pages;
+mod phases;
 mod proxy;
 mod ratio;
 mod request;
@@ -40,8 +45,6 @@ mod trace;
 mod upstream;
 mod workers;
 
-use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,13 +60,19 @@ use tokio_util::sync::CancellationToken;
 
 pub use access::Config as AccessConfig;
 pub use access_log::{AccessLog, LogRules, Redact};
+pub use config::Config;
 pub use draining::{Drain, DrainControl};
 pub use listen::streams::{BadPorts, PortSockets, TcpPorts};
 pub use listen::{BadRange, Limits, Listener, ListenerKind, TlsVersion, TrustedRanges};
+pub use pages::ErrorPages;
 pub use ratio::Ratio;
 pub use trace::TraceConfig;
 pub use workers::Workers;
 
+use access::Guard;
+use edge::Edge;
+use limit::Limiter;
+use listen::by_name::ByName;
 use listen::follow::Follower;
 use listen::metrics::ListenMetrics;
 use listen::names::Names;
@@ -72,65 +81,8 @@ use listen::tls::Configs;
 use live::Live;
 use metrics::Metrics;
 use pages::CustomPages;
+use server::Parts;
 use trace::{Exporter, Tracer};
-
-/// Settings of the gateway.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// How long a service may take to accept a connection.
-    pub connect_timeout: Duration,
-    /// How long a service may take to begin its answer, and to go on with it.
-    pub upstream_timeout: Duration,
-    /// How long WebSockets and event streams may be silent.
-    pub stream_timeout: Duration,
-    /// How long requests under way may take to end when the gateway stops.
-    pub drain_timeout: Duration,
-    /// What a client's connection may take.
-    pub limits: Limits,
-    /// Lowest version of TLS that is accepted.
-    pub tls_min_version: TlsVersion,
-    /// Where ports of projects are opened, and which may be. None: no port is.
-    pub tcp: Option<(IpAddr, TcpPorts)>,
-    /// The port at which clients reach HTTPS. None: nobody is redirected to it.
-    pub https_port: Option<u16>,
-    /// The operator's own error pages.
-    pub error_pages: Option<ErrorPages>,
-    /// Who may come in.
-    pub access: AccessConfig,
-    /// What the access log says.
-    pub log: LogRules,
-    /// Where traces go; none are made without.
-    pub traces: Option<TraceConfig>,
-}
-
-/// Where an operator's own error pages are.
-#[derive(Debug, Clone)]
-pub struct ErrorPages {
-    /// Pages for all hosts; a directory in it has those for the environment of its name.
-    pub directory: PathBuf,
-    /// What comes after the environment in hostnames: `{host}.{environment}.{base_domain}`.
-    pub base_domain: String,
-}
-
-impl Default for Config {
-    /// Times that suit most services; nothing is open that was not asked for.
-    fn default() -> Self {
-        Self {
-            connect_timeout: Duration::from_secs(3),
-            upstream_timeout: Duration::from_secs(60),
-            stream_timeout: Duration::from_secs(3_600),
-            drain_timeout: Duration::from_secs(10),
-            limits: Limits::default(),
-            tls_min_version: TlsVersion::V1_2,
-            tcp: None,
-            https_port: None,
-            error_pages: None,
-            access: AccessConfig::default(),
-            log: LogRules::default(),
-            traces: None,
-        }
-    }
-}
 
 /// The gateway, ready to run.
 pub struct Gateway {
@@ -167,8 +119,9 @@ impl Gateway {
             .expect("the access log's metric is registered once");
         let (tracer, exporter) = Tracer::new(config.traces.as_ref(), registry);
         let names = Arc::new(ArcSwap::from_pointee(Names::default()));
+        let resolver = Arc::new(ByName(Arc::clone(&names)));
         Self {
-            tls: Arc::new(Configs::new(config.tls_min_version, Arc::clone(&names))),
+            tls: Arc::new(Configs::new(config.tls_min_version, resolver)),
             names,
             streams: watch::Sender::default(),
             port_sockets: PortSockets::default(),
@@ -274,9 +227,33 @@ impl Gateway {
             }
         };
         tokio::select! {
-            () = server::serve(self, listeners, token) => {}
+            () = server::serve(self.parts(), listeners, token) => {}
             () = pages => {}
             () = ended(&mut following) => {}
+        }
+    }
+
+    fn parts(&self) -> Parts {
+        let edge = Edge {
+            config: self.config.clone(),
+            live: Arc::clone(&self.live),
+            metrics: Arc::clone(&self.metrics),
+            access_log: self.access_log.clone(),
+            names: Arc::clone(&self.names),
+            tail: Arc::clone(&self.tail),
+            tracer: Arc::clone(&self.tracer),
+            pages: Arc::clone(&self.pages),
+            limiter: Limiter::default(),
+            access: Guard::new(self.config.access.clone()),
+        };
+        Parts {
+            edge: Arc::new(edge),
+            tls: Arc::clone(&self.tls),
+            listen_metrics: self.listen_metrics.clone(),
+            streams: self.streams.subscribe(),
+            port_sockets: self.port_sockets.clone(),
+            threads: self.threads.clone(),
+            drain: self.drain.clone(),
         }
     }
 

@@ -11,9 +11,13 @@
 //! routes: it sees server names and ports, and where they lead.
 
 pub(crate) mod admission;
+pub(crate) mod by_name;
 pub(crate) mod client;
+pub(crate) mod client_auth;
+pub(crate) mod connection;
 pub(crate) mod establish;
 pub(crate) mod follow;
+mod frames;
 pub(crate) mod hello;
 pub(crate) mod metrics;
 pub(crate) mod names;

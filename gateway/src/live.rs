@@ -1,5 +1,7 @@
 //! The hosts that requests see, swapped as a whole.
 
+mod plain;
+
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};
@@ -13,10 +15,9 @@ use cara_routes::{RouteTable, rank};
 use imbl::ordmap::DiffItem;
 use tokio::sync::watch;
 
-use crate::fastpath;
 use crate::filter::rules::Filters;
 use crate::metrics::Metrics;
-use crate::upstream::{Probes, Shared, Upstream};
+use crate::upstream::{Probes, Rule, Shared, Upstream};
 
 /// The registry of rules is swept when it has grown by this much.
 const SWEEP_AFTER: usize = 1_024;
@@ -66,7 +67,15 @@ impl LiveRule {
             key: shared.hash((&route.project, &route.ingress)),
             filters,
             upstream: Upstream::new(route, old, shared),
-            is_plain: fastpath::is_plain(route),
+            is_plain: plain::is_plain(route),
+        }
+    }
+
+    /// The rule, as far as the way to its services goes.
+    pub(crate) fn to_services(&self) -> Rule<'_> {
+        Rule {
+            route: &self.route,
+            upstream: &self.upstream,
         }
     }
 

@@ -1,4 +1,5 @@
-//! The phases of a request. Each one calls small functions that know nothing of the others.
+//! The way of all requests that are not plain: pingora walks it, phase by phase. Each one calls small
+//! functions that know nothing of the others (`phases`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +16,10 @@ use crate::ctx::Ctx;
 use crate::edge::Edge;
 use crate::listen::client::client_info;
 use crate::pages::Answer;
+use crate::phases::{filter, forward, observe, send, tries};
 use crate::trace::Parent;
-use crate::{answer, filter, forward, observe, request, upstream};
+use crate::upstream::Attempt;
+use crate::{answer, request};
 
 /// The phases, with what all requests share.
 pub(crate) struct Phases(pub(crate) Arc<Edge>);
@@ -60,15 +63,15 @@ impl ProxyHttp for Phases {
         match filter::request(&self.0, session, ctx).await {
             Ok(()) => Ok(false),
             Err(stop) => {
-                ctx.stopped(&self.0, &stop);
-                answer::send(&self.0, session, ctx, stop).await?;
+                ctx.stopped(&self.0.metrics, &stop);
+                send::send(&self.0, session, ctx, stop).await?;
                 Ok(true)
             }
         }
     }
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-        upstream::peer(&self.0, session, ctx)
+        tries::peer(&self.0, session, ctx)
     }
 
     fn fail_to_connect(
@@ -78,7 +81,7 @@ impl ProxyHttp for Phases {
         ctx: &mut Ctx,
         error: Box<Error>,
     ) -> Box<Error> {
-        upstream::not_connected(&self.0, session, ctx, error)
+        tries::not_connected(&self.0, session, ctx, error)
     }
 
     fn error_while_proxy(
@@ -89,7 +92,7 @@ impl ProxyHttp for Phases {
         ctx: &mut Ctx,
         is_reused: bool,
     ) -> Box<Error> {
-        upstream::not_proxied(&self.0, session, ctx, error, is_reused)
+        tries::not_proxied(&self.0, session, ctx, error, is_reused)
     }
 
     async fn upstream_response_filter(
@@ -98,7 +101,7 @@ impl ProxyHttp for Phases {
         answer: &mut ResponseHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        upstream::answered(&self.0, session, answer, ctx)
+        tries::answered(&self.0, session, answer, ctx)
     }
 
     async fn upstream_request_filter(
@@ -134,7 +137,7 @@ impl ProxyHttp for Phases {
         if response.status.is_informational() {
             return Ok(());
         }
-        upstream::finish(ctx, response)?;
+        tries::finish(ctx, response)?;
         filter::response(session.req_header(), response, ctx)
     }
 
@@ -190,8 +193,8 @@ impl ProxyHttp for Phases {
         // have been read.
         session.set_keepalive(None);
         let stop = answer.into();
-        ctx.stopped(&self.0, &stop);
-        match answer::send(&self.0, session, ctx, stop).await {
+        ctx.stopped(&self.0.metrics, &stop);
+        match send::send(&self.0, session, ctx, stop).await {
             Ok(()) => FailToProxy {
                 error_code: status,
                 can_reuse_downstream: false,
@@ -214,6 +217,6 @@ impl ProxyHttp for Phases {
         }
         observe::ended(&self.0, session, ctx);
         // What is left of the connection does not concern the service.
-        ctx.upstream = upstream::Attempt::default();
+        ctx.upstream = Attempt::default();
     }
 }

@@ -12,6 +12,7 @@ use cara_api::gateway::{
 use cara_api::hostname::Hostname;
 
 use crate::listen::TlsVersion;
+use crate::listen::by_name::ByName;
 use crate::listen::follow::Follower;
 use crate::listen::metrics::ListenMetrics;
 use crate::listen::names::Names;
@@ -89,7 +90,10 @@ fn measure(
     let published = resident();
     let registry = prometheus::Registry::new();
     let names = Arc::new(ArcSwap::from_pointee(Names::default()));
-    let configs = Arc::new(Configs::new(TlsVersion::V1_2, Arc::clone(&names)));
+    let configs = Arc::new(Configs::new(
+        TlsVersion::V1_2,
+        Arc::new(ByName(Arc::clone(&names))),
+    ));
     let metrics = ListenMetrics::register(&registry);
     let (ports, _) = tokio::sync::watch::channel(Default::default());
     let mut follower = Follower::new(configs, names, ports, metrics);

@@ -1,20 +1,19 @@
-//! Accepts connections and hands them to pingora; drains them when the gateway stops.
+//! Accepts connections and hands them to the short way or to pingora (`options`); drains them when the
+//! gateway stops.
 //!
 //! Our own accept loops instead of pingora's server: the listeners are the caller's, the runtimes
 //! are the caller's, and stopping waits for requests under way instead of a fixed time.
+
+mod options;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use cara_api::gateway::StreamRoute;
-use pingora_core::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
-use pingora_core::protocols::http::ServerSession;
-use pingora_core::protocols::http::v2::server::{H2Options, default_h2_options};
+use pingora_core::apps::HttpServerApp;
 use pingora_core::server::ShutdownWatch;
-use pingora_core::server::configuration::ServerConf;
 use pingora_core::services::listening::Service;
 use pingora_proxy::HttpProxy;
 use prometheus::IntGauge;
@@ -24,42 +23,38 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::Gateway;
-use crate::connection::{Patience, Protocol};
 use crate::deadline::Ending;
 use crate::draining::{DrainControl, Draining};
 use crate::edge::Edge;
 use crate::fastpath::{self, Lane, Pool};
 use crate::listen::admission::{Admission, Permit};
+use crate::listen::connection::{Patience, Protocol};
 use crate::listen::establish::{Accepted, Establish, Established};
 use crate::listen::metrics::ListenMetrics;
-use crate::listen::names::Names;
-use crate::listen::streams::{Ports, StreamTable};
+use crate::listen::streams::{PortSockets, Ports, StreamTable};
+use crate::listen::tls::Configs;
 use crate::listen::{Listener, ListenerKind, TrustedRanges, prepare, splice};
 use crate::proxy::Phases;
 
-/// Idle connections to services that are kept, over all services.
-const UPSTREAM_POOL: usize = 1_024;
-/// Bound on tries at a service whatever rules allow, which is less.
-const MAX_RETRIES: usize = 8;
-/// How long an HTTP/2 connection without requests is kept, as HTTP/1 ones are.
-const H2_IDLE: Duration = Duration::from_secs(60);
-/// Requests that an HTTP/2 connection may have under way.
-const H2_STREAMS: u32 = 128;
-/// Bytes of a head, decoded.
-const H2_HEADER_LIST: u32 = 64 * 1024;
-/// Bytes of one upload that may wait for its service.
-const H2_STREAM_WINDOW: u32 = 256 * 1024;
-/// Bytes of all uploads of a connection that may wait for their services.
-const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// Streams that a client may open and reset before the gateway looks at them.
-const H2_EARLY_RESETS: usize = 20;
-/// Streams that a client may make the gateway reset.
-const H2_FORCED_RESETS: usize = 256;
+use options::{H2c, UPSTREAM_POOL};
+
 /// Pause after the system refused to accept, such as for want of file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// What tunnels get to end in order, after they were told to.
 const TUNNEL_GRACE: Duration = Duration::from_millis(500);
+
+/// What a server is made of.
+pub(crate) struct Parts {
+    /// What requests share.
+    pub(crate) edge: Arc<Edge>,
+    pub(crate) tls: Arc<Configs>,
+    pub(crate) listen_metrics: ListenMetrics,
+    pub(crate) streams: watch::Receiver<StreamTable>,
+    pub(crate) port_sockets: PortSockets,
+    /// Connections are handed to these in turn.
+    pub(crate) threads: Vec<Handle>,
+    pub(crate) drain: DrainControl,
+}
 
 /// What all connections share.
 struct Shared {
@@ -96,7 +91,7 @@ struct Endings {
 }
 
 /// Serves until cancelled, then drains.
-pub(crate) async fn serve(gateway: &Gateway, listeners: Vec<Listener>, token: CancellationToken) {
+pub(crate) async fn serve(parts: Parts, listeners: Vec<Listener>, token: CancellationToken) {
     let (stop, stopping) = watch::channel(false);
     let (close, closing) = watch::channel(false);
     let ending = Arc::new(Ending::default());
@@ -106,7 +101,9 @@ pub(crate) async fn serve(gateway: &Gateway, listeners: Vec<Listener>, token: Ca
         closing,
         lanes: lanes.clone(),
     };
-    let shared = Arc::new(Shared::new(gateway, signals, Arc::clone(&ending)));
+    let tcp = parts.edge.config.tcp.clone();
+    let port_sockets = parts.port_sockets.clone();
+    let shared = Arc::new(Shared::new(parts, signals, Arc::clone(&ending)));
     let tidying = CancellationToken::new();
     let mut keepers = shared.keep_tidy(&tidying);
     let mut accepting = JoinSet::new();
@@ -117,14 +114,14 @@ pub(crate) async fn serve(gateway: &Gateway, listeners: Vec<Listener>, token: Ca
         accepting.spawn(accept(Arc::clone(&shared), listener, token.clone()));
     }
     let mut ports = JoinSet::new();
-    if let Some((ip, allowed)) = &gateway.config.tcp {
+    if let Some((ip, allowed)) = tcp {
         let shared = Arc::clone(&shared);
         let table = shared.streams.clone();
         let ports_of = Ports {
-            ip: *ip,
-            allowed: allowed.clone(),
+            ip,
+            allowed,
             held: by_port(for_ports),
-            open: gateway.port_sockets.clone(),
+            open: port_sockets,
             serve: move |listener, token| serve_port(Arc::clone(&shared), listener, token),
         };
         ports.spawn(ports_of.follow(table, token.clone()));
@@ -140,7 +137,7 @@ pub(crate) async fn serve(gateway: &Gateway, listeners: Vec<Listener>, token: Ca
     // Nobody listens any more when every connection has ended already.
     let _ = stop.send(true);
     lanes.stopping.come();
-    let mut idle = gateway.drain.begin();
+    let mut idle = shared.drain.begin();
     let close_idle = async {
         idle.after(|drain| drain.idle).await;
         let _ = close.send(true);
@@ -149,7 +146,7 @@ pub(crate) async fn serve(gateway: &Gateway, listeners: Vec<Listener>, token: Ca
         std::future::pending().await
     };
     tokio::select! {
-        () = drain(&mut open, gateway.drain.begin(), &ending) => {}
+        () = drain(&mut open, shared.drain.begin(), &ending) => {}
         () = close_idle => {}
     }
     while ports.join_next().await.is_some() {}
@@ -353,11 +350,11 @@ async fn handle(shared: Arc<Shared>, socket: Socket) {
 }
 
 impl Shared {
-    fn new(gateway: &Gateway, signals: Signals, ending: Arc<Ending>) -> Self {
-        let (config, limits) = (&gateway.config, &gateway.config.limits);
-        let edge = Arc::new(Edge::new(gateway));
-        let proxy = Arc::new(proxy(Arc::clone(&edge)));
-        let threads = gateway.threads.len().max(1);
+    fn new(parts: Parts, signals: Signals, ending: Arc<Ending>) -> Self {
+        let edge = parts.edge;
+        let (config, limits) = (&edge.config, &edge.config.limits);
+        let proxy = Arc::new(options::proxy(Arc::clone(&edge)));
+        let threads = parts.threads.len().max(1);
         let lane = || Lane {
             edge: Arc::clone(&edge),
             pool: Arc::new(Pool::new(UPSTREAM_POOL / threads)),
@@ -366,15 +363,12 @@ impl Shared {
         };
         Self {
             lanes: std::iter::repeat_with(lane).take(threads).collect(),
-            h2c: Arc::new(H2c {
-                proxy: Arc::clone(&proxy),
-                options: http_options(true),
-            }),
+            h2c: Arc::new(H2c::new(&proxy)),
             proxy,
             establish: Establish {
-                configs: Arc::clone(&gateway.tls),
-                names: Arc::clone(&gateway.names),
-                metrics: gateway.listen_metrics.clone(),
+                configs: parts.tls,
+                names: Arc::clone(&edge.names),
+                metrics: parts.listen_metrics.clone(),
                 patience: Patience {
                     head: limits.header_timeout,
                     write: limits.write_timeout,
@@ -382,16 +376,16 @@ impl Shared {
                 ending,
             },
             admission: Arc::new(Admission::new(limits)),
-            metrics: gateway.listen_metrics.clone(),
+            metrics: parts.listen_metrics,
             splice: splice::Patience {
                 connect: config.connect_timeout,
                 idle: limits.stream_idle,
             },
-            streams: gateway.streams.subscribe(),
+            streams: parts.streams,
             signals,
-            threads: gateway.threads.clone(),
-            open: gateway.metrics.connections.clone(),
-            drain: gateway.drain.clone(),
+            threads: parts.threads,
+            open: edge.metrics.connections.clone(),
+            drain: parts.drain,
         }
     }
 
@@ -433,69 +427,3 @@ impl Shared {
         }
     }
 }
-
-fn proxy(edge: Arc<Edge>) -> HttpProxy<Phases> {
-    let conf = ServerConf {
-        max_retries: MAX_RETRIES,
-        upstream_keepalive_pool_size: UPSTREAM_POOL,
-        ca_file: crate::upstream::roots_file(),
-        ..ServerConf::default()
-    };
-    let mut proxy = HttpProxy::new(Phases(edge), Arc::new(conf));
-    proxy.server_options = Some(http_options(false));
-    proxy.h2_options = Some(h2_options());
-    proxy.handle_init_modules();
-    proxy
-}
-
-/// Pingora's options. `CONNECT` is let through to our phases, which refuse it with a page.
-fn http_options(is_h2c: bool) -> HttpServerOptions {
-    let mut options = HttpServerOptions::default();
-    options.h2c = is_h2c;
-    options.h2_idle_timeout = Some(H2_IDLE);
-    // Our own phases refuse it, with a page that says so.
-    options.allow_connect_method_proxying = true;
-    options
-}
-
-/// Limits of an HTTP/2 connection. Floods of settings and pings need none: h2 answers each before
-/// it reads on.
-fn h2_options() -> H2Options {
-    let mut options = default_h2_options();
-    options
-        .max_header_list_size(H2_HEADER_LIST)
-        .max_concurrent_streams(H2_STREAMS)
-        .initial_window_size(H2_STREAM_WINDOW)
-        .initial_connection_window_size(H2_CONNECTION_WINDOW)
-        .max_pending_accept_reset_streams(H2_EARLY_RESETS)
-        .max_local_error_reset_streams(Some(H2_FORCED_RESETS));
-    options
-}
-
-/// The proxy for connections that are known to speak HTTP/2 without TLS.
-struct H2c {
-    proxy: Arc<HttpProxy<Phases>>,
-    options: HttpServerOptions,
-}
-
-#[async_trait::async_trait]
-impl HttpServerApp for H2c {
-    async fn process_new_http(
-        self: &Arc<Self>,
-        session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        self.proxy.process_new_http(session, shutdown).await
-    }
-
-    fn h2_options(&self) -> Option<H2Options> {
-        self.proxy.h2_options()
-    }
-
-    fn server_options(&self) -> Option<&HttpServerOptions> {
-        Some(&self.options)
-    }
-}
-
-/// What server names lead to, shared with the handshakes.
-pub(crate) type SharedNames = Arc<ArcSwap<Names>>;

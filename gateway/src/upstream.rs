@@ -1,18 +1,17 @@
-//! The way to services: which one, which endpoint of it, how many requests at once, and what
-//! happens when a try fails.
+//! Services as a rule knows them: which one, which endpoint of it, how many requests at once, and what
+//! a try that failed says.
 //!
 //! ```text
-//! admit (pause, target, queue) -> forward (endpoint, peer) -> answer
-//!                                        ^-- once more? ----'
+//! gate (pause, queue) -> attempt (target, endpoint, what came of it) -> peer (connection)
+//!                           '-- sticky, endpoint <- health
 //! ```
 //!
 //! Decisions are pure functions of `cara_routes`; this holds what they look at. Everything that a
 //! request reads on its way is prepared when the rule is published. It refuses to know who the
-//! client is and what may pass.
+//! client is and what may pass; a request is an [`Attempt`] here. Who walks it through is `phases`.
 
-mod admit;
+mod attempt;
 mod endpoint;
-mod forward;
 mod gate;
 mod health;
 mod peer;
@@ -30,13 +29,12 @@ use cara_api::gateway::{self, Action, Policy, Protocol, Route};
 use cara_routes::balance::{self, FULL_SHARE, Load};
 use cara_routes::retry::Budget;
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
-pub(crate) use admit::{admit, choose};
-pub(crate) use forward::{
-    Attempt, answered, begin, broke, finish, group, head_came, not_connected, not_proxied, peer,
-    refused, times,
-};
+pub(crate) use attempt::Attempt;
+pub(crate) use gate::{Permit, Waiting};
 pub(crate) use health::{Probes, Wanted};
+pub(crate) use peer::Times;
 pub(crate) use tls::roots_file;
 
 use endpoint::Endpoint;
@@ -83,6 +81,26 @@ impl Shared {
 pub(crate) struct Upstream {
     targets: Box<[Target]>,
     state: Arc<State>,
+}
+
+/// A rule, as far as the way to its services goes.
+#[derive(Clone, Copy)]
+pub(crate) struct Rule<'a> {
+    pub(crate) route: &'a Route,
+    pub(crate) upstream: &'a Upstream,
+}
+
+impl<'a> Rule<'a> {
+    /// What it forwards to; none when it forwards nothing.
+    pub(crate) fn targets(self) -> &'a [gateway::Target] {
+        targets(self.route)
+    }
+
+    fn target(self, place: usize) -> Option<(&'a Target, &'a gateway::Target)> {
+        let target = self.upstream.targets.get(place)?;
+        let spec = self.targets().get(place)?;
+        Some((target, spec))
+    }
 }
 
 /// A service and its endpoints.
@@ -182,8 +200,31 @@ impl Upstream {
         endpoints(self).iter().filter(is_kept).count()
     }
 
+    /// Holds a request, unless `limit` are held already.
+    pub(crate) fn hold(&self, limit: u32) -> Option<Waiting<'_>> {
+        Waiting::begin(&self.state.rest().held, limit)
+    }
+
+    /// Ends when the rule has changed or is gone.
+    pub(crate) fn changed(&self) -> Notified<'_> {
+        self.state.rest().changed.notified()
+    }
+
+    /// Lets a request in at once, if nobody waits and there is room.
+    pub(crate) fn try_enter(&self) -> Option<Permit> {
+        let gate = &self.state.rest().gate;
+        gate.try_enter().then(|| Permit(Arc::clone(&self.state)))
+    }
+
+    /// Waits for a request's turn; none when as many as `queue` wait, or when it takes too long.
+    /// Cancel-safe.
+    pub(crate) async fn enter(&self, queue: u32, patience: Duration) -> Option<Permit> {
+        let entered = self.state.rest().gate.enter(queue, patience).await;
+        entered.ok().map(|()| Permit(Arc::clone(&self.state)))
+    }
+
     /// Takes a retry from the rule's budget.
-    fn take_retry(&self, percent: u32, now: Duration) -> bool {
+    pub(crate) fn take_retry(&self, percent: u32, now: Duration) -> bool {
         let requests = self.state.requests.load(Ordering::Relaxed);
         let budget = &self.state.rest().budget;
         let mut budget = budget.lock().unwrap_or_else(PoisonError::into_inner);

@@ -229,6 +229,66 @@ fn imports_follow_the_arrows() {
     assert_eq!(seen.len(), ARROWS.len(), "every crate of the arrows exists");
 }
 
+/// The modules of the gateway, from the ground up: each names only modules of lower floors.
+const GATEWAY_FLOORS: [&[&str]; 11] = [
+    &["deadline", "draining", "limit", "pages", "ratio", "workers"],
+    &["answer", "filter", "request"],
+    &["access_log", "listen", "upstream"],
+    &["metrics", "trace"],
+    &["live"],
+    &["access"],
+    &["config", "ctx"],
+    &["edge"],
+    &["phases"],
+    &["fastpath", "proxy"],
+    &["fuzzing", "server"],
+];
+
+/// What a line, or the list that begins in it, names after `crate::`.
+fn named(code: &str) -> Vec<String> {
+    let word = |text: &str| -> String {
+        let text = text.trim().chars();
+        text.take_while(|c| c.is_alphanumeric() || *c == '_')
+            .collect()
+    };
+    let places = code.split("crate::").skip(1);
+    let names = places.map(|place| match place.strip_prefix('{') {
+        Some(list) => list.split('}').next().unwrap_or_default(),
+        None => place.split(',').next().unwrap_or_default(),
+    });
+    names.flat_map(|names| names.split(',').map(word)).collect()
+}
+
+#[test]
+fn floors_of_the_gateway_rest_on_lower_ones() {
+    let floor = |module: &str| {
+        let mut floors = GATEWAY_FLOORS.iter();
+        floors.position(|modules| modules.contains(&module))
+    };
+    let mut faults = Vec::new();
+    for (name, text) in rust_files() {
+        let Some(path) = name.strip_prefix("gateway/src/") else {
+            continue;
+        };
+        let own = path.split(['/', '.']).next().unwrap_or_default();
+        if own == "lib" || is_test(&name) {
+            continue;
+        }
+        let mine = floor(own);
+        if mine.is_none() {
+            faults.push(format!("{name}: {own} has no floor"));
+        }
+        let code: Vec<&str> = code(&text).collect();
+        let others = named(&code.join(" "));
+        for other in others.iter().filter(|other| *other != own) {
+            if floor(other).is_none() || floor(other) >= mine {
+                faults.push(format!("{name}: {other} is on no lower floor"));
+            }
+        }
+    }
+    report(&faults);
+}
+
 #[test]
 fn the_project_speaks_of_itself_alone() {
     let mut faults = Vec::new();

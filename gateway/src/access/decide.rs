@@ -6,20 +6,9 @@ use std::net::IpAddr;
 
 use cara_api::gateway::{Access, Oidc};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use super::session::{Login, Opened};
-
-/// Who it is.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Who {
-    /// Name of a user, or subject at an issuer.
-    pub(super) user: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) email: Option<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) groups: Vec<String>,
-}
+use super::who::Who;
 
 /// A credential that a request carries.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,33 +4,8 @@ use cara_api::gateway::Access;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::decide::Refusal;
-use crate::answer::Reply;
-
-/// A refusal as people and programs read it. Names nothing of the inside.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Refused {
-    pub(crate) status: u16,
-    pub(crate) title: &'static str,
-    pub(crate) detail: String,
-    /// Seconds, for `Retry-After`.
-    pub(crate) retry_after_s: Option<u32>,
-}
-
-impl Refused {
-    pub(crate) fn new(status: u16, title: &'static str, detail: impl Into<String>) -> Self {
-        Self {
-            status,
-            title,
-            detail: detail.into(),
-            retry_after_s: None,
-        }
-    }
-
-    fn after(mut self, seconds: u32) -> Self {
-        self.retry_after_s = Some(seconds);
-        self
-    }
-}
+use crate::answer::{Reply, Stop};
+use crate::pages::{Answer, Refused};
 
 /// The page for a refusal; not for [`Refusal::LogIn`], which is a redirect.
 pub(super) fn page(refusal: &Refusal, access: &Access) -> Refused {
@@ -98,6 +73,13 @@ fn ask(access: &Access) -> Refused {
             "This page is private. It opens by a link that its owner can send you.",
         )
     }
+}
+
+/// A page with challenges.
+pub(super) fn stop(refused: Refused, challenges: impl IntoIterator<Item = HeaderValue>) -> Stop {
+    let challenges = challenges.into_iter();
+    let challenges = challenges.map(|value| (header::WWW_AUTHENTICATE, value));
+    Stop::PageWith(Answer::Refused(refused), challenges.collect())
 }
 
 /// The `WWW-Authenticate` headers of a refusal (RFC 9110 section 11.6.1).

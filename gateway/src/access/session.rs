@@ -9,7 +9,7 @@ use cara_api::signing::{Secret, Signer};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::decide::Who;
+use super::who::Who;
 
 /// A login. Valid at one host, for one client of one issuer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,5 +1,7 @@
 //! What a request shows: read, and the gateway's own signatures checked. Pure.
 
+use std::net::IpAddr;
+
 use cara_api::gateway::Route;
 use cara_api::share::{self, Scope};
 use http::{HeaderMap, Method, Uri, header};
@@ -8,10 +10,13 @@ use pingora_http::RequestHeader;
 
 use super::cookies::{self, Name};
 use super::decide::{Link, Presented, Proof};
+use super::place::Place;
 use super::session::Signers;
-use super::{Client, Place, upstream};
 use crate::pages::Format;
 use crate::request::format;
+
+/// Carries the token that lets automated checks pass.
+pub(super) const BYPASS: &str = "x-cara-bypass";
 
 /// Reads all that counts for access.
 pub(super) fn read<'a>(
@@ -19,7 +24,7 @@ pub(super) fn read<'a>(
     place: &'a Place,
     route: &'a Route,
     signers: Option<&Signers>,
-    client: Client,
+    client: Option<IpAddr>,
     now: Timestamp,
 ) -> Presented<'a> {
     let headers = &head.headers;
@@ -39,7 +44,7 @@ pub(super) fn read<'a>(
         ingress: &route.ingress,
         is_navigation: is_navigation(headers),
         is_safe,
-        bypass: given(headers.contains_key(upstream::BYPASS)),
+        bypass: given(headers.contains_key(BYPASS)),
         login: signers.and_then(|signers| {
             let mut found = cookies::values(headers, Name::Session, place.is_tls);
             found.find_map(|value| signers.login.open(value))

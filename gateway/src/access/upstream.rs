@@ -1,17 +1,16 @@
 //! What a service gets to know: who came in, and none of the gateway's secrets.
 
+use cara_api::gateway::Access;
 use cara_api::share;
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Uri, header};
 use pingora_error::Result;
 use pingora_http::RequestHeader;
 
-use super::decide::Who;
+use super::shown::BYPASS;
+use super::who::{Admitted, Who};
 use super::{cookies, shown};
-use crate::ctx::Ctx;
 
-/// Carries the token that lets automated checks pass.
-pub(super) const BYPASS: &str = "x-cara-bypass";
 /// Begins the names of headers that say who came in.
 const WHO: &str = "x-auth-request-";
 /// The certificate that a client showed to the gateway (RFC 9440).
@@ -29,11 +28,16 @@ const CERTIFICATES: [&str; 6] = [
 ];
 
 /// Takes the gateway's cookies and credentials off a request on its way to a service, and tells
-/// the service who it is.
+/// the service who it is. `access` are the settings of its rule.
 ///
 /// # Errors
 /// None in practice: names are valid, and values that are not are left out.
-pub(crate) fn clean(request: &mut RequestHeader, ctx: &Ctx) -> Result<()> {
+pub(crate) fn clean(
+    request: &mut RequestHeader,
+    client_certificate: Option<&HeaderValue>,
+    access: Option<&Access>,
+    admitted: Option<&Admitted>,
+) -> Result<()> {
     // Cookies count for the whole host, so that they also come to rules that ask nobody.
     if let Some(kept) = cookies::without_own(&request.headers) {
         request.remove_header(&header::COOKIE);
@@ -43,20 +47,18 @@ pub(crate) fn clean(request: &mut RequestHeader, ctx: &Ctx) -> Result<()> {
     }
     // Also for rules that ask nobody: a service behind several rules believes what it reads.
     strip(request);
-    if let Some(certificate) = &ctx.client_certificate {
+    if let Some(certificate) = client_certificate {
         request.insert_header(CLIENT_CERT, certificate.clone())?;
     }
-    let Some(rule) = &ctx.rule else {
+    let Some(access) = access else {
         return Ok(());
     };
     let authorization = request.headers.get_all(header::AUTHORIZATION);
     let is_ours = |value: &HeaderValue| shown::has_scheme(value.as_bytes(), "basic");
-    if rule.route.policy.access.basic.is_some() && authorization.iter().any(is_ours) {
+    if access.basic.is_some() && authorization.iter().any(is_ours) {
         request.remove_header(&header::AUTHORIZATION);
     }
-    ctx.admitted
-        .as_ref()
-        .map_or(Ok(()), |admitted| tell(request, &admitted.who))
+    admitted.map_or(Ok(()), |admitted| tell(request, &admitted.who))
 }
 
 /// Takes off what a client says of who it is and what it showed, and the token that lets checks pass.
@@ -102,7 +104,7 @@ pub(crate) fn has_link(query: &str) -> bool {
 
 /// Takes a link's token off the query: for the gateway alone, it opens a rule for whoever reads it
 /// in a log. Scheme and authority stay, which HTTP/2 names beside the path.
-pub(super) fn cut_link(request: &mut RequestHeader) {
+pub(crate) fn cut_link(request: &mut RequestHeader) {
     if !has_link(request.uri.query().unwrap_or_default()) {
         return;
     }
@@ -180,7 +182,7 @@ mod tests {
         request
             .append_header("X-Cara-Bypass", "token")
             .expect("a header");
-        clean(&mut request, &Ctx::new()).expect("valid names");
+        clean(&mut request, None, None, None).expect("valid names");
         let names: Vec<&str> = request.headers.keys().map(HeaderName::as_str).collect();
         assert_eq!(names, ["accept"]);
     }
@@ -191,9 +193,8 @@ mod tests {
         for name in ["client-cert", "client_cert", "Client-Cert-Chain"] {
             request.append_header(name, ":ZXZpbA==:").expect("a header");
         }
-        let mut ctx = Ctx::new();
-        ctx.client_certificate = crate::listen::client::header_value(&[0, 255, 254]);
-        clean(&mut request, &ctx).expect("valid names");
+        let certificate = crate::listen::client::header_value(&[0, 255, 254]);
+        clean(&mut request, certificate.as_ref(), None, None).expect("valid names");
         let pairs = request.headers.iter();
         let pairs: Vec<_> = pairs.map(|(k, v)| (k.as_str(), v.as_bytes())).collect();
         assert_eq!(pairs, [("client-cert", b":AP/+:".as_slice())]);

@@ -5,8 +5,7 @@ use std::mem::MaybeUninit;
 use http::HeaderValue;
 
 use super::body::Framing;
-use super::request::Refusal;
-use super::text::{is_in, number, once, push};
+use super::text::{Refusal, is_in, number, once, push};
 
 /// More headers than this are not passed on.
 const HEADERS_MAX: usize = 100;

@@ -1,7 +1,7 @@
 //! One request and its answer: sends to the service, and passes on what comes back.
 //!
 //! Which endpoint, whether there is another try, and what a failure says about an endpoint is
-//! decided by `upstream`, as for all requests.
+//! decided by `phases::tries`, as for all requests.
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -18,13 +18,14 @@ use tokio_util::io::poll_read_buf;
 use super::answer::{self, Answer, Ours};
 use super::body::Framing;
 use super::pool::Key;
-use super::request::{Refusal, Request};
+use super::request::Request;
+use super::text::Refusal;
 use super::{Lane, poll_fill};
-use crate::connection::Connection;
 use crate::ctx::Ctx;
 use crate::deadline::MovingDeadline;
+use crate::listen::connection::Connection;
 use crate::pages;
-use crate::upstream;
+use crate::phases::tries;
 
 /// Bytes of an answer's head at most.
 const HEAD_MAX: usize = 64 * 1024;
@@ -104,7 +105,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<'_, S> {
         let edge = &self.lane.edge;
         let begun = loop {
             let (Some(address), Some(group)) =
-                (upstream::begin(edge, self.ctx), upstream::group(self.ctx))
+                (tries::begin(edge, self.ctx), tries::group(self.ctx))
             else {
                 return Err(End::Failed(pages::Answer::BadGateway));
             };
@@ -112,7 +113,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<'_, S> {
             match self.attempt(Key { address, group }).await {
                 Ok(begun) => {
                     let status = begun.answer.status;
-                    if !upstream::head_came(edge, self.ctx, status, || shape) {
+                    if !tries::head_came(edge, self.ctx, status, || shape) {
                         break begun;
                     }
                 }
@@ -127,7 +128,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<'_, S> {
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         Key {
             address: self.ctx.upstream.endpoint().unwrap_or(nowhere),
-            group: upstream::group(self.ctx).unwrap_or_default(),
+            group: tries::group(self.ctx).unwrap_or_default(),
         }
     }
 
@@ -146,7 +147,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<'_, S> {
         let (failure, answer, kind) = match fault {
             Fault::ClientGone => return Err(End::Gone),
             Fault::Unconnected(answer) => {
-                let again = upstream::refused(edge, self.ctx, shape);
+                let again = tries::refused(edge, self.ctx, shape);
                 return if again {
                     Ok(())
                 } else {
@@ -160,7 +161,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<'_, S> {
             Fault::Silent => (Failure::Other, pages::Answer::Timeout, "timeout"),
             Fault::Broke => (Failure::Other, pages::Answer::BadGateway, "other"),
         };
-        if upstream::broke(edge, self.ctx, failure, true, || shape) {
+        if tries::broke(edge, self.ctx, failure, true, || shape) {
             return Ok(());
         }
         self.count(kind);
@@ -182,7 +183,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<'_, S> {
     async fn attempt(&mut self, key: Key) -> Result<Begun, Fault> {
         let edge = &self.lane.edge;
         let policy = self.ctx.rule.as_ref().map(|rule| &rule.route.policy);
-        let Some(times) = policy.map(|policy| upstream::times(edge, policy, false)) else {
+        let Some(times) = policy.map(|policy| tries::times(edge, policy, false)) else {
             return Err(Fault::Broke);
         };
         // After a connection that was closed, others may have been too.
@@ -289,7 +290,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<'_, S> {
         self.write(&head).await?;
         drop(head);
         let silence = self.ctx.rule.as_ref().map_or(Duration::ZERO, |rule| {
-            upstream::times(&self.lane.edge, &rule.route.policy, false).read
+            tries::times(&self.lane.edge, &rule.route.policy, false).read
         });
         while !framing.is_done() {
             buffer.clear();

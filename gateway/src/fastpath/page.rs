@@ -7,11 +7,12 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::request::Request;
 use super::text::push;
-use crate::answer::{self, Stop};
-use crate::connection::Connection;
+use crate::answer::Stop;
 use crate::ctx::Ctx;
 use crate::edge::Edge;
+use crate::listen::connection::Connection;
 use crate::pages::Answer;
+use crate::phases::send::assemble;
 
 /// Tells the client why it gets no answer, as the connection's last one. Gives the status and the
 /// bytes of the body.
@@ -26,8 +27,8 @@ pub(super) async fn send<S: AsyncRead + AsyncWrite + Unpin>(
     answer: Answer,
 ) -> Result<(u16, usize)> {
     let stop = Stop::from(answer);
-    ctx.stopped(edge, &stop);
-    let whole = answer::assemble(edge, &head(request)?, ctx, stop)?;
+    ctx.stopped(&edge.metrics, &stop);
+    let whole = assemble(edge, &head(request)?, ctx, stop)?;
     let (status, body) = (whole.head.status, &whole.body);
     let mut out = Vec::with_capacity(1_024 + body.len());
     let reason = status.canonical_reason().unwrap_or_default().as_bytes();

@@ -7,7 +7,7 @@
 use std::mem::MaybeUninit;
 use std::net::IpAddr;
 
-use super::text::{is_in, number, once, push};
+use super::text::{Refusal, is_in, number, once, push};
 use crate::access::is_own_header;
 use crate::request::push_address;
 
@@ -39,15 +39,6 @@ const SPECIAL: [&str; 11] = [
     "proxy-authorization",
     "x-cara-bypass",
 ];
-
-/// Why a head is not served here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// It has not ended yet.
-    Partial,
-    /// It is not plain.
-    NotPlain,
-}
 
 /// A plain request; what it says lies in the buffer that it was read from.
 #[derive(Debug, PartialEq, Eq)]

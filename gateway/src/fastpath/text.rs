@@ -1,6 +1,13 @@
 //! Small readers and writers of HTTP/1 text, for requests and answers alike. Pure.
 
-use super::request::Refusal;
+/// Why a head is not served here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// It has not ended yet.
+    Partial,
+    /// It is not plain.
+    NotPlain,
+}
 
 /// Appends all parts.
 pub(super) fn push(out: &mut Vec<u8>, parts: &[&[u8]]) {

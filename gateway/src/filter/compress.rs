@@ -179,7 +179,7 @@ pub(crate) fn begin(
     if !is_eligible(&request.method, answer) {
         return Ok(None);
     }
-    super::decorate::vary(answer, "Accept-Encoding")?;
+    super::vary::vary(answer, "Accept-Encoding")?;
     let Some(coding) = Coding::accepted(&request.headers) else {
         return Ok(None);
     };

@@ -1,19 +1,17 @@
 //! What is known about the client of a connection, for everybody who serves its requests.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use arc_swap::ArcSwap;
 use base64::Engine as _;
 use cara_certs::Bundle;
 use http::HeaderValue;
 use pingora_proxy::Session;
 
 use super::ListenerKind;
-use super::names::{ClientAuth, Names};
+use super::client_auth::ClientAuth;
 
 /// What a connection is, from its first byte to its end.
 #[derive(Debug)]
@@ -139,26 +137,4 @@ pub(crate) fn client_info(session: &Session) -> Option<&ClientInfo> {
     let digest = session.as_downstream().digest()?;
     let data = digest.proxy_digest.as_ref()?.user_data.as_ref()?;
     data.downcast_ref::<Arc<ClientInfo>>().map(Arc::as_ref)
-}
-
-/// Whether a request came over a TLS connection that was made for another host, by the rules of
-/// [`Names::allows`]. A request without a usable host is left to others.
-pub(crate) fn is_misdirected(session: &Session, names: &ArcSwap<Names>) -> bool {
-    let tls = client_info(session).and_then(|client| client.tls.as_ref());
-    tls.is_some_and(|tls| host_of(session).is_some_and(|host| !names.load().allows(tls, &host)))
-}
-
-/// Whether a request came without TLS although its host requires a certificate of clients. To be
-/// asked after a redirect to HTTPS had its chance.
-pub(crate) fn lacks_certificate(session: &Session, names: &ArcSwap<Names>) -> bool {
-    let names = names.load();
-    let is_plain = client_info(session).is_none_or(|client| client.tls.is_none());
-    is_plain
-        && names.asks_clients()
-        && host_of(session).is_some_and(|host| names.requires_certificate(&host))
-}
-
-fn host_of(session: &Session) -> Option<Cow<'_, str>> {
-    let host = crate::request::host(session.req_header());
-    host.and_then(cara_routes::host::normalize)
 }

@@ -16,12 +16,12 @@ use tokio_rustls::server::TlsStream;
 
 use super::admission::Permit;
 use super::client::{self, Alpn, ClientInfo, TlsInfo};
+use super::connection::{Connection, Patience, Protocol};
 use super::hello::{self, HelloError};
 use super::metrics::{Handshake, ListenMetrics};
 use super::names::{Decision, Names};
 use super::tls::{self, Configs};
 use super::{ListenerKind, TrustedRanges, preamble};
-use crate::connection::{Connection, Patience, Protocol};
 use crate::deadline::Ending;
 
 /// How long a client of a plain listener may take to send its first bytes.

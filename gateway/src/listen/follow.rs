@@ -14,8 +14,9 @@ use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 use tokio::sync::watch;
 
+use super::client_auth::ClientAuth;
 use super::metrics::ListenMetrics;
-use super::names::{Certificates, ClientAuth, Names, Special};
+use super::names::{Certificates, Names, Special};
 use super::streams::StreamTable;
 use super::tls::Configs;
 
@@ -216,6 +217,7 @@ mod tests {
 
     use super::*;
     use crate::listen::TlsVersion;
+    use crate::listen::by_name::ByName;
 
     struct World {
         follower: Follower,
@@ -226,7 +228,7 @@ mod tests {
     impl World {
         fn new() -> Self {
             let names = Arc::new(ArcSwap::from_pointee(Names::default()));
-            let configs = Configs::new(TlsVersion::V1_2, Arc::clone(&names));
+            let configs = Configs::new(TlsVersion::V1_2, Arc::new(ByName(Arc::clone(&names))));
             let metrics = ListenMetrics::register(&prometheus::Registry::new());
             let (ports, _) = watch::channel(StreamTable::default());
             Self {

@@ -8,10 +8,9 @@ use cara_api::gateway::{ClientAuthorities, Host, StreamRoute};
 use cara_api::hostname::Hostname;
 use cara_certs::{Bundle, CertTable};
 use imbl::{HashMap, OrdMap};
-use rustls::ServerConfig;
 
 use super::client::TlsInfo;
-use super::tls::Configs;
+use super::client_auth::ClientAuth;
 
 /// Values for hosts of the kinds `a.b` and `*.b`.
 #[derive(Debug, Clone)]
@@ -55,41 +54,6 @@ impl<T: Clone> HostMap<T> {
         }
         let (label, parent) = host.split_once('.')?;
         self.wildcard.get(parent).filter(|_| !label.is_empty())
-    }
-}
-
-/// Who must vouch for the clients of a host.
-pub(crate) struct ClientAuth {
-    authorities: ClientAuthorities,
-    /// How such clients are spoken to; none when the authorities cannot be read, and then nobody
-    /// gets in.
-    config: Option<Arc<ServerConfig>>,
-}
-
-impl std::fmt::Debug for ClientAuth {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ClientAuth")
-            .field("is_usable", &self.config.is_some())
-            .finish_non_exhaustive()
-    }
-}
-
-impl ClientAuth {
-    /// How clients are asked for certificates of these authorities, for the sake of `host`.
-    pub(crate) fn new(authorities: ClientAuthorities, host: &str, configs: &Configs) -> Self {
-        let config = configs.with_client_authorities(&authorities);
-        if let Err(error) = &config {
-            tracing::warn!(host, error = %error, "no client of this host gets in");
-        }
-        Self {
-            authorities,
-            config: config.ok(),
-        }
-    }
-
-    /// How to speak to clients that are asked for a certificate.
-    pub(crate) fn config(&self) -> Option<&Arc<ServerConfig>> {
-        self.config.as_ref()
     }
 }
 

@@ -8,7 +8,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use cara_api::gateway::ClientAuthorities;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
@@ -17,11 +16,9 @@ use rustls::server::{
     ClientHello, NoClientAuth, ProducesTickets, ResolvesServerCert, ServerSessionMemoryCache,
     WebPkiClientVerifier, danger::ClientCertVerifier,
 };
-use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 
 use super::TlsVersion;
-use super::names::Names;
 
 /// Sessions kept for clients of TLS 1.2 that take no tickets.
 const SESSIONS: usize = 4_096;
@@ -47,19 +44,18 @@ pub(crate) enum AuthorityError {
 pub(crate) struct Configs {
     provider: Arc<CryptoProvider>,
     versions: &'static [&'static SupportedProtocolVersion],
-    resolver: Arc<BySni>,
+    resolver: Arc<dyn ResolvesServerCert>,
     open: Arc<ServerConfig>,
 }
 
 impl Configs {
-    /// Configurations that answer with what `names` holds at each handshake.
-    pub(crate) fn new(lowest: TlsVersion, names: Arc<ArcSwap<Names>>) -> Self {
+    /// Configurations that answer with what `resolver` finds at each handshake.
+    pub(crate) fn new(lowest: TlsVersion, resolver: Arc<dyn ResolvesServerCert>) -> Self {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let versions: &[_] = match lowest {
             TlsVersion::V1_2 => &FROM_1_2,
             TlsVersion::V1_3 => &FROM_1_3,
         };
-        let resolver = Arc::new(BySni(names));
         let open = build(&provider, versions, &resolver, Arc::new(NoClientAuth));
         Self {
             provider,
@@ -112,14 +108,14 @@ impl Configs {
 fn build(
     provider: &Arc<CryptoProvider>,
     versions: &[&'static SupportedProtocolVersion],
-    resolver: &Arc<BySni>,
+    resolver: &Arc<dyn ResolvesServerCert>,
     verifier: Arc<dyn ClientCertVerifier>,
 ) -> Arc<ServerConfig> {
     let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
         .with_protocol_versions(versions)
         .expect("the provider has cipher suites for both versions")
         .with_client_cert_verifier(verifier)
-        .with_cert_resolver(Arc::clone(resolver) as Arc<dyn ResolvesServerCert>);
+        .with_cert_resolver(Arc::clone(resolver));
     config.alpn_protocols = ALPN.map(<[u8]>::to_vec).to_vec();
     config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
     match tickets() {
@@ -132,24 +128,6 @@ fn build(
 
 fn tickets() -> Result<Arc<dyn ProducesTickets>, rustls::Error> {
     rustls::crypto::ring::Ticketer::new()
-}
-
-/// Looks the certificate up at every handshake.
-struct BySni(Arc<ArcSwap<Names>>);
-
-impl ResolvesServerCert for BySni {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let sni = server_name(&hello);
-        let names = self.0.load();
-        let bundle = names.certificate(sni.as_deref())?;
-        Some(Arc::clone(bundle.certified_key()))
-    }
-}
-
-impl fmt::Debug for BySni {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("BySni")
-    }
 }
 
 /// The server name that a client asks for, in the form in which hosts are kept.

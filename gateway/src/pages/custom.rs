@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 
+use super::answer::{Answer, Shown};
 use super::html::escape;
-use super::{Answer, Shown};
 
 /// Which statuses a page stands for; the first that fits is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -15,7 +15,6 @@ use cara_api::names::check_label;
 use tokio::time::MissedTickBehavior;
 
 use super::custom::{CustomPages, For, PageSet, Template};
-use crate::ErrorPages;
 
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -23,6 +22,15 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const PAGE_MAX: u64 = 256 * 1024;
 /// What all pages together may have, in bytes: they are kept in memory.
 const PAGES_MAX: u64 = 32 * 1024 * 1024;
+
+/// Where an operator's own error pages are.
+#[derive(Debug, Clone)]
+pub struct ErrorPages {
+    /// Pages for all hosts; a directory in it has those for the environment of its name.
+    pub directory: PathBuf,
+    /// What comes after the environment in hostnames: `{host}.{environment}.{base_domain}`.
+    pub base_domain: String,
+}
 
 /// A file of the directory that is a page by its name. Sorted, those for all hosts come first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

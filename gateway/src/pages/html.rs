@@ -1,6 +1,6 @@
 //! The built-in page. It loads nothing from anywhere.
 
-use super::{Answer, Shown};
+use super::answer::{Answer, Shown};
 
 /// The page of an answer.
 pub(super) fn page(answer: &Answer, shown: Shown<'_>) -> String {

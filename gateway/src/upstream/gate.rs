@@ -101,7 +101,7 @@ fn take(count: &AtomicU32, most: u32) -> u32 {
 }
 
 /// A place in a number that may not exceed a limit.
-pub(super) struct Waiting<'a>(&'a AtomicU32);
+pub(crate) struct Waiting<'a>(&'a AtomicU32);
 
 impl<'a> Waiting<'a> {
     /// Takes a place, if there is one.
@@ -121,7 +121,7 @@ impl Drop for Waiting<'_> {
 }
 
 /// A request that went in; leaves when it is dropped.
-pub(super) struct Permit(pub(super) Arc<super::State>);
+pub(crate) struct Permit(pub(super) Arc<super::State>);
 
 impl Drop for Permit {
     fn drop(&mut self) {

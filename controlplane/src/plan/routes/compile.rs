@@ -7,6 +7,7 @@ mod access;
 mod policy;
 #[cfg(test)]
 mod tests;
+mod value;
 
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ use cara_api::project::{Ingress, IngressTarget, PathType, TargetProtocol, Target
 
 use super::Ground;
 use super::material::{self, Missing};
-use access::nets;
+use value::nets;
 
 /// Weight of a target that names none.
 const WEIGHT: i64 = 1;

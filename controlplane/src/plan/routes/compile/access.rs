@@ -6,9 +6,8 @@ use cara_api::gateway::{Access, BasicAuth, Bearer, Oidc, ShareLinks};
 use cara_api::hostname::Hostname;
 use cara_api::project::{ClientCertificate, Ingress, IngressAccess};
 use cara_api::secret::Hidden;
-use ipnet::IpNet;
 
-use super::policy::span;
+use super::value::{nets, span, value};
 use super::{Gaps, Ground, material};
 
 /// How long a login lasts.
@@ -61,12 +60,6 @@ pub(super) fn authorities(
     value(&clients.ca, material::CA, ground, gaps)
 }
 
-/// Networks; an address alone is one of its own.
-pub(super) fn nets(texts: &[String]) -> Vec<IpNet> {
-    let parse = |text: &String| cara_api::network::parse(text);
-    texts.iter().filter_map(parse).collect()
-}
-
 fn basic(
     access: &IngressAccess,
     host: &Hostname,
@@ -111,21 +104,4 @@ fn oidc(access: &IngressAccess, ground: &Ground<'_>, gaps: &mut Gaps) -> Option<
         groups: wanted.groups.clone(),
         session: span(&wanted.session).unwrap_or(SESSION),
     })
-}
-
-/// A value of a Secret; notes that it is missing.
-fn value(secret: &str, key: &str, ground: &Ground<'_>, gaps: &mut Gaps) -> Option<Hidden> {
-    match ground.material.secret(secret) {
-        Ok(values) => {
-            let found = values.get(key).filter(|v| !v.reveal().is_empty()).cloned();
-            if found.is_none() {
-                gaps.note_key(secret, key);
-            }
-            found
-        }
-        Err(why) => {
-            gaps.note("secret", secret, why);
-            None
-        }
-    }
 }

@@ -12,6 +12,7 @@ use cara_api::project::{
 };
 use cara_api::quantity;
 
+use super::value::{nets, span};
 use super::{Gaps, Ground, access};
 
 /// Environments that search engines may look at.
@@ -50,11 +51,6 @@ pub(super) fn of(
         maintenance: ingress.maintenance.as_ref().map(maintenance),
         pause: ingress.pause.as_ref().map(pause),
     }
-}
-
-/// A duration; none when left out.
-pub(super) fn span(text: &str) -> Option<Duration> {
-    quantity::duration(text)
 }
 
 fn secs(text: &str, otherwise: u64) -> Duration {
@@ -191,7 +187,7 @@ fn header_rules(rules: Option<&HeaderRules>) -> parsed::HeaderRules {
 fn maintenance(maintenance: &Maintenance) -> parsed::Maintenance {
     parsed::Maintenance {
         message: maintenance.message.clone(),
-        allow: access::nets(&maintenance.allow),
+        allow: nets(&maintenance.allow),
     }
 }
 

@@ -11,9 +11,8 @@ use pingora_proxy::Session;
 use crate::access_log::{self, Line};
 use crate::ctx::Ctx;
 use crate::edge::Edge;
-use crate::fastpath;
 use crate::listen::ListenerKind;
-use crate::listen::client::{ClientInfo, client_info};
+use crate::listen::client::client_info;
 use crate::metrics::{AnsweredBy, Metrics, Request};
 use crate::request;
 use crate::trace::{Ended, Parent};
@@ -49,28 +48,8 @@ pub(crate) fn ended(edge: &Edge, session: &Session, ctx: &Ctx) {
     });
 }
 
-/// A plain request that ended.
-pub(crate) struct Plain<'a> {
-    pub(crate) request: &'a fastpath::Request<'a>,
-    pub(crate) info: &'a ClientInfo,
-    /// 0 when no answer was sent.
-    pub(crate) status: u16,
-    /// Of the answer's body.
-    pub(crate) bytes: usize,
-}
-
-/// The same about a request that went the short way.
-pub(crate) fn plain_ended(edge: &Edge, ctx: &Ctx, plain: &Plain<'_>) {
-    let state = || std::str::from_utf8(plain.request.trace.state?).ok();
-    edge.metrics.plain.inc();
-    let what = (plain.info.listener, plain.status);
-    tell(edge, ctx, what, state, |duration| {
-        plain_line(ctx, plain, duration)
-    });
-}
-
 /// Counts a request, and makes its line if anybody wants it.
-fn tell<'a>(
+pub(crate) fn tell<'a>(
     edge: &Edge,
     ctx: &Ctx,
     (listener, status): (ListenerKind, u16),
@@ -157,35 +136,8 @@ fn line<'a>(
     }
 }
 
-fn plain_line<'a>(ctx: &'a Ctx, plain: &Plain<'a>, duration: Duration) -> Line<'a> {
-    let request = plain.request;
-    let trace = match ctx.trace {
-        Some(trace) => Some(trace.id()),
-        None => request
-            .trace
-            .parent
-            .and_then(Parent::parse)
-            .map(|p| p.trace),
-    };
-    Line {
-        method: request.method,
-        host: request.host,
-        path: request.target,
-        status: plain.status,
-        bytes: plain.bytes,
-        bytes_in: usize::try_from(request.body_bytes).unwrap_or(usize::MAX),
-        listener: plain.info.listener.label(),
-        tls: plain.info.tls.as_ref().map_or("", |tls| tls.version),
-        protocol: "h1",
-        user_agent: request.user_agent,
-        referer: request.referer,
-        trace,
-        ..of(ctx, duration)
-    }
-}
-
 /// What does not depend on the way that the request went.
-fn of(ctx: &Ctx, duration: Duration) -> Line<'_> {
+pub(crate) fn of(ctx: &Ctx, duration: Duration) -> Line<'_> {
     let route = ctx.rule.as_ref().map(|rule| &*rule.route);
     Line {
         time: jiff::Timestamp::now(),

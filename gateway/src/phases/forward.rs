@@ -35,7 +35,9 @@ const OURS: [&str; 4] = [
 /// # Errors
 /// A rewritten path is no path, or there are more headers than a message can have.
 pub(crate) fn prepare(asked: &RequestHeader, sent: &mut RequestHeader, ctx: &Ctx) -> Result<()> {
-    access::clean(sent, ctx)?;
+    let access = ctx.rule.as_ref().map(|rule| &rule.route.policy.access);
+    let certificate = ctx.client_certificate.as_ref();
+    access::clean(sent, certificate, access, ctx.admitted.as_deref())?;
     let rewritten = rewritten(asked, ctx);
     if let Some(rewritten) = &rewritten {
         let path = &rewritten.path_and_query;

@@ -4,15 +4,16 @@ use http::{HeaderMap, HeaderValue, header};
 use pingora_error::Result;
 use pingora_http::ResponseHeader;
 
-use super::cors;
 use crate::ctx::Ctx;
+use crate::filter::cors;
+use crate::filter::vary::vary;
 
 /// Adds what a rule's policy asks for: transport security, robots, origins, rates; and the
 /// request's id. `asked` are the request's headers.
 ///
 /// # Errors
 /// There are more headers than a message can have.
-pub(crate) fn answer(head: &mut ResponseHeader, ctx: &Ctx, asked: &HeaderMap) -> Result<()> {
+pub(super) fn answer(head: &mut ResponseHeader, ctx: &Ctx, asked: &HeaderMap) -> Result<()> {
     head.insert_header("x-request-id", ctx.id.clone())?;
     let Some(rule) = &ctx.rule else { return Ok(()) };
     // A browser must not believe it over plain HTTP (RFC 6797 section 7.2).
@@ -38,33 +39,12 @@ pub(crate) fn answer(head: &mut ResponseHeader, ctx: &Ctx, asked: &HeaderMap) ->
 }
 
 /// Adds what a browser of another origin may do.
-///
-/// # Errors
-/// There are more headers than a message can have.
-pub(super) fn grant(head: &mut ResponseHeader, granted: cors::Granted) -> Result<()> {
+fn grant(head: &mut ResponseHeader, granted: cors::Granted) -> Result<()> {
     for (name, value) in granted.set {
         head.insert_header(name, value)?;
     }
     if granted.varies {
         vary(head, "Origin")?;
     }
-    Ok(())
-}
-
-/// Says that an answer depends on a header of the request.
-///
-/// # Errors
-/// There are more headers than a message can have.
-pub(super) fn vary(head: &mut ResponseHeader, name: &'static str) -> Result<()> {
-    let is_said = head.headers.get_all(header::VARY).iter().any(|line| {
-        let names = line.to_str().unwrap_or_default().split(',');
-        names
-            .map(str::trim)
-            .any(|said| said == "*" || said.eq_ignore_ascii_case(name))
-    });
-    if is_said {
-        return Ok(());
-    }
-    head.append_header(header::VARY, HeaderValue::from_static(name))?;
     Ok(())
 }

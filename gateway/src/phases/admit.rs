@@ -3,86 +3,59 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cara_api::gateway::{Backend, InFlight, Pause};
-use http::HeaderMap;
+use cara_api::gateway::{InFlight, Pause};
 use pingora_error::ErrorType;
 use pingora_proxy::Session;
 use prometheus::IntGauge;
 use tokio::time::Instant;
 
-use super::gate::{Permit, Waiting};
-use super::{Upstream, sticky, targets};
+use super::look_up::look_up;
 use crate::answer::Stop;
 use crate::ctx::Ctx;
 use crate::edge::Edge;
-use crate::filter;
 use crate::live::LiveRule;
 use crate::pages::Answer;
+use crate::upstream::Permit;
 
 /// Holds a request while its rule is paused, chooses its service, and lets it in when it is its
 /// turn. What it waited behind may have changed the rule: it goes on by the newest one.
 ///
 /// # Errors
 /// What the client gets instead.
-pub(crate) async fn admit(edge: &Edge, session: &mut Session, ctx: &mut Ctx) -> Result<(), Stop> {
+pub(super) async fn admit(edge: &Edge, session: &mut Session, ctx: &mut Ctx) -> Result<(), Stop> {
     let Some(mut rule) = ctx.rule.clone() else {
         return Ok(());
     };
     if rule.route.policy.pause.is_some() {
         rule = Box::pin(hold(edge, session, rule)).await?;
-        ctx.upstream.admitted = Some(Instant::now().into_std());
+        ctx.upstream.let_in(Instant::now().into_std());
         ctx.rule = Some(Arc::clone(&rule));
     }
-    if targets(&rule.route).is_empty() {
+    if rule.to_services().targets().is_empty() {
         return Ok(());
     }
-    choose(&session.req_header().headers, ctx, &rule)?;
+    choose(session, ctx, &rule)?;
     if let Some(limit) = rule.route.policy.in_flight {
-        let is_waiting = !rule.upstream.state.rest().gate.try_enter();
+        let entered = rule.upstream.try_enter();
+        let is_waiting = entered.is_none();
+        let permit = match entered {
+            Some(permit) => permit,
+            None => Box::pin(queue(edge, session, &rule, limit)).await?,
+        };
+        ctx.upstream.keep(permit);
         if is_waiting {
-            Box::pin(queue(edge, session, &rule, limit)).await?;
-        }
-        ctx.upstream.permit = Some(Permit(Arc::clone(&rule.upstream.state)));
-        if is_waiting {
-            ctx.upstream.admitted = Some(Instant::now().into_std());
+            ctx.upstream.let_in(Instant::now().into_std());
             rule = newest(edge, session, &rule)?;
             ctx.rule = Some(Arc::clone(&rule));
-            choose(&session.req_header().headers, ctx, &rule)?;
+            choose(session, ctx, &rule)?;
         }
     }
     Ok(())
 }
 
-/// Chooses the service of a rule that forwards.
-///
-/// # Errors
-/// It is not there.
-pub(crate) fn choose(headers: &HeaderMap, ctx: &mut Ctx, rule: &LiveRule) -> Result<(), Stop> {
-    ctx.upstream.stuck = None;
-    ctx.target = 0;
-    let targets = targets(&rule.route);
-    if rule.route.policy.sticky.is_some()
-        && let Some((place, endpoint)) = sticky::find(&rule.upstream, &rule.route, headers)
-    {
-        ctx.target = place;
-        ctx.upstream.stuck = Some(Arc::clone(endpoint));
-        return Ok(());
-    }
-    if targets.len() > 1 {
-        let ready = targets.iter().map(|target| match target.backend {
-            Backend::Ready { .. } => target.weight,
-            Backend::Unavailable { .. } => 0,
-        });
-        let draw = fastrand::u64(..);
-        let all = || cara_routes::weights::choose(targets.iter().map(|t| t.weight), draw);
-        let place = cara_routes::weights::choose(ready, draw).or_else(all);
-        ctx.target = place.unwrap_or(0);
-    }
-    let target = targets.get(ctx.target);
-    match target.and_then(|target| Answer::for_backend(&target.backend)) {
-        None => Ok(()),
-        Some(answer) => Err(answer.into()),
-    }
+fn choose(session: &Session, ctx: &mut Ctx, rule: &LiveRule) -> Result<(), Stop> {
+    let headers = &session.req_header().headers;
+    Ok(ctx.upstream.choose(rule.to_services(), headers)?)
 }
 
 /// Holds a request until its rule has no pause. Cancel-safe.
@@ -91,16 +64,15 @@ async fn hold(
     session: &mut Session,
     first: Arc<LiveRule>,
 ) -> Result<Arc<LiveRule>, Stop> {
-    let upstream: &Upstream = &first.upstream;
     let limit = first.route.policy.pause.map_or(0, |p| p.max_requests);
-    let _held = Waiting::begin(&upstream.state.rest().held, limit).ok_or(Answer::Paused)?;
+    let _held = first.upstream.hold(limit).ok_or(Answer::Paused)?;
     let _counted = Counted::begin(&edge.metrics.held);
     let started = Instant::now();
     let mut rule = Arc::clone(&first);
     while let Some(Pause { max_wait, .. }) = rule.route.policy.pause {
         // Listens before it looks, so that no change is missed.
-        let state = Arc::clone(&rule.upstream.state);
-        let changed = state.rest().changed.notified();
+        let watched = Arc::clone(&rule);
+        let changed = watched.upstream.changed();
         tokio::pin!(changed);
         changed.as_mut().enable();
         rule = newest(edge, session, &rule)?;
@@ -140,16 +112,15 @@ async fn queue(
     session: &mut Session,
     rule: &LiveRule,
     limit: InFlight,
-) -> Result<(), Stop> {
+) -> Result<Permit, Stop> {
     let patience: Duration = limit.timeout;
-    let gate = &rule.upstream.state.rest().gate;
     let _counted = Counted::begin(&edge.metrics.queued);
     let entered = tokio::select! {
-        entered = gate.enter(limit.queue, patience) => entered.is_ok(),
-        () = gone(session) => false,
+        entered = rule.upstream.enter(limit.queue, patience) => entered,
+        () = gone(session) => None,
     };
-    if entered {
-        return Ok(());
+    if let Some(permit) = entered {
+        return Ok(permit);
     }
     edge.metrics.overloads.inc();
     Err(Answer::Overloaded.into())
@@ -158,7 +129,7 @@ async fn queue(
 /// The rule that takes the request now. One that asks more of clients than the one by which the
 /// request was let in must see the whole request: it has to come again.
 fn newest(edge: &Edge, session: &Session, old: &LiveRule) -> Result<Arc<LiveRule>, Stop> {
-    let rule = filter::find(edge, session.req_header())?;
+    let rule = look_up(&edge.live, session.req_header())?.rule;
     if rule.route.policy.access != old.route.policy.access {
         return Err(Answer::Paused.into());
     }

@@ -25,9 +25,9 @@ use pingora_core::protocols::{
 use pingora_http::ResponseHeader;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
 
+use super::client::{Alpn, ClientInfo, Stage};
+use super::frames::{self, Frames};
 use crate::deadline::{Deadline, Ending, EndingWait};
-use crate::frames::{self, Frames};
-use crate::listen::client::{Alpn, ClientInfo, Stage};
 
 /// One segment of Ethernet: what fits goes out in one packet anyway.
 const WRITE_BUFFER_BYTES: usize = 1_460;

@@ -1,112 +1,33 @@
-//! Tries of a request: the endpoint of each, what its end says about the endpoint, and whether
-//! there is another.
+//! Tries of a request at its service: begins each, tells metrics how it ended, and says whether there
+//! is another. What is remembered, and about whom, is the attempt's (`upstream`).
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cara_api::gateway::Policy;
-use cara_routes::outlier::Fleet;
-use cara_routes::retry::{self, Decision, Failure, Progress, Shape};
-use http::HeaderValue;
+use cara_routes::retry::{self, Decision, Failure, Shape};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorSource, ErrorType, Result, RetryType};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
-use super::endpoint::{Endpoint, InFlight};
-use super::gate::Permit;
-use super::peer::{self, Times};
-use super::{Target, sticky};
 use crate::ctx::Ctx;
 use crate::edge::Edge;
-use crate::live::LiveRule;
-use crate::request;
+use crate::upstream::Times;
 
 /// An answer that is not passed on since the request is tried again.
 const TRY_AGAIN: ErrorType = ErrorType::new("TryAgain");
 
-/// What a request did at its service so far. Dropping it leaves the queue and the endpoint.
-#[derive(Default)]
-pub(crate) struct Attempt {
-    /// Its place among those that may be under way.
-    pub(super) permit: Option<Permit>,
-    /// The endpoint that the client is kept with.
-    pub(super) stuck: Option<Arc<Endpoint>>,
-    current: Option<InFlight>,
-    /// Endpoints that it failed at.
-    failed: Vec<SocketAddr>,
-    tries: u32,
-    /// When it was let in, if it had to wait for that.
-    pub(super) admitted: Option<Instant>,
-    /// When the last try began, and what it took to the head of its answer.
-    began: Option<Instant>,
-    waited: Option<Duration>,
-    is_refused: bool,
-    /// The answer's head came; it cannot be tried again.
-    is_answered: bool,
-}
-
-impl Attempt {
-    /// The last try found no connection, which was counted.
-    pub(crate) fn is_refused(&self) -> bool {
-        self.is_refused
-    }
-
-    /// The endpoint of the last try.
-    pub(crate) fn endpoint(&self) -> Option<SocketAddr> {
-        self.current.as_ref().map(|c| c.endpoint().address)
-    }
-
-    /// Tries after the first one.
-    pub(crate) fn retries(&self) -> u32 {
-        self.tries.saturating_sub(1)
-    }
-
-    /// From the begin of the last try to the head of its answer.
-    pub(crate) fn waited(&self) -> Option<Duration> {
-        self.waited
-    }
-
-    /// From the begin of the request to the one of its last try.
-    pub(crate) fn began_after(&self, started: Instant) -> Option<Duration> {
-        self.began.map(|began| began.duration_since(started))
-    }
-}
-
 /// Begins a try: chooses its endpoint, which counts it as under way. None when there is none.
 pub(crate) fn begin(edge: &Edge, ctx: &mut Ctx) -> Option<SocketAddr> {
-    let rule = ctx.rule.clone()?;
-    let (target, _) = target(&rule, ctx)?;
-    let attempt = &mut ctx.upstream;
-    attempt.current = None;
-    let now = || edge.live.now();
-    let is_usable = |e: &&Arc<Endpoint>| e.is_in(now()) && !attempt.failed.contains(&e.address);
-    let stuck = attempt.stuck.as_ref().filter(is_usable);
-    let chosen = stuck.or_else(|| {
-        target.choose(&rule.route.policy, &attempt.failed, now, || {
-            fastrand::u64(..)
-        })
-    });
-    let endpoint = chosen?;
-    let address = endpoint.address;
-    let current = InFlight::begin(endpoint);
-    attempt.current = Some(current);
-    attempt.tries += 1;
-    attempt.began = Some(Instant::now());
-    attempt.waited = None;
-    attempt.is_refused = false;
-    if attempt.tries == 1 {
-        rule.upstream.state.requests.fetch_add(1, Ordering::Relaxed);
-    }
-    Some(address)
+    let rule = ctx.rule.as_ref()?.to_services();
+    ctx.upstream.begin(rule, || edge.live.now())
 }
 
 /// What a connection for a request may be shared with: others of the same group.
 pub(crate) fn group(ctx: &Ctx) -> Option<u64> {
-    let rule = ctx.rule.as_ref()?;
-    target(rule, ctx).map(|(target, _)| target.group)
+    let rule = ctx.rule.as_ref()?.to_services();
+    ctx.upstream.group(rule)
 }
 
 /// Chooses the endpoint for a try, and describes the connection to it.
@@ -117,31 +38,10 @@ pub(crate) fn peer(edge: &Edge, session: &Session, ctx: &mut Ctx) -> Result<Box<
     let nowhere = || Error::new(ErrorType::HTTPStatus(502));
     let address = begin(edge, ctx).ok_or_else(nowhere)?;
     let rule = ctx.rule.as_ref().ok_or_else(nowhere)?;
-    let (target, spec) = target(rule, ctx).ok_or_else(nowhere)?;
+    let times = times(edge, &rule.route.policy, ctx.is_stream);
     let head = session.req_header();
-    let host = match &target.tls {
-        Some(_) => request::host(head).and_then(cara_routes::host::normalize),
-        None => None,
-    };
-    let peer = peer::build(
-        address,
-        &spec.protocol,
-        target.tls.as_deref(),
-        host.as_deref().unwrap_or_default(),
-        target.group,
-        times(edge, &rule.route.policy, ctx.is_stream),
-        head.headers.contains_key(http::header::UPGRADE),
-    );
+    let peer = ctx.upstream.peer(rule.to_services(), address, head, times);
     peer.map(Box::new).ok_or_else(nowhere)
-}
-
-fn target<'a>(
-    rule: &'a LiveRule,
-    ctx: &Ctx,
-) -> Option<(&'a Target, &'a cara_api::gateway::Target)> {
-    let target = rule.upstream.targets.get(ctx.target)?;
-    let spec = super::targets(&rule.route).get(ctx.target)?;
-    Some((target, spec))
 }
 
 /// How long a service may take to begin its answer, over all tries.
@@ -172,7 +72,7 @@ pub(crate) fn refused(edge: &Edge, ctx: &mut Ctx, shape: Shape) -> bool {
         .with_label_values(&["connect"])
         .inc();
     note_failure(edge, ctx, true);
-    ctx.upstream.is_refused = true;
+    ctx.upstream.note_refused();
     is_tried_again(edge, ctx, Failure::Connect, || shape)
 }
 
@@ -184,7 +84,7 @@ pub(crate) fn broke(
     is_services_fault: bool,
     shape: impl FnOnce() -> Shape,
 ) -> bool {
-    let is_answered = ctx.upstream.is_answered;
+    let is_answered = ctx.upstream.is_answered();
     if is_services_fault && !is_answered && !matches!(failure, Failure::Stale | Failure::Refused) {
         note_failure(edge, ctx, false);
     }
@@ -199,16 +99,15 @@ pub(crate) fn head_came(
     status: u16,
     shape: impl FnOnce() -> Shape,
 ) -> bool {
-    ctx.upstream.waited = ctx.upstream.began.map(|began| began.elapsed());
-    if matches!(status, 502..=504) {
+    ctx.upstream.note_head();
+    let is_good = !matches!(status, 502..=504);
+    if !is_good {
         note_failure(edge, ctx, false);
         if is_tried_again(edge, ctx, Failure::Status(status), shape) {
             return true;
         }
-    } else if let Some(current) = &ctx.upstream.current {
-        current.endpoint().succeeded(|| edge.live.now());
     }
-    ctx.upstream.is_answered = true;
+    ctx.upstream.note_answered(is_good, || edge.live.now());
     false
 }
 
@@ -280,80 +179,36 @@ pub(crate) fn answered(
 /// Adds to an answer what keeps the client with its endpoint.
 ///
 /// # Errors
-/// The cookie is no header's value; cannot happen for a rule that was checked.
+/// There are more headers than a message can have.
 pub(crate) fn finish(ctx: &Ctx, answer: &mut ResponseHeader) -> Result<()> {
-    let (Some(rule), Some(current)) = (&ctx.rule, &ctx.upstream.current) else {
-        return Ok(());
-    };
-    let Some(wanted) = &rule.route.policy.sticky else {
-        return Ok(());
-    };
-    let endpoint = current.endpoint();
-    let is_kept = ctx.upstream.stuck.as_ref();
-    if is_kept.is_some_and(|stuck| Arc::ptr_eq(stuck, endpoint)) {
-        return Ok(());
-    }
-    let Some(token) = sticky::token_of(&rule.upstream, ctx.target, endpoint) else {
-        return Ok(());
-    };
-    let cookie = cara_routes::sticky::set_cookie(
-        &wanted.cookie,
-        &token,
-        &rule.route.path,
-        wanted.max_age,
-        ctx.is_tls,
-    );
-    match HeaderValue::try_from(cookie) {
-        Ok(cookie) => answer
+    let rule = ctx.rule.as_ref();
+    let cookie = rule.and_then(|rule| ctx.upstream.cookie(rule.to_services(), ctx.is_tls));
+    match cookie {
+        Some(cookie) => answer
             .append_header(http::header::SET_COOKIE, cookie)
             .map(drop),
-        Err(_) => Ok(()),
+        None => Ok(()),
     }
 }
 
 fn note_failure(edge: &Edge, ctx: &mut Ctx, is_refusal: bool) {
-    let Some(rule) = ctx.rule.clone() else { return };
-    let Some((target, _)) = target(&rule, ctx) else {
-        return;
-    };
-    let Some(current) = &ctx.upstream.current else {
-        return;
-    };
-    let endpoint = current.endpoint();
+    let Some(rule) = &ctx.rule else { return };
     let now = edge.live.now();
-    let fleet = Fleet {
-        total: target.endpoints.len(),
-        out: target.endpoints.iter().filter(|e| !e.is_in(now)).count(),
-    };
-    let outlier = rule.route.policy.outlier.as_ref();
-    if endpoint.failed(outlier, is_refusal, fleet, now) {
+    let attempt = &mut ctx.upstream;
+    if attempt.note_failure(rule.to_services(), is_refusal, now) {
         edge.metrics.ejections.inc();
-        tracing::warn!(
-            project = rule.route.project,
-            ingress = rule.route.ingress,
-            endpoint = %endpoint.address,
-            "an endpoint failed too often and is left out"
-        );
     }
-    let address = endpoint.address;
-    ctx.upstream.failed.push(address);
 }
 
 fn is_tried_again(edge: &Edge, ctx: &Ctx, failure: Failure, shape: impl FnOnce() -> Shape) -> bool {
     let Some(rule) = &ctx.rule else { return false };
-    let Some((target, _)) = target(rule, ctx) else {
-        return false;
-    };
     let policy = &rule.route.policy;
-    let failed = &ctx.upstream.failed;
-    let progress = Progress {
-        tries: ctx.upstream.tries,
-        elapsed: ctx.upstream.admitted.unwrap_or(ctx.started).elapsed(),
-        limit: response_limit(edge, policy),
-        has_other_endpoint: target
-            .endpoints
-            .iter()
-            .any(|e| !failed.contains(&e.address)),
+    let limit = response_limit(edge, policy);
+    let progress = ctx
+        .upstream
+        .progress(rule.to_services(), ctx.started, limit);
+    let Some(progress) = progress else {
+        return false;
     };
     let decision = retry::decide(&policy.retries, failure, shape(), progress);
     let again = match decision {

@@ -266,13 +266,16 @@ def main():
             time.sleep(2)
             resident.append(peers.rss_mib(world.pid("cara")))
             print(f"{count:,} hosts in {projects:,} projects, made in {made:.0f} s", flush=True)
-            of_one, of_all = script(work, "one", count, "0"), script(work, "all", count, "n")
-            # In turn: the machine's speed drifts.
-            pairs = [(rate(ONE_PLAIN, of_one), rate(PLAIN, of_all)) for _ in range(5)]
-            failed = sum(bad for pair in pairs for _, bad in pair)
-            print(f"requests/s: {statistics.median(a for (a, _), _ in pairs):,.0f} with one route, "
-                  f"{statistics.median(b for _, (b, _) in pairs):,.0f} with all, at random "
-                  f"(ratio {statistics.median(b / a for (a, _), (b, _) in pairs):.3f}, {failed} failed)", flush=True)
+            # The same load and work each time; in turn, since the machine's speed drifts.
+            first, every = script(work, "first", count, "0"), script(work, "every", count, "n")
+            rounds = [(rate(ONE_PLAIN, first), rate(PLAIN, first), rate(PLAIN, every)) for _ in range(5)]
+            failed = sum(bad for each_round in rounds for _, bad in each_round)
+            print(f"requests/s: {statistics.median(one for (one, _), _, _ in rounds):,.0f} with one route; with all of them "
+                  f"{statistics.median(same for _, (same, _), _ in rounds):,.0f} to one host "
+                  f"(ratio {statistics.median(same / one for (one, _), (same, _), _ in rounds):.3f}), "
+                  f"{statistics.median(every for _, _, (every, _) in rounds):,.0f} to all hosts at random "
+                  f"(ratio {statistics.median(every / one for (one, _), _, (every, _) in rounds):.3f}; no project uses "
+                  f"another's connections to services); {failed} failed", flush=True)
             sockets = [WebSocket() for _ in range(WEBSOCKETS)]
             background = Background(hosts[:200])
             background.start()

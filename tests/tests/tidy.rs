@@ -241,7 +241,7 @@ const GATEWAY_FLOORS: [&[&str]; 11] = [
     &["edge"],
     &["phases"],
     &["fastpath", "proxy"],
-    &["fuzzing", "server"],
+    &["fuzzing", "scale", "server"],
 ];
 
 /// What a line, or the list that begins in it, names after `crate::`.

@@ -17,7 +17,9 @@ use cara_store::Revision;
 
 use super::App;
 use super::failure::Failure;
+use crate::cache::Cache;
 use crate::plan::routes::listed;
+use crate::reach::Reach;
 
 /// How long a request may wait for the gateway; well below what clients wait for an answer.
 const REACHED_WITHIN: Duration = Duration::from_secs(10);
@@ -53,19 +55,25 @@ async fn until_served(app: &App, text: &str) -> Result<(), Failure> {
         ))
     })?;
     let shared = &app.shared;
-    let served = async {
-        let revision = Revision(version.0);
-        shared.cache.until(revision, REACHED_WITHIN).await;
-        // What changed no object since makes no route.
-        let revision = revision.min(shared.cache.newest_change());
-        shared.reach.until(revision).await;
-    };
+    let reached = is_reached(&shared.cache, &shared.reach, Revision(version.0));
     tokio::select! {
-        served = tokio::time::timeout(REACHED_WITHIN, served) => served.map_err(|_| {
+        is_reached = reached => is_reached.then_some(()).ok_or_else(|| {
             Failure::unavailable(format!("the gateway does not serve by version {version} yet: ask again"))
         }),
         () = app.token.cancelled() => Err(Failure::unavailable("the server stops")),
     }
+}
+
+/// Waits until requests are answered by what the store said at a revision; false when they are not
+/// within [`REACHED_WITHIN`].
+async fn is_reached(cache: &Cache, reach: &Reach, revision: Revision) -> bool {
+    let reached = async {
+        // Only of a revision that the cache shows it is known which changes it has.
+        while !cache.until(revision, REACHED_WITHIN).await {}
+        // What changed no object since makes no route.
+        reach.until(revision.min(cache.newest_change())).await;
+    };
+    tokio::time::timeout(REACHED_WITHIN, reached).await.is_ok()
 }
 
 /// Explains where a request would go now.
@@ -121,4 +129,16 @@ fn published(app: &App) -> Result<Arc<GatewayState>, Failure> {
         return Err(Failure::unavailable("the routes are not known yet"));
     }
     Ok(state)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_version_that_the_store_does_not_have_is_not_served() {
+        let (cache, reach) = (Cache::new(), Reach::default());
+        assert!(is_reached(&cache, &reach, Revision(0)).await);
+        assert!(!is_reached(&cache, &reach, Revision(9)).await);
+    }
 }

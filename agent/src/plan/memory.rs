@@ -81,7 +81,8 @@ pub struct Memory {
     excused: BTreeSet<Start>,
     waiting_since: BTreeMap<String, Instant>,
     switched_at: BTreeMap<String, (Start, Instant)>,
-    served: BTreeMap<String, Start>,
+    /// What takes requests, and since when.
+    served: BTreeMap<String, (Start, Instant)>,
     delivered_at: Option<Instant>,
 }
 
@@ -214,7 +215,7 @@ impl Memory {
     pub fn keep_starts(&mut self, starts: &BTreeSet<Start>) {
         self.health.keep(starts);
         self.excused.retain(|start| starts.contains(start));
-        self.served.retain(|_, start| starts.contains(start));
+        self.served.retain(|_, (start, _)| starts.contains(start));
     }
 
     /// Adds the last lines that a container logged to its exit.
@@ -312,13 +313,21 @@ impl Memory {
     }
 
     /// Notes which start of a service's containers takes requests.
-    pub fn note_serving(&mut self, service: &str, start: Start) {
-        self.served.insert(service.to_owned(), start);
+    pub fn note_serving(&mut self, service: &str, start: Start, now: Instant) {
+        if !self.served_last(service, &start) {
+            self.served.insert(service.to_owned(), (start, now));
+        }
     }
 
     /// Whether this start is the last one that took requests of a service.
     pub fn served_last(&self, service: &str, start: &Start) -> bool {
-        self.served.get(service) == Some(start)
+        self.serving_since(service, start).is_some()
+    }
+
+    /// Since when this start takes a service's requests; none when another one did last.
+    pub fn serving_since(&self, service: &str, start: &Start) -> Option<Instant> {
+        let (served, since) = self.served.get(service)?;
+        (served == start).then_some(*since)
     }
 
     /// Begins to wait anew for services to be ready: for a while nobody could see them.

@@ -202,7 +202,7 @@ impl<'a> View<'a> {
             .serving(memory)
             .filter(|c| self.is_container_ready(c, memory));
         if let Some(serving) = serving {
-            memory.note_serving(&self.service.name, serving.start());
+            memory.note_serving(&self.service.name, serving.start(), now);
         }
         let replacing = self.new.filter(|_| !self.old.is_empty());
         let replacing = replacing.map(|(_, c)| c.start());

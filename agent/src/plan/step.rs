@@ -208,14 +208,23 @@ impl Context<'_> {
 
     /// Whether an older container is not needed although the new one is not ready: another older
     /// one serves, for long enough that nobody is sent here any more.
-    fn is_spare(&self, view: &View<'_>, old: &Container) -> bool {
+    fn is_spare(&self, view: &View<'_>, old: &Container, step: &mut Step) -> bool {
         let serving = view.serving(self.memory).filter(|c| c.id != old.id);
-        serving.is_some_and(|c| match c.state {
-            ContainerState::Running { since } => {
-                view.is_container_ready(c, self.memory) && since >= self.wanted.timing.drain
-            }
-            _ => false,
-        }) && self.memory.delivered_at().is_some()
+        let Some(serving) = serving.filter(|c| view.is_container_ready(c, self.memory)) else {
+            return false;
+        };
+        let Some(delivered_at) = self.memory.delivered_at() else {
+            step.wake(self.now + DELIVERY);
+            return false;
+        };
+        // How long it runs says nothing: it may have taken over a moment ago.
+        let memory = self.memory;
+        let since = memory.serving_since(&view.service.name, &serving.start());
+        let due = since.unwrap_or(self.now).max(delivered_at) + self.wanted.timing.drain;
+        if due > self.now {
+            step.wake(due);
+        }
+        due <= self.now
     }
 
     /// The older container that is to go first: one that serves goes last.
@@ -304,7 +313,7 @@ impl Context<'_> {
             return Some(extra(old_name, old));
         }
         if !view.is_ready(self.memory) && !view.is_completed(self.memory) {
-            return self.is_spare(view, old).then(|| extra(old_name, old));
+            return self.is_spare(view, old, step).then(|| extra(old_name, old));
         }
         // Requests go elsewhere from the moment at which the control plane knows of the new one.
         let Some(delivered_at) = self.memory.delivered_at() else {

@@ -548,11 +548,14 @@ fn of_several_older_ones_only_the_one_that_serves_stays_while_the_new_one_is_not
     older.started_at = "s".into();
     observed.containers.insert("shop-web.older".into(), older);
     let (mut memory, now) = (Memory::default(), Instant::now());
-    let step_with = |memory: &Memory| next(&wanted, &observed, memory, now).to_string();
+    let drained = now + wanted.timing.drain;
+    let step_with = |memory: &Memory| next(&wanted, &observed, memory, drained).to_string();
     memory.note_delivered(true, now);
     assert_eq!(step_with(&memory), "", "none of them serves");
     let serves = observed.containers["shop-web"].start();
     memory.open.insert((serves, 80));
+    let web = wanted.service("web").expect("a service");
+    View::of(web, &observed).note(&mut memory, now);
     assert_eq!(step_with(&memory), "remove container shop-web.older");
     memory.note_delivered(false, now);
     assert_eq!(step_with(&memory), "", "the control plane must know");
@@ -593,8 +596,15 @@ fn what_served_last_goes_on_serving_whichever_was_started_later() {
     starting.id = "starting".into();
     all.containers.insert("shop-web.third".into(), starting);
     memory.note_delivered(true, now);
+    let drained = now + third.timing.drain;
+    let waiting = next(&third, &all, &memory, now);
     assert_eq!(
-        next(&third, &all, &memory, now).to_string(),
+        (waiting.to_string().as_str(), waiting.retry_at),
+        ("", Some(drained)),
+        "requests under way end"
+    );
+    assert_eq!(
+        next(&third, &all, &memory, drained).to_string(),
         "remove container shop-web.second",
         "nobody is sent there any more"
     );

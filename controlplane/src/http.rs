@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, patch, post};
@@ -131,7 +131,11 @@ async fn observe(State(app): State<App>, mut request: Request, next: Next) -> Re
         .map_or("other", MatchedPath::as_str)
         .to_owned();
     let span = tracing::info_span!("request", %id, %method, path = request.uri().path());
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let answer = next.run(request).instrument(span.clone());
+    let mut response = match method {
+        Method::GET | Method::HEAD => answer.await,
+        _ => to_its_end(&app, answer).await,
+    };
     if let Some(failure) = response.extensions_mut().remove::<Failure>() {
         let problem = failure.with_instance(format!("urn:uuid:{id}"));
         span.in_scope(|| problem.log());
@@ -142,6 +146,18 @@ async fn observe(State(app): State<App>, mut request: Request, next: Next) -> Re
     app.shared.metrics.requests.with_label_values(&labels).inc();
     span.in_scope(|| tracing::debug!(status = status.as_u16(), "answered"));
     response
+}
+
+/// Answers a request that may write, also when its client goes away meanwhile: a write and what
+/// belongs to it, such as its record in the audit log, are not cut apart.
+async fn to_its_end(
+    app: &App,
+    answer: impl Future<Output = Response> + Send + 'static,
+) -> Response {
+    match app.shared.writes.spawn(answer).await {
+        Ok(response) => response,
+        Err(error) => Failure::internal(error).into_response(),
+    }
 }
 
 fn method_label(method: &axum::http::Method) -> &'static str {

@@ -64,6 +64,8 @@ struct Shared {
     /// What gateways sign with.
     keys: Arc<Keys>,
     audit: Audit,
+    /// Requests that may write: they go on without their clients.
+    writes: TaskTracker,
     /// Where certificates are ordered, if they are.
     acme: Option<Acme>,
     /// Requests as gateways see them end, for those who look on.
@@ -150,6 +152,7 @@ impl ControlPlane {
             key,
             keys: Arc::new(Keys { signing }),
             audit,
+            writes: TaskTracker::new(),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -220,6 +223,11 @@ impl ControlPlane {
             }
         };
         token.cancel();
+        shared.writes.close();
+        let finished = tokio::time::timeout(STOP_GRACE, shared.writes.wait());
+        if finished.await.is_err() {
+            tracing::warn!("leaving API requests that may write and did not end in time");
+        }
         is_served.cancel();
         tasks.wait().await;
         served

@@ -99,6 +99,7 @@ impl Config {
             domain: &self.domain,
             http_port: self.http_port,
             https_port: self.https_port,
+            auth_host: self.auth_host.as_ref(),
         }
     }
 }

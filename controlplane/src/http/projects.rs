@@ -146,7 +146,7 @@ pub(super) async fn replace(
 }
 
 /// What a spec must not be, by its own rules and those of the installation.
-fn spec_faults(app: &App, spec: &ProjectSpec, name: &str) -> Vec<FieldError> {
+pub(super) fn spec_faults(app: &App, spec: &ProjectSpec, name: &str) -> Vec<FieldError> {
     let config = &app.shared.config;
     let mut faults = validate::project(spec, name, &config.domain);
     if let Some(reserved) = &config.auth_host {

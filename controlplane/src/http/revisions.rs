@@ -14,7 +14,7 @@ use super::App;
 use super::extract::{document_or_default, sound};
 use super::failure::Failure;
 use super::objects;
-use super::projects::with_spec;
+use super::projects::{spec_faults, with_spec};
 use crate::audit::{Caller, Verb};
 use crate::plan::project::revision_before;
 
@@ -65,6 +65,11 @@ pub(super) async fn rollback(
     let (wanted, warned) = sound(decoded, Vec::new())?;
     let replaced = objects::replace(&app, &name, None, |old| {
         let spec = earlier(&app, old, &wanted)?;
+        // Stored under rules of then, and for hosts that may be the gateway's own by now.
+        let faults = spec_faults(&app, &spec, &name);
+        if !faults.is_empty() {
+            return Err(Failure::invalid(&faults));
+        }
         with_spec(&app, old, &spec)
     });
     let replaced = replaced.await?;

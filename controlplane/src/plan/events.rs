@@ -106,6 +106,8 @@ pub struct Site<'a> {
     pub http_port: u16,
     /// Its port for HTTPS, if it has one.
     pub https_port: Option<u16>,
+    /// The host that it answers for itself, for logins.
+    pub auth_host: Option<&'a Hostname>,
 }
 
 impl Site<'_> {

@@ -292,3 +292,34 @@ async fn health_version_and_api_description_are_served() {
     assert_eq!(count, 40, "every operation is described");
     assert!(document["components"]["schemas"]["Project"]["properties"]["spec"].is_object());
 }
+
+#[tokio::test]
+async fn nobody_returns_to_a_host_that_is_the_gateways_by_now() {
+    let mut server = Server::start(&[]).await;
+    let project = |host: &str| {
+        let mut project = minimal("shop");
+        project["spec"]["ingress"] = json!([{"name": "web", "hosts": [host],
+            "target": {"service": "web", "port": 80}}]);
+        project.to_string()
+    };
+    let path = "/api/v1/projects/shop";
+    let first = project("login.example.com");
+    let (status, made) = server.call("POST", "/api/v1/projects", &first).await;
+    assert_eq!(status, 201, "{made}");
+    let told = ["--auth-host", "login.example.com"];
+    server.restart_with(&told).await;
+    let (_, shown) = server.call("GET", path, "").await;
+    assert_eq!(
+        shown["status"]["ingress"][0]["message"],
+        "login.example.com is where login services send browsers back to (--auth-host)"
+    );
+    let second = project("shop.example.com");
+    let (status, changed) = server.call("PUT", path, &second).await;
+    assert_eq!(status, 200, "{changed}");
+    let rollback = format!("{path}/rollback");
+    let first = r#"{"generation": 1}"#;
+    let (status, problem) = server.call("POST", &rollback, first).await;
+    assert_eq!(status, 400, "{problem}");
+    let error = problem["errors"][0].as_str().expect("an error");
+    assert!(error.contains("(--auth-host)"), "{error}");
+}

@@ -68,6 +68,14 @@ fn faults(ingress: &Ingress, project: &str, site: &Site<'_>, look: &dyn Look) ->
             }
             Some(_) | None => {}
         }
+        // From before it was the gateway's, since nobody is given it any more.
+        if let (Claim::Host(host), Some(own)) = (&claim, site.auth_host)
+            && host == own
+        {
+            found.push(format!(
+                "{host} is where login services send browsers back to (--auth-host)"
+            ));
+        }
     }
     found.extend(
         secrets(ingress)
@@ -128,11 +136,13 @@ mod tests {
             environment: "dev".into(),
             base: "x".into(),
         };
+        let own = Hostname::parse("auth.dev.x").expect("a hostname");
         let shown = |https_port, document: &serde_json::Value| {
             let site = Site {
                 domain: &domain,
                 http_port: 8080,
                 https_port,
+                auth_host: Some(&own),
             };
             let ingress: Ingress = serde_json::from_value(document.clone()).expect("a rule");
             let shelf = Shelf(vec!["token".into()]);
@@ -172,6 +182,12 @@ mod tests {
                 serde_json::json!({"tls": "off"}),
                 Some(8443),
                 "http://shop.dev.x:8080/|shop.dev.x|shop.dev.x||",
+            ),
+            (
+                serde_json::json!({"host": "auth"}),
+                None,
+                "http://auth.dev.x:8080/|auth.dev.x|auth.dev.x||auth.dev.x is where \
+                 login services send browsers back to (--auth-host)",
             ),
             (
                 serde_json::json!({"protocol": "TCP", "port": 25}),

@@ -14,7 +14,8 @@ use crate::plan::evict::Settled;
 use crate::plan::fleet::Fleet;
 use crate::repo::{self, Challenge, SealedCertificate, SealedSecret};
 
-/// Bytes of memory that the changes may take which are kept for watchers: the oldest go first, though never the last few.
+/// Bytes of memory that the changes may take which are kept for watchers: the oldest go first,
+/// though never the last few.
 const HISTORY_BYTES: usize = 24 << 20;
 /// What an object takes in memory besides its text: most fields of most objects are left out.
 const OBJECT_BYTES: usize = 6 << 10;
@@ -28,6 +29,18 @@ pub(crate) enum Object {
     Node(Arc<Node>),
     Secret(Arc<SealedSecret>),
     Certificate(Arc<SealedCertificate>),
+}
+
+impl Object {
+    /// Bytes of its text in the store.
+    fn text_bytes(&self) -> usize {
+        match self {
+            Self::Project(project) => repo::encode(&**project).len(),
+            Self::Node(node) => repo::encode(&**node).len(),
+            Self::Secret(secret) => repo::encode(&**secret).len(),
+            Self::Certificate(certificate) => repo::encode(&**certificate).len(),
+        }
+    }
 }
 
 /// One change of one object.
@@ -313,14 +326,15 @@ impl State {
         if before == after {
             return;
         }
+        // What was there before is shared with the change before, which may be forgotten first.
+        let old = before.as_ref().map_or(0, Object::text_bytes);
+        let new = entry.map_or(0, |entry| entry.value.len());
         let change = Change {
             revision,
             before,
             after,
         };
-        // What was there before belongs to the change before.
-        let text = entry.map_or(0, |entry| entry.value.len());
-        self.remember(change, OBJECT_BYTES + 2 * text);
+        self.remember(change, OBJECT_BYTES + 2 * old.max(new));
     }
 
     fn remember(&mut self, change: Change, bytes: usize) {
@@ -556,6 +570,24 @@ mod tests {
             last = remember(revision, HISTORY_BYTES);
         }
         assert_eq!(last.1, HISTORY_LEAST);
+    }
+
+    #[test]
+    fn large_objects_that_shrink_or_go_count_as_what_they_were() {
+        let mut state = State::default();
+        let mut large = project("a", "");
+        large.metadata.annotations = [("note".into(), "x".repeat(1 << 20))].into();
+        let (key, small) = (repo::project_key(&large.name()), project("a", ""));
+        let mut taken = 0;
+        let mut take = |revision, event: &Event| {
+            state.take(Revision(revision), event);
+            let before = std::mem::replace(&mut taken, state.history_bytes);
+            (taken - before) >> 20
+        };
+        assert_eq!(take(1, &put(&large, 1)), 2, "of two copies, in MiB");
+        assert_eq!(take(2, &put(&small, 2)), 2);
+        assert_eq!(take(3, &put(&large, 3)), 2);
+        assert_eq!(take(4, &Event::Delete(key)), 2);
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub(super) fn terms(rule: &Ingress) -> Vec<(&'static str, String)> {
         }
     };
     let exact = match rule.path_type.as_str() {
-        "Exact" => " alone",
+        "Exact" => " (exact)",
         _ => "",
     };
     if !rule.path.is_empty() {
@@ -23,6 +23,10 @@ pub(super) fn terms(rule: &Ingress) -> Vec<(&'static str, String)> {
     });
     say("Headers", headers.collect::<Vec<_>>().join(", "));
     say("TLS", rule.tls.clone());
+    if let Some(asked) = &rule.client_certificate {
+        let optional = if asked.optional { ", optional" } else { "" };
+        say("Clients", format!("certificate by {}{optional}", asked.ca));
+    }
     say("Access", access(&rule.access));
     say("Scope", rule.access.scope.clone());
     let closed = [
@@ -64,6 +68,7 @@ mod tests {
         assert_eq!(terms(&Ingress::default()), []);
         let rule: Ingress = serde_json::from_str(
             r#"{"name": "web", "path": "/a", "pathType": "Exact", "tls": "off",
+                "clientCertificate": {"ca": "staff", "optional": true},
                 "matchHeaders": [{"name": "x-a"}, {"name": "x-b", "value": "1"}],
                 "access": {"allow": ["10.0.0.0/8"], "basicAuth": {"secret": "team"}, "shareLinks": {}},
                 "maintenance": {}}"#,
@@ -76,9 +81,10 @@ mod tests {
         assert_eq!(
             shown,
             [
-                "Path=/a alone",
+                "Path=/a (exact)",
                 "Headers=x-a, x-b: 1",
                 "TLS=off",
+                "Clients=certificate by staff, optional",
                 "Access=from 10.0.0.0/8: password or share link",
                 "Closed=maintenance",
             ]

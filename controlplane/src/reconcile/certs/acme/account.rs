@@ -120,6 +120,7 @@ impl Accounts {
             if is_gone {
                 // The next order opens another one.
                 account.sealed = None;
+                account.registration = registration(acme);
                 self.open = None;
             }
             if account == before {

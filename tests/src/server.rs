@@ -34,7 +34,7 @@ pub struct Server {
     /// Address of the gateway.
     pub http: SocketAddr,
     /// Address of the gateway for HTTPS, if it listens there.
-    pub https: Option<SocketAddr>,
+    https: Option<SocketAddr>,
 }
 
 /// Arguments after those for free ports, which they may override.
@@ -210,12 +210,7 @@ impl Server {
     /// # Panics
     /// When it was started without one.
     pub fn https(&self) -> SocketAddr {
-        let log = self.log();
-        let mut lines = log.lines().rev();
-        let line = lines.find(|line| line.contains("server listens"));
-        let line: Value = serde_json::from_str(line.expect("it listens")).expect("JSON");
-        let address = line["https"].as_str().expect("an HTTPS listener");
-        address.parse().expect("an address")
+        self.https.expect("an HTTPS listener")
     }
 
     /// A URL of the API.
@@ -340,8 +335,13 @@ impl Server {
         .await;
         let version = project.metadata.resource_version;
         let path = format!("{}?project={name}&servedSince={version}", paths::ROUTES);
-        let (status, answer) = self.call("GET", &path, "").await;
-        assert_eq!(status, 200, "{answer}");
+        // 503: not within the time that one call may take.
+        eventually(&format!("{name} is served"), async || {
+            let (status, answer) = self.call("GET", &path, "").await;
+            assert!(matches!(status, 200 | 503), "{status} {answer}");
+            (status == 200).then_some(())
+        })
+        .await;
         project
     }
 

@@ -42,7 +42,7 @@ impl TlsClient {
             .with_no_client_auth();
         Self {
             config: Arc::new(config),
-            address: server.https.expect("an HTTPS listener"),
+            address: server.https(),
         }
     }
 

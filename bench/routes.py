@@ -69,11 +69,20 @@ def report(api, reports):
     api.call("POST", "/api/v1/nodes/bench/reports", {"reports": reports})
 
 
-def beat(apis, done):
-    """Signs of life of the node, without which nothing would be placed for long."""
-    while not done.wait(5):
-        for api in apis:
-            api.call("POST", "/api/v1/nodes/bench/heartbeat")
+class Beat(threading.Thread):
+    """Signs of life of the node, without which nothing would be placed for long; notes why they ended."""
+
+    def __init__(self, apis):
+        super().__init__(daemon=True)
+        self.apis, self.done, self.error = apis, threading.Event(), None
+
+    def run(self):
+        try:
+            while not self.done.wait(5):
+                for api in self.apis:
+                    api.call("POST", "/api/v1/nodes/bench/heartbeat")
+        except (Exception, SystemExit) as error:  # Told by main(): a thread's own exit ends nothing.
+            self.error = error
 
 
 def make(api, hosts, each):
@@ -110,13 +119,21 @@ def rate(port, script):
 
 
 class Background(threading.Thread):
-    """Constant requests on kept connections while routes change; counts what fails and what is closed."""
+    """Constant requests on kept connections while routes change; counts what fails and what is closed, and notes what
+    ended it before its time."""
 
     def __init__(self, hosts):
         super().__init__(daemon=True)
         self.hosts, self.done, self.sent, self.failed, self.closed = hosts, threading.Event(), 0, [], 0
+        self.error = None
 
     def run(self):
+        try:
+            self.ask()
+        except Exception as error:
+            self.error = error
+
+    def ask(self):
         kept = [http.client.HTTPConnection("127.0.0.1", PLAIN, timeout=10) for _ in range(KEPT)]
         for connection in kept:
             connection.connect()
@@ -245,7 +262,7 @@ def main():
     bin_dir, count = pathlib.Path(sys.argv[1]).resolve(), int(sys.argv[2])
     each = int(sys.argv[3]) if len(sys.argv) > 3 else 1
     os.sched_setaffinity(0, {int(LOAD_CORE)})
-    done = threading.Event()
+    signs = None
     with tempfile.TemporaryDirectory() as work:
         os.chmod(work, 0o755)
         world = peers.Peers(bin_dir, work)
@@ -254,7 +271,8 @@ def main():
             world.upstreams()
             world.gateway()
             one, api = start_one(world), Api(peers.API.removeprefix("http://"))
-            threading.Thread(target=beat, args=([one, api], done), daemon=True).start()
+            signs = Beat([one, api])
+            signs.start()
             resident = [peers.rss_mib(world.pid("cara"))]
             hosts = [f"h{n}.bench.test" for n in range(count)]
             begin = time.monotonic()
@@ -282,6 +300,9 @@ def main():
             times = change(api, background)
             background.done.set()
             background.join(30)
+            if background.is_alive() or background.error or not background.sent or signs.error:
+                raise SystemExit(f"not measured: {background.sent} requests to other hosts, which ended with {background.error!r}; "
+                                 f"signs of life ended with {signs.error!r}")
             lost = sum(not s.is_alive() for s in sockets)
             resident.append(peers.rss_mib(world.pid("cara")))
             for kind, pairs in times.items():
@@ -292,7 +313,8 @@ def main():
             print(f"resident memory, MiB: {resident[0]:.0f} with one host, {resident[1]:.0f} with all, {resident[2]:.0f} after the changes")
             sys.exit(bool(failed or lost or background.failed or background.closed))
         finally:
-            done.set()
+            if signs:
+                signs.done.set()
             world.stop()
 
 

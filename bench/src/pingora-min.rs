@@ -1,4 +1,4 @@
-//! The floor of the stack: the least that pingora's own server needs to proxy to one address.
+//! The least that pingora's own server needs to proxy to one address.
 //!
 //! Usage: `pingora-min LISTEN UPSTREAM [TLS-LISTEN CERTIFICATE KEY SOCKETS]`. No routes (but `/ws`
 //! goes to SOCKETS), no headers, no log, no metrics, and no timeouts; pingora's standard listeners,

@@ -20,6 +20,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Bytes for T {}
 /// A connection.
 pub(crate) type Stream = Box<dyn Bytes>;
 
+/// What HTTP/1.1 is spoken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// Plain TCP.
+    Tcp,
+    /// TLS.
+    Tls,
+}
+
 /// Where the server is, and what it proves itself with.
 pub(crate) struct Target {
     plain: SocketAddr,
@@ -60,10 +69,14 @@ impl Target {
     }
 
     /// For HTTP/1.1.
-    pub(crate) async fn connect(&self, is_tls: bool) -> Result<Stream, Failure> {
-        if is_tls {
-            return self.connect_tls(&self.h1).await;
+    pub(crate) async fn connect(&self, over: Over) -> Result<Stream, Failure> {
+        match over {
+            Over::Tcp => self.connect_tcp().await,
+            Over::Tls => self.connect_tls(&self.h1).await,
         }
+    }
+
+    async fn connect_tcp(&self) -> Result<Stream, Failure> {
         let stream = TcpStream::connect(self.plain).await?;
         stream.set_nodelay(true)?;
         Ok(Box::new(stream))

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::connect::{Stream, Target};
+use crate::connect::{Over, Stream, Target};
 use crate::{Failure, PAGE_BYTES};
 
 /// Connections that wait for their next request; the one that waits longest is taken first.
@@ -14,7 +14,7 @@ pub(crate) struct Pool(Mutex<VecDeque<Stream>>);
 
 impl Pool {
     /// Asks on a kept connection, or on a new one when all are busy.
-    pub(crate) async fn ask(&self, target: &Target, is_tls: bool) -> Result<(), Failure> {
+    pub(crate) async fn ask(&self, target: &Target, over: Over) -> Result<(), Failure> {
         let waiting = self
             .0
             .lock()
@@ -22,7 +22,7 @@ impl Pool {
             .pop_front();
         let mut stream = match waiting {
             Some(stream) => stream,
-            None => target.connect(is_tls).await?,
+            None => target.connect(over).await?,
         };
         if exchange(&mut stream, &target.host, "keep-alive").await? {
             self.0
@@ -35,8 +35,8 @@ impl Pool {
 }
 
 /// Asks on a connection of its own.
-pub(crate) async fn ask_anew(target: &Target, is_tls: bool) -> Result<(), Failure> {
-    let mut stream = target.connect(is_tls).await?;
+pub(crate) async fn ask_anew(target: &Target, over: Over) -> Result<(), Failure> {
+    let mut stream = target.connect(over).await?;
     exchange(&mut stream, &target.host, "close").await?;
     Ok(())
 }

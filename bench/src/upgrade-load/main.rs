@@ -5,7 +5,8 @@
 //! (TLS) in turn. Every ANEW_EVERY-th comes on a connection of its own, the others on connections
 //! that are kept for as long as the server keeps them. SOCKETS WebSockets, half of them over TLS,
 //! send a message every 100 ms and wait for its echo. Prints one JSON object. Everything that is not
-//! a whole 200 counts as failed, by cause; nothing is tried twice. Latencies count from the moment
+//! a whole 200 counts as failed, by cause; nothing is tried twice. So does a request that was due and
+//! of which nothing was heard (`unheard`). Latencies count from the moment
 //! at which a request was due.
 
 mod connect;
@@ -17,7 +18,7 @@ mod tally;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use connect::Target;
+use connect::{Over, Target};
 use tally::Tally;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -34,10 +35,10 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// How a request is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
-    /// HTTP/1.1 on a kept connection; over TLS or not.
-    Kept(bool),
-    /// HTTP/1.1 on a connection of its own; over TLS or not.
-    Anew(bool),
+    /// HTTP/1.1 on a kept connection.
+    Kept(Over),
+    /// HTTP/1.1 on a connection of its own.
+    Anew(Over),
     /// HTTP/2 over TLS.
     H2,
 }
@@ -47,20 +48,29 @@ impl Way {
         let turn = number % 3;
         // Those on connections of their own take turns between HTTP and HTTPS.
         match number % anew_every.max(1) {
-            0 => Self::Anew((number / anew_every.max(1)) % 2 == 1),
+            0 => Self::Anew(in_turn(number / anew_every.max(1))),
             _ if turn == 2 => Self::H2,
-            _ => Self::Kept(turn == 1),
+            _ => Self::Kept(in_turn(turn)),
         }
     }
 
     fn title(self) -> &'static str {
         match self {
-            Self::Kept(false) => "HTTP/1.1, kept connections",
-            Self::Kept(true) => "HTTP/1.1 over TLS, kept connections",
-            Self::Anew(false) => "HTTP/1.1, a new connection each",
-            Self::Anew(true) => "HTTP/1.1 over TLS, a new connection each",
+            Self::Kept(Over::Tcp) => "HTTP/1.1, kept connections",
+            Self::Kept(Over::Tls) => "HTTP/1.1 over TLS, kept connections",
+            Self::Anew(Over::Tcp) => "HTTP/1.1, a new connection each",
+            Self::Anew(Over::Tls) => "HTTP/1.1 over TLS, a new connection each",
             Self::H2 => "HTTP/2 over TLS",
         }
+    }
+}
+
+/// TCP and TLS in turn.
+fn in_turn(number: usize) -> Over {
+    if number.is_multiple_of(2) {
+        Over::Tcp
+    } else {
+        Over::Tls
     }
 }
 
@@ -106,9 +116,9 @@ async fn main() -> Result<(), Failure> {
     let start = Instant::now();
     let mut messages = JoinSet::new();
     for number in 0..sockets.parse::<usize>()? {
-        let (world, is_tls) = (Arc::clone(&world), number % 2 == 1);
+        let (world, over) = (Arc::clone(&world), in_turn(number));
         messages.spawn(async move {
-            sockets::exchange(&world.target, is_tls, start + length, &world.tally).await;
+            sockets::exchange(&world.target, over, start + length, &world.tally).await;
         });
     }
     let pace = Duration::from_secs(1).div_f64(rate.parse()?);
@@ -118,9 +128,14 @@ async fn main() -> Result<(), Failure> {
         clippy::cast_sign_loss,
         reason = "a small count"
     )]
-    let spent = load(&world, start, pace, total as usize, anew_every.parse()?).await;
-    while messages.join_next().await.is_some() {}
-    println!("{}", world.tally.report(spent));
+    let total = total as usize;
+    let spent = load(&world, start, pace, total, anew_every.parse()?).await;
+    while let Some(ended) = messages.join_next().await {
+        if ended.is_err() {
+            world.tally.socket_closed("its task panicked".to_owned());
+        }
+    }
+    println!("{}", world.tally.report(total, spent));
     Ok(())
 }
 
@@ -177,9 +192,9 @@ async fn request(world: Arc<World>, number: usize, way: Way, due: Instant) {
     let target = &world.target;
     let answer = async {
         match way {
-            Way::Kept(false) => world.plain.ask(target, false).await,
-            Way::Kept(true) => world.tls.ask(target, true).await,
-            Way::Anew(is_tls) => h1::ask_anew(target, is_tls).await,
+            Way::Kept(Over::Tcp) => world.plain.ask(target, Over::Tcp).await,
+            Way::Kept(Over::Tls) => world.tls.ask(target, Over::Tls).await,
+            Way::Anew(over) => h1::ask_anew(target, over).await,
             Way::H2 => match world.h2.get(number % over_h2::CONNECTIONS) {
                 Some(shared) => shared.ask(target).await,
                 None => Err("no connection of that number".into()),

@@ -1,9 +1,11 @@
 //! Requests over HTTP/2, many on one connection.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use bytes::Bytes;
 use h2::client::SendRequest;
 use http::Request;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::connect::Target;
@@ -18,6 +20,8 @@ const STREAMS: usize = 96;
 /// A connection, made anew when the server has told to go (GOAWAY).
 pub(crate) struct Shared {
     state: Mutex<State>,
+    /// Of those who find no connection, one makes it.
+    connecting: Semaphore,
     turns: Semaphore,
 }
 
@@ -25,6 +29,7 @@ impl Default for Shared {
     fn default() -> Self {
         Self {
             state: Mutex::default(),
+            connecting: Semaphore::new(1),
             turns: Semaphore::new(STREAMS),
         }
     }
@@ -33,6 +38,8 @@ impl Default for Shared {
 #[derive(Default)]
 struct State {
     requests: Option<SendRequest<Bytes>>,
+    /// How many connections there were.
+    count: usize,
     /// Older connections end by themselves when their last answer is there.
     drivers: JoinSet<Result<(), h2::Error>>,
 }
@@ -40,7 +47,7 @@ struct State {
 impl Shared {
     pub(crate) async fn ask(&self, target: &Target) -> Result<(), Failure> {
         let _turn = self.turns.acquire().await?;
-        let mut requests = self.state.lock().await.ready(target).await?;
+        let mut requests = self.ready(target).await?;
         let request = Request::get(format!("https://{}/1k", target.host)).body(())?;
         let (answer, _) = requests.send_request(request, true)?;
         drop(requests);
@@ -57,26 +64,52 @@ impl Shared {
             (status, _) => Err(format!("status {status}").into()),
         }
     }
-}
 
-impl State {
     /// A handle on which a request may be sent now.
-    async fn ready(&mut self, target: &Target) -> Result<SendRequest<Bytes>, Failure> {
-        if let Some(requests) = self.requests.take() {
-            match requests.ready().await {
-                Ok(requests) => {
-                    self.requests = Some(requests.clone());
-                    return Ok(requests);
-                }
-                Err(error) if error.is_go_away() && error.is_remote() => {}
-                Err(error) => return Err(error.into()),
-            }
+    async fn ready(&self, target: &Target) -> Result<SendRequest<Bytes>, Failure> {
+        if let Some(requests) = self.kept().await? {
+            return Ok(requests);
+        }
+        let _alone = self.connecting.acquire().await?;
+        // Somebody may have made one meanwhile.
+        if let Some(requests) = self.kept().await? {
+            return Ok(requests);
         }
         let stream = target.connect_h2().await?;
         let (requests, driver) = h2::client::handshake(stream).await?;
-        self.drivers.spawn(driver);
+        self.state().drivers.spawn(driver);
         let requests = requests.ready().await?;
-        self.requests = Some(requests.clone());
+        let mut state = self.state();
+        state.count += 1;
+        state.requests = Some(requests.clone());
         Ok(requests)
+    }
+
+    /// A handle of the connection that there is, unless the server has told to go. One that failed
+    /// is forgotten.
+    async fn kept(&self) -> Result<Option<SendRequest<Bytes>>, Failure> {
+        let (kept, count) = {
+            let state = self.state();
+            (state.requests.clone(), state.count)
+        };
+        let Some(kept) = kept else {
+            return Ok(None);
+        };
+        let error = match kept.ready().await {
+            Ok(requests) => return Ok(Some(requests)),
+            Err(error) => error,
+        };
+        let mut state = self.state();
+        if state.count == count {
+            state.requests = None;
+        }
+        if error.is_go_away() && error.is_remote() {
+            return Ok(None);
+        }
+        Err(error.into())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -6,7 +6,7 @@ use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::connect::{Stream, Target};
+use crate::connect::{Over, Stream, Target};
 use crate::tally::Tally;
 use crate::{Failure, LIMIT};
 
@@ -16,8 +16,8 @@ const MESSAGE_BYTES: usize = 64;
 
 /// Sends messages until `end` and waits for each echo. Tells how the socket was closed, unless it
 /// is the client who closes it, at the end.
-pub(crate) async fn exchange(target: &Target, is_tls: bool, end: Instant, tally: &Tally) {
-    match messages(target, is_tls, end, tally).await {
+pub(crate) async fn exchange(target: &Target, over: Over, end: Instant, tally: &Tally) {
+    match messages(target, over, end, tally).await {
         Ok(None) => {}
         Ok(Some(closed)) => tally.socket_closed(closed),
         Err(error) => tally.socket_closed(error.to_string()),
@@ -26,12 +26,15 @@ pub(crate) async fn exchange(target: &Target, is_tls: bool, end: Instant, tally:
 
 async fn messages(
     target: &Target,
-    is_tls: bool,
+    over: Over,
     end: Instant,
     tally: &Tally,
 ) -> Result<Option<String>, Failure> {
-    let stream = target.connect(is_tls).await?;
-    let scheme = if is_tls { "wss" } else { "ws" };
+    let stream = target.connect(over).await?;
+    let scheme = match over {
+        Over::Tcp => "ws",
+        Over::Tls => "wss",
+    };
     let url = format!("{scheme}://{}/ws", target.host);
     let (mut socket, _) = tokio_tungstenite::client_async(url, stream).await?;
     while Instant::now() < end {

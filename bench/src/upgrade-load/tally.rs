@@ -54,8 +54,8 @@ impl Tally {
         *self.state().closed.entry(how).or_default() += 1;
     }
 
-    /// Everything, as JSON; times in milliseconds.
-    pub(crate) fn report(&self, spent: Duration) -> Value {
+    /// Everything about so many requests that were due, as JSON; times in milliseconds.
+    pub(crate) fn report(&self, due: usize, spent: Duration) -> Value {
         let mut state = self.state();
         let mut all: Vec<Duration> = Vec::new();
         let mut failed = 0;
@@ -66,12 +66,14 @@ impl Tally {
             let count = row.times.len() + row.failed.values().sum::<usize>();
             rows.push(json!({"way": way, "requests": count, "failed": row.failed, "ms": spread(&mut row.times)}));
         }
+        let unheard = due.saturating_sub(all.len() + failed);
         #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
         let rate = (all.len() + failed) as f64 / spent.as_secs_f64();
         json!({
             "rate": rate,
-            "requests": all.len() + failed,
-            "failed": failed,
+            "requests": due,
+            "failed": failed + unheard,
+            "unheard": unheard,
             "ms": spread(&mut all),
             "ways": rows,
             "messages": state.messages.len(),

@@ -1,4 +1,4 @@
-//! What many hosts cost: run by hand, with `cargo test --workspace --lib scale -- --ignored --nocapture`.
+//! What many hosts cost, a measurement: run by hand, with `cargo test --workspace --lib scale -- --ignored --nocapture`.
 
 use std::time::Instant;
 
@@ -50,7 +50,7 @@ fn measure(count: usize, each: usize) {
 }
 
 #[test]
-#[ignore = "prints times and sizes"]
+#[ignore = "a measurement: prints times and sizes, and checks none of them"]
 fn one_change_among_many() {
     println!(
         "bytes: Project {} Ingress {} ProjectStatus {} ServiceStatus {} Service {}",

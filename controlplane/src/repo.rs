@@ -236,6 +236,11 @@ pub(crate) fn replace_node(node: &Node) -> Batch {
     update(node, node_key(&node.name()))
 }
 
+/// Deletes a node on condition that it is as it was read.
+pub(crate) fn delete_node(node: &Node) -> Batch {
+    Batch::new().delete(node_key(&node.name()), Precondition::At(revision(node)))
+}
+
 fn update<T: Resource>(object: &T, key: Key) -> Batch {
     Batch::new().put(key, encode(object), Precondition::At(revision(object)))
 }

@@ -8,12 +8,9 @@ use cara_api::node::{Drain, Heartbeat, NodeState, NodeStatus};
 use cara_api::problem::FieldError;
 use cara_api::project::ProjectPhase;
 use cara_api::{Node, NodeName, ResourceVersion, decode, schema, validate};
-use cara_store::{Batch, Precondition, WriteError};
 
 use super::App;
-use super::extract::{
-    self, check_version, document, document_or_default, expected_version, node_name, sound,
-};
+use super::extract::{self, document, document_or_default, expected_version, node_name, sound};
 use super::failure::Failure;
 use super::objects::{self, Named, Replaced, is_forced};
 use super::view::{begin, now, written};
@@ -211,49 +208,38 @@ pub(super) async fn delete(
     let is_forced = is_forced(&query);
     let expected = expected_version(&headers, ResourceVersion::default())?;
     let key = node_name(&name)?;
-    let node = objects::current::<Node>(&app, &name)?;
-    check_version(&*node, expected)?;
-    let bound = app.shared.cache.read(|state| {
-        let active = |phase| {
-            matches!(
-                phase,
-                ProjectPhase::Scheduled
-                    | ProjectPhase::Running
-                    | ProjectPhase::Failed
-                    | ProjectPhase::Terminating
-            )
-        };
-        state
-            .bound_to(&key)
-            .filter(|p| active(p.status.phase))
-            .count()
-    });
-    if bound > 0 && !is_forced {
-        // The odd tail is what clients of the older system know.
-        let detail = format!(
-            "cannot delete node {name:?}: {bound} project(s) still assigned: resource already exists"
-        );
-        return Err(Failure::conflict(detail));
-    }
-    let when = expected.map_or(Precondition::Present, |_| {
-        Precondition::At(repo::revision(&*node))
-    });
-    match app
-        .commit(Batch::new().delete(repo::node_key(&key), when))
-        .await
-    {
-        Ok(_) => {
-            app.shared.liveness.forget(&key);
-            app.shared.order.forget(&key);
-            app.audit(&by, Verb::Delete, Some(&*node), None);
-            tracing::info!(node = %name, forced = is_forced, projects = bound, "deleted");
-            Ok(StatusCode::NO_CONTENT)
+    let mut bound = 0;
+    let deleted = objects::delete(&app, &name, expected, |old: &Node| {
+        bound = assigned(&app, &key);
+        if bound > 0 && !is_forced {
+            // The odd tail is what clients of the older system know.
+            return Err(Failure::conflict(format!(
+                "cannot delete node {name:?}: {bound} project(s) still assigned: resource already exists"
+            )));
         }
-        Err(WriteError::Conflict { .. }) if expected.is_none() => {
-            Err(Failure::not_found::<Node>(&name))
-        }
-        Err(error) => Err(error.into()),
-    }
+        Ok(repo::delete_node(old))
+    });
+    let node = deleted.await?;
+    app.shared.liveness.forget(&key);
+    app.shared.order.forget(&key);
+    app.audit(&by, Verb::Delete, Some(&*node), None);
+    tracing::info!(node = %name, forced = is_forced, projects = bound, "deleted");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// How many projects a node has or had, and may have something of.
+fn assigned(app: &App, node: &NodeName) -> usize {
+    let is_active = |phase| match phase {
+        ProjectPhase::Scheduled
+        | ProjectPhase::Running
+        | ProjectPhase::Failed
+        | ProjectPhase::Terminating => true,
+        ProjectPhase::Pending | ProjectPhase::Terminated => false,
+    };
+    app.shared.cache.read(|state| {
+        let bound = state.bound_to(node);
+        bound.filter(|p| is_active(p.status.phase)).count()
+    })
 }
 
 /// Takes a sign of life. Only what changed is written to the store.

@@ -65,7 +65,8 @@ pub fn raise_file_limit() -> u64 {
     now.unwrap_or(u64::MAX)
 }
 
-/// Runs a part of this process, which has so long to end after it was told to; then it is dropped.
+/// Runs a part of this process, which has so long to end after it was told to. Then its future is
+/// dropped and nobody waits for it any more; tasks in a `TaskTracker` go on until the process ends.
 ///
 /// # Errors
 /// Its own, or that it did not end in time.

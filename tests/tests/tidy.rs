@@ -229,8 +229,8 @@ fn imports_follow_the_arrows() {
     assert_eq!(seen.len(), ARROWS.len(), "every crate of the arrows exists");
 }
 
-/// The modules of the gateway, from the ground up: each names only modules of lower floors.
-const GATEWAY_FLOORS: [&[&str]; 11] = [
+/// The modules of the gateway, the lowest first: each names only modules of lower layers.
+const GATEWAY_LAYERS: [&[&str]; 11] = [
     &["deadline", "draining", "limit", "pages", "ratio", "workers"],
     &["answer", "filter", "request"],
     &["access_log", "listen", "upstream"],
@@ -260,10 +260,10 @@ fn named(code: &str) -> Vec<String> {
 }
 
 #[test]
-fn floors_of_the_gateway_rest_on_lower_ones() {
-    let floor = |module: &str| {
-        let mut floors = GATEWAY_FLOORS.iter();
-        floors.position(|modules| modules.contains(&module))
+fn layers_of_the_gateway_rest_on_lower_ones() {
+    let layer = |module: &str| {
+        let mut layers = GATEWAY_LAYERS.iter();
+        layers.position(|modules| modules.contains(&module))
     };
     let mut faults = Vec::new();
     for (name, text) in rust_files() {
@@ -274,15 +274,15 @@ fn floors_of_the_gateway_rest_on_lower_ones() {
         if own == "lib" || is_test(&name) {
             continue;
         }
-        let mine = floor(own);
+        let mine = layer(own);
         if mine.is_none() {
-            faults.push(format!("{name}: {own} has no floor"));
+            faults.push(format!("{name}: {own} has no layer"));
         }
         let code: Vec<&str> = code(&text).collect();
         let others = named(&code.join(" "));
         for other in others.iter().filter(|other| *other != own) {
-            if floor(other).is_none() || floor(other) >= mine {
-                faults.push(format!("{name}: {other} is on no lower floor"));
+            if layer(other).is_none() || layer(other) >= mine {
+                faults.push(format!("{name}: {other} is in no lower layer"));
             }
         }
     }

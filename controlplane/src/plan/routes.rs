@@ -45,7 +45,7 @@ pub struct Routing {
 /// While a changed project does not run yet, or was taken back, requests go where the generation
 /// that runs wants them: `stable` is its stored spec, if there is one. What applies to requests
 /// (access, limits, headers, maintenance) is that of the newest spec from the moment it is
-/// stored, as are the hostnames: who closes a door need not wait for a container.
+/// stored, as are the hostnames: who lets fewer clients in need not wait for a container.
 pub fn of_project(
     project: &Project,
     stable: Option<&ProjectRevision>,

@@ -345,7 +345,7 @@ fn a_rule_that_was_taken_out_stays_guarded_as_long_as_it_is_served() {
     // What runs, what is newest; what the host asks of clients, and why rules are closed.
     for (running, newest, asked, closed) in [
         (vec![&web, &guarded], vec![&web], Some("ours"), vec![]),
-        // Who opens a door need not wait either.
+        // Who lets more clients in need not wait either.
         (
             vec![&web, &guarded],
             vec![&web, &rule("api", None)],

@@ -227,7 +227,7 @@ fn steps(route: &Route, url: &Url<'_>, asked: Asked<'_>, told: &mut Vec<String>)
             policy::on_the_way(&route.policy, told);
         }
     }
-    policy::afterwards(&route.policy, url.is_tls, told);
+    policy::afterwards(&route.policy, &route.action, url.is_tls, told);
 }
 
 fn forwarded(forward: &Forward, told: &mut Vec<String>) {

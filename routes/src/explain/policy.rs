@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cara_api::gateway::{Policy, RateLimit};
+use cara_api::gateway::{Action, Policy, RateLimit};
 
 use super::Asked;
 
@@ -126,8 +126,12 @@ pub(super) fn on_the_way(policy: &Policy, told: &mut Vec<String>) {
     }
 }
 
-/// Says what becomes of the answer.
-pub(super) fn afterwards(policy: &Policy, is_tls: bool, told: &mut Vec<String>) {
+/// Says what becomes of the answer of an action.
+pub(super) fn afterwards(policy: &Policy, action: &Action, is_tls: bool, told: &mut Vec<String>) {
+    let has_body = match action {
+        Action::Forward(_) | Action::Respond(_) => true,
+        Action::Redirect(_) => false,
+    };
     let headers = &policy.response_headers;
     let is_changed =
         !(headers.remove.is_empty() && headers.set.is_empty() && headers.add.is_empty());
@@ -136,7 +140,7 @@ pub(super) fn afterwards(policy: &Policy, is_tls: bool, told: &mut Vec<String>) 
         ("strict transport security", is_tls && policy.hsts.is_some()),
         ("noindex for search engines", policy.no_index),
         ("headers of the rule", is_changed),
-        ("compression", policy.compression),
+        ("compression", has_body && policy.compression),
     ];
     let applied: Vec<&str> = applied.iter().filter(|a| a.1).map(|a| a.0).collect();
     if !applied.is_empty() {
@@ -155,7 +159,7 @@ fn seconds(duration: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use cara_api::gateway::{Access, BodyLimit, InFlight, Maintenance};
+    use cara_api::gateway::{Access, BodyLimit, Forward, InFlight, Maintenance, Redirect, Rewrite};
 
     use super::*;
 
@@ -173,7 +177,11 @@ mod tests {
         if !ends_before(policy, true, asked, &mut told) {
             told.push("-".to_owned());
             on_the_way(policy, &mut told);
-            afterwards(policy, true, &mut told);
+            let forward = Action::Forward(Forward {
+                targets: Vec::new(),
+                rewrite: Rewrite::Keep,
+            });
+            afterwards(policy, &forward, true, &mut told);
         }
         told
     }
@@ -217,6 +225,22 @@ mod tests {
             ]
         );
         assert_eq!(told(&Policy::default(), "GET", &[]), ["-"]);
+    }
+
+    #[test]
+    fn a_redirect_has_nothing_to_compress() {
+        let policy = Policy {
+            no_index: true,
+            compression: true,
+            ..Policy::default()
+        };
+        let redirect = Action::Redirect(Redirect {
+            to: "/new".into(),
+            status: 308,
+        });
+        let mut told = Vec::new();
+        afterwards(&policy, &redirect, true, &mut told);
+        assert_eq!(told, ["the answer gets noindex for search engines"]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use cara_api::ResourceVersion;
 use cara_api::gateway::GatewayState;
 use cara_controlplane::ControlPlane;
 use cara_controlplane::vault::{KeySource, MasterKey};
-use cara_gateway::{AccessLog, Gateway, Limits, Listener, ListenerKind, Workers};
+use cara_gateway::{AccessLog, Gateway, Listener, ListenerKind, Workers};
 use cara_store::SqliteStore;
 use cara_store::sqlite::OpenError;
 use clap::ArgMatches;
@@ -60,7 +60,7 @@ pub fn main(flags: &ArgMatches) -> anyhow::Result<()> {
         options.secret_key = KeySource::Given(key);
     }
     telemetry::install(options.log.0, &options.log.1)?;
-    limit_connections(&mut options.gateway.limits);
+    limit_connections(&mut options);
     let registry = Registry::new();
     // The gateway has threads of its own: a busy API cannot delay requests, nor the reverse.
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -76,18 +76,25 @@ pub fn main(flags: &ArgMatches) -> anyhow::Result<()> {
 }
 
 /// Allows no more connections than there can be open files.
-fn limit_connections(limits: &mut Limits) {
+fn limit_connections(options: &mut Options) {
+    let limits = &mut options.gateway.limits;
     let files = process::raise_file_limit();
     let connections = listen::connections_for(limits.connections, files);
-    if connections < limits.connections {
+    if connections < limits.connections && options.are_connections_given {
         tracing::warn!(
             wanted = limits.connections,
             connections,
             files,
             "max-connections is more than the open files that this process may have allow"
         );
-        limits.connections = connections;
+    } else if connections < limits.connections {
+        tracing::info!(
+            connections,
+            files,
+            "as many connections as open files allow"
+        );
     }
+    limits.connections = connections;
 }
 
 /// What a server needs from outside.

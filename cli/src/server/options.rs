@@ -29,6 +29,8 @@ pub struct Options {
     pub(super) plain_node_timeout: Duration,
     pub(super) patience: Patience,
     pub(super) gateway: cara_gateway::Config,
+    /// Whether somebody asked for so many connections.
+    pub(super) are_connections_given: bool,
     pub(super) access_log: String,
     pub(super) audit_log: Option<PathBuf>,
     pub(super) secret_key: KeySource,
@@ -78,6 +80,7 @@ impl Options {
                 error_pages: error_pages(&reader),
                 access: access(&mut reader),
             },
+            are_connections_given: reader.is_given("max-connections"),
             access_log: reader.text("access-log").unwrap_or_default(),
             audit_log: match reader.text("audit-log").as_deref() {
                 None => Some(data_dir.join(audit::FILE_NAME)),

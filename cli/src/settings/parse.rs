@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::Layers;
+use super::{Layers, Origin};
 
 /// Everything that is wrong with the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +44,12 @@ impl Reader {
     /// The text of a setting, if it has one.
     pub fn text(&self, key: &str) -> Option<String> {
         self.layers.values.get(key).map(|(text, _)| text.clone())
+    }
+
+    /// Whether somebody set a setting.
+    pub fn is_given(&self, key: &str) -> bool {
+        let origin = self.layers.values.get(key).map(|(_, origin)| origin);
+        origin.is_some_and(|origin| *origin != Origin::Default)
     }
 
     /// Reads a value by a function; none when it is absent or wrong.

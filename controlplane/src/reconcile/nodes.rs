@@ -56,21 +56,24 @@ async fn pass(shared: &Shared, now: Timestamp) -> Duration {
             let decision = node::settle(found, seen, projects, now);
             wake_at = [wake_at, decision.wake_at].into_iter().flatten().min();
             if let Action::Write(status) = decision.action {
-                if found.status.state != status.state {
-                    tracing::info!(node = %name, from = %found.status.state, to = %status.state, "state");
-                }
+                let (from, to) = (found.status.state, status.state);
                 let mut changed = (**found).clone();
                 changed.status = status;
                 changed.metadata.updated_at = Some(now);
-                batches.push(repo::replace_node(&changed));
+                batches.push((repo::replace_node(&changed), name.clone(), from, to));
             }
         }
     });
     let mut newest = Revision(0);
     let mut is_retry = false;
-    for batch in batches {
+    for (batch, name, from, to) in batches {
         match write(shared, NAME, batch).await {
-            Written::At(revision) => newest = newest.max(revision),
+            Written::At(revision) => {
+                newest = newest.max(revision);
+                if from != to {
+                    tracing::info!(node = %name, %from, %to, "state");
+                }
+            }
             Written::Again => is_retry = true,
         }
     }

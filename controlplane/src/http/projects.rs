@@ -107,6 +107,7 @@ pub(super) async fn create(
     begin(&mut project.metadata);
     project.status = ProjectStatus::default();
     let hosts = claims::of_spec(&project.spec, &project.metadata.name, domain);
+    app.must_be_free(&hosts, &project.metadata.name)?;
     let batch = repo::create_project(&project, &hosts);
     let created = objects::create(&app, project, batch).await?;
     app.audit(&by, Verb::Create, None, Some(&created));
@@ -208,6 +209,7 @@ pub(super) fn with_spec(
         )
     });
     let hosts = claims::of_spec(&changed.project.spec, name, domain);
+    app.must_be_free(&hosts, name)?;
     let batch = repo::replace_project(&changed.project, &old_hosts, &hosts);
     let batch = repo::keep_revision(batch, &changed.replaced, outdated);
     Ok(Some((changed.project, batch)))

@@ -1,6 +1,7 @@
 //! How handlers reach the store: commit, then wait until the cache shows it; and read what is
 //! not in the cache.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cara_api::{Resource, ResourceVersion};
@@ -8,6 +9,7 @@ use cara_store::{Batch, Key, Listing, Revision, Watch, WriteError};
 
 use super::App;
 use super::failure::Failure;
+use crate::plan::claims::Claim;
 use crate::repo;
 
 /// How long a write may take to show in the cache before the answer is sent anyway.
@@ -69,6 +71,28 @@ impl App {
         Some(Failure::conflict(format!(
             "{claim} is already used by {owner}"
         )))
+    }
+
+    /// Refuses claims that other projects hold as far as the cache knows, and names them all; of
+    /// those that are taken meanwhile, the write finds the first.
+    pub(super) fn must_be_free(
+        &self,
+        claims: &BTreeSet<Claim>,
+        project: &str,
+    ) -> Result<(), Failure> {
+        let taken: Vec<String> = self.shared.cache.read(|state| {
+            let owned = claims
+                .iter()
+                .filter_map(|claim| Some((claim, state.claims().get(claim)?.as_str())));
+            let others = owned.filter(|(_, owner)| *owner != project);
+            others
+                .map(|(claim, owner)| format!("{claim} is already used by project {owner:?}"))
+                .collect()
+        });
+        match taken.is_empty() {
+            true => Ok(()),
+            false => Err(Failure::conflict(taken.join("; "))),
+        }
     }
 }
 

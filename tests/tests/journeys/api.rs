@@ -205,6 +205,19 @@ async fn weakness_13_a_host_belongs_to_one_project_however_it_is_written() {
             .1["detail"],
         expected
     );
+    // All of them are named.
+    let mut both: Value = serde_json::from_str(&with_host("both", "web")).expect("JSON");
+    both["spec"]["ingress"][0]["hosts"] = json!(["other", "free"]);
+    let both = both.to_string();
+    let (status, problem) = server.call("POST", "/api/v1/projects", &both).await;
+    let others = format!("host other.dev.localhost is already used by project \"{second}\"");
+    let taken = problem["detail"].as_str().unwrap_or_default();
+    let mut taken: Vec<&str> = taken.split("; ").collect();
+    taken.sort_unstable();
+    assert_eq!(
+        (status, taken),
+        (409, vec![others.as_str(), expected.as_str()])
+    );
     // Two requests race for a host that is free: one wins, whichever.
     server.delete(&first).await;
     let race = futures_util::future::join_all((0..8).map(|n| {

@@ -132,3 +132,9 @@ fn out(text: &str) -> Result<(), Failure> {
         .and_then(|()| stdout.flush())
         .map_err(|_| Failure::closed())
 }
+
+/// Says a line to a person, on stderr. Who closed it does not want to hear.
+fn tell(text: std::fmt::Arguments<'_>) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}

@@ -104,11 +104,11 @@ async fn apply<T: Rows>(
             .map_err(failed)?,
     };
     for warning in &written.warnings {
-        eprintln!(
+        super::tell(format_args!(
             "Warning: {}/{}: {warning}",
             document.kind.noun(),
             document.name
-        );
+        ));
     }
     let version = |object: &T| object.meta().resource_version;
     let verb = match &before {

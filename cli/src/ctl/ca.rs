@@ -65,7 +65,7 @@ async fn install(authority: &AuthorityInfo, options: &Install) -> Result<(), Fai
     };
     let plan = plan(authority, options, &surroundings)?;
     for note in &plan.notes {
-        eprintln!("{note}");
+        super::tell(format_args!("{note}"));
     }
     for step in &plan.steps {
         if options.dry_run {
@@ -77,10 +77,12 @@ async fn install(authority: &AuthorityInfo, options: &Install) -> Result<(), Fai
     }
     let has = |is_it: fn(&Step) -> bool| !options.dry_run && plan.steps.iter().any(is_it);
     if has(|step| matches!(step, Step::Write(_))) {
-        eprintln!("`curl` and other programs that start from now on use it");
+        super::tell(format_args!(
+            "`curl` and other programs that start from now on use it"
+        ));
     }
     if has(|step| matches!(step, Step::Run("certutil", _))) {
-        eprintln!("browsers that run need a restart");
+        super::tell(format_args!("browsers that run need a restart"));
     }
     Ok(())
 }

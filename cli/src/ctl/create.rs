@@ -95,7 +95,7 @@ async fn write<T: Resource>(
         }
     })?;
     for warning in &warnings {
-        eprintln!("Warning: {noun}/{name}: {warning}");
+        super::tell(format_args!("Warning: {noun}/{name}: {warning}"));
     }
     out(&format!("{noun}/{name} {verb}\n"))
 }

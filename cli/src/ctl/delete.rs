@@ -1,7 +1,7 @@
 //! `delete`.
 
 use cara_api::client::Deletion;
-use cara_api::{Certificate, Node, Project, Resource, Secret, paths};
+use cara_api::{Certificate, Node, Project, Resource, Secret, condition, paths};
 
 use super::args::{Delete, Kind};
 use super::failure::{self, Failure};
@@ -20,10 +20,20 @@ pub async fn run(context: &Context, options: Delete) -> Result<(), Failure> {
         Kind::Certificates => paths::CERTIFICATE,
     };
     let path = paths::fill(pattern, &[name]);
+    let comes_back = match options.target.kind {
+        Kind::Nodes => has_agent(context, &path).await,
+        Kind::Projects | Kind::Secrets | Kind::Certificates => false,
+    };
     let deleted = context.client.delete(&path, options.force).await;
     let deletion = deleted.map_err(|error| refused(&options, failed(error)))?;
     if deletion == Deletion::Done {
-        return out(&format!("{noun} {name:?} deleted\n"));
+        out(&format!("{noun} {name:?} deleted\n"))?;
+        if comes_back {
+            super::tell(format_args!(
+                "its agent runs and makes it again: stop the agent, then delete it once more"
+            ));
+        }
+        return Ok(());
     }
     out(&format!("{noun} {name:?} is being deleted\n"))?;
     if !options.wait {
@@ -49,12 +59,23 @@ pub async fn run(context: &Context, options: Delete) -> Result<(), Failure> {
     }
 }
 
+/// Whether a node's agent shows signs of life; unknown counts as none.
+async fn has_agent(context: &Context, path: &str) -> bool {
+    let node = context.client.get::<Node>(path).await;
+    let is_up = |node: Node| {
+        let ready = condition::find(&node.status.conditions, condition::READY);
+        ready.is_some_and(|ready| ready.status == "True")
+    };
+    node.is_ok_and(is_up)
+}
+
 /// A refusal, with the way out.
 fn refused(options: &Delete, failure: Failure) -> Failure {
     if failure.code() != failure::CONFLICT || options.force {
         return failure;
     }
     let name = &options.target.name;
+    let failure = failure.without(", or delete it with force=true");
     match options.target.kind {
         Kind::Projects => failure,
         Kind::Nodes => failure

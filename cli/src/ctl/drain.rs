@@ -52,7 +52,7 @@ pub async fn run(context: &Context, options: Drain) -> Result<(), Failure> {
             Err(Failure::timed_out(what).with(goes_on))
         }
         End::Interrupted => {
-            eprintln!("{goes_on}");
+            super::tell(format_args!("{goes_on}"));
             Err(Failure::interrupted())
         }
     }

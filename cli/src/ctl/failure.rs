@@ -79,10 +79,12 @@ impl Failure {
                         .to_owned(),
                 );
             }
-            Error::Problem(_)
-            | Error::TimedOut { .. }
-            | Error::Unexpected { .. }
-            | Error::Unreadable { .. } => {}
+            Error::Problem(problem) => {
+                if let Some(words) = in_short(action, &problem.detail) {
+                    failure.message = format!("{action}: {words}");
+                }
+            }
+            Error::TimedOut { .. } | Error::Unexpected { .. } | Error::Unreadable { .. } => {}
         }
         if let Error::Problem(problem) = error {
             let warnings = problem.warnings.iter();
@@ -145,6 +147,13 @@ impl Failure {
         self
     }
 
+    /// Leaves words of the API out, where the command has others for them.
+    #[must_use]
+    pub fn without(mut self, words: &str) -> Self {
+        self.message = self.message.replace(words, "");
+        self
+    }
+
     /// The exit code.
     pub fn code(&self) -> u8 {
         self.code
@@ -155,11 +164,23 @@ impl Failure {
         if self.message.is_empty() {
             return;
         }
-        eprintln!("Error: {}", self.message);
+        super::tell(format_args!("Error: {}", self.message));
         for detail in &self.details {
-            eprintln!("  {detail}");
+            super::tell(format_args!("  {detail}"));
         }
     }
+}
+
+/// What the API says in the words of the older system, with nothing in it twice; none for other
+/// details.
+fn in_short(action: &str, detail: &str) -> Option<String> {
+    let endings = [": resource not found", ": resource already exists"];
+    let said = endings
+        .iter()
+        .find_map(|ending| detail.strip_suffix(ending))?;
+    let is_named = |name: &str| action.ends_with(&format!("{name:?}"));
+    let named = said.rsplit_once(": ").filter(|(_, name)| is_named(name));
+    Some(named.map_or(said, |(what, _)| what).to_owned())
 }
 
 /// Something else than the API answers with pages for browsers.
@@ -170,6 +191,25 @@ fn is_page(body: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_action_names_is_not_named_again() {
+        let short = |detail| in_short("get project \"a\"", detail).unwrap_or_default();
+        for (detail, expected) in [
+            (
+                "project not found: a: resource not found",
+                "project not found",
+            ),
+            ("node not found: b: resource not found", "node not found: b"),
+            (
+                "cannot delete node \"b\": 2 project(s) still assigned: resource already exists",
+                "cannot delete node \"b\": 2 project(s) still assigned",
+            ),
+            ("host x is already used", ""),
+        ] {
+            assert_eq!(short(detail), expected);
+        }
+    }
 
     #[test]
     fn a_page_of_somebody_else_is_not_printed() {

@@ -101,7 +101,7 @@ async fn follow<T: Rows>(
             }
             WatchKind::Deleted => {
                 let object = read(event.object)?;
-                eprintln!("{}/{} deleted", T::NOUN, object.meta().name);
+                super::tell(format_args!("{}/{} deleted", T::NOUN, object.meta().name));
             }
             WatchKind::Bookmark => {}
             WatchKind::Error => {

@@ -43,7 +43,7 @@ impl Progress {
                 });
                 bar.set_message(text.to_owned());
             }
-            None => eprintln!("{key}  {text}"),
+            None => super::tell(format_args!("{key}  {text}")),
         }
         self.printed.insert(key.to_owned(), text.to_owned());
     }

@@ -29,7 +29,10 @@ pub async fn run(context: &Context, options: Share) -> Result<(), Failure> {
         Output::Yaml => out(&yaml(&link)?),
         Output::Table | Output::Wide | Output::Name => {
             out(&format!("{}\n", link.url))?;
-            eprintln!("Whoever has this link comes in until {}.", link.expires_at);
+            super::tell(format_args!(
+                "Whoever has this link comes in until {}.",
+                link.expires_at
+            ));
             Ok(())
         }
     }

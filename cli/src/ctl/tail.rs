@@ -26,7 +26,9 @@ pub async fn run(context: &Context, options: Tail) -> Result<(), Failure> {
     while let Some(line) = lines.next::<Value>().await.map_err(failed)? {
         match line["lost"].as_u64() {
             Some(0) => {}
-            Some(lost) => eprintln!("{lost} requests were left out: too many at once"),
+            Some(lost) => super::tell(format_args!(
+                "{lost} requests were left out: too many at once"
+            )),
             None => out(&shown(&line, context.output)?)?,
         }
     }

@@ -46,28 +46,28 @@ pub async fn until_running(
     let urls = plan::urls(&project);
     for url in &urls {
         if !resolves(url).await {
-            eprintln!(
+            super::tell(format_args!(
                 "{url}: the project runs; the name does not resolve here, so nobody asked it"
-            );
+            ));
             continue;
         }
         let left = timeout.saturating_sub(started.elapsed());
         let status = tokio::time::timeout(left, until_answer(url)).await;
         let seconds = started.elapsed().as_secs_f64();
         match status {
-            Ok(status) => eprintln!("{url} answered {status} after {seconds:.1} s"),
+            Ok(status) => super::tell(format_args!("{url} answered {status} after {seconds:.1} s")),
             Err(_) => return Err(Failure::timed_out(format!("{url} does not answer"))),
         }
     }
     for (url, why) in plan::closed(&project) {
-        eprintln!("{url}: nobody asked it: {why}");
+        super::tell(format_args!("{url}: nobody asked it: {why}"));
     }
     if urls.is_empty() {
-        eprintln!(
+        super::tell(format_args!(
             "project/{} runs after {:.1} s",
             project.metadata.name,
             started.elapsed().as_secs_f64()
-        );
+        ));
     }
     Ok(())
 }

@@ -15,12 +15,14 @@
 
 mod answer;
 mod body;
+mod coding;
 mod ended;
 mod exchange;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
 mod judge;
 mod page;
+mod passage;
 mod pool;
 mod request;
 mod text;
@@ -137,6 +139,16 @@ enum Wanted {
     Body,
 }
 
+impl Wanted {
+    fn patience(self) -> Duration {
+        match self {
+            Self::Request => IDLE,
+            Self::Head => HEAD,
+            Self::Body => BODY,
+        }
+    }
+}
+
 /// What has been read so far comes to.
 enum Reading<'a> {
     Whole(Request<'a>),
@@ -147,8 +159,8 @@ enum Reading<'a> {
 /// Judges what was read, and appends to `message` what a service gets of a head that is whole.
 fn judge_input<'a>(input: &'a [u8], traces: Traces, message: &mut Vec<u8>) -> Reading<'a> {
     match request::read(input, traces, access::has_own_cookie, message) {
-        Ok(request) if request.bytes() <= input.len() => Reading::Whole(request),
         Ok(request) if request.bytes() > INPUT_MAX => Reading::NotPlain,
+        Ok(request) if request.bytes() <= input.len() => Reading::Whole(request),
         Ok(_) => Reading::More(Wanted::Body),
         Err(Refusal::Partial) if input.is_empty() => Reading::More(Wanted::Request),
         Err(Refusal::Partial) if input.len() < INPUT_MAX => Reading::More(Wanted::Head),
@@ -166,6 +178,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<'_, S> {
             Traces::Pass
         };
         self.info.next_request(!self.input.is_empty());
+        let mut waited_for = None;
         loop {
             self.message.clear();
             self.message.reserve(MESSAGE);
@@ -185,6 +198,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<'_, S> {
                         deadline: &mut self.deadline,
                         info: &self.info,
                         message: &mut self.message,
+                        // Of what a client sends ahead, so much is held and no more.
+                        early_max: INPUT_MAX.saturating_sub(self.input.len() - used),
                     };
                     let served = serving.serve(&request, body.unwrap_or_default(), ctx);
                     let (early, next) = served.await;
@@ -199,6 +214,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<'_, S> {
                 // No deadline for heads counts any more.
                 self.info.head_is_complete(false);
             }
+            if waited_for.replace(wanted) != Some(wanted) {
+                self.deadline.set(Instant::now() + wanted.patience());
+            }
             if let Some(next) = self.fill(wanted).await {
                 return next;
             }
@@ -207,25 +225,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<'_, S> {
 
     /// Reads more; none when there is more now.
     async fn fill(&mut self, wanted: Wanted) -> Option<Next> {
-        let patience = match wanted {
-            Wanted::Request => IDLE,
-            Wanted::Head => HEAD,
-            Wanted::Body => BODY,
-        };
-        self.deadline.set(Instant::now() + patience);
         poll_fn(|cx| {
             match poll_fill(&mut *self.client, cx, &mut self.input) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Some(Next::End)),
                 Poll::Ready(Ok(_)) => return Poll::Ready(None),
                 Poll::Pending => {}
             }
-            if self.input.is_empty() {
+            if wanted == Wanted::Request {
                 // Many connections wait for long; none holds memory for what may come.
                 self.input = Vec::new();
                 self.message = Vec::new();
-                if self.closing.poll(cx).is_ready() {
-                    return Poll::Ready(Some(Next::End));
-                }
+            }
+            if wanted != Wanted::Body && self.closing.poll(cx).is_ready() {
+                return Poll::Ready(Some(Next::End));
             }
             self.deadline.poll(cx).map(|()| match wanted {
                 Wanted::Body => Some(Next::HandOver),
@@ -281,6 +293,8 @@ struct Serving<'a, S> {
     info: &'a ClientInfo,
     /// The head for the service, without its end.
     message: &'a mut Vec<u8>,
+    /// Bytes of the client's next requests that may be read meanwhile.
+    early_max: usize,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Serving<'_, S> {
@@ -307,6 +321,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<'_, S> {
             message: self.message,
             ctx: &mut ctx,
             early: Vec::new(),
+            early_max: self.early_max,
             closes: request.closes || self.lane.stopping.has_come(),
             status: 0,
             body_bytes: 0,

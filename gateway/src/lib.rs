@@ -288,4 +288,6 @@ async fn ended(task: &mut JoinSet<()>) {
     {
         std::panic::resume_unwind(panic);
     }
+    // Its runtime has ended: what is known is served.
+    std::future::pending().await
 }

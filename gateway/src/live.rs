@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use cara_api::ResourceVersion;
-use cara_api::gateway::{ClientAuthorities, GatewayState, Host, Policy, Route};
+use cara_api::gateway::{ClientAuthorities, GatewayState, Host, HostTls, Policy, Route};
 use cara_api::hostname::Hostname;
 use cara_routes::{RouteTable, rank};
 use imbl::ordmap::DiffItem;
@@ -89,8 +89,14 @@ impl LiveHost {
     fn new(host: &Arc<Host>, mut rule: impl FnMut(&Arc<Route>) -> Arc<LiveRule>) -> Self {
         let mut routes = host.routes.clone();
         rank::sort(&mut routes);
+        // Named one by one, so that nothing new is overlooked.
+        let HostTls {
+            passthrough: _,
+            certificate: _,
+            clients,
+        } = &host.tls;
         Self {
-            is_plain: host.tls.clients.is_none() && routes.iter().all(|r| r.headers.is_empty()),
+            is_plain: clients.is_none() && routes.iter().all(|r| r.headers.is_empty()),
             host: Arc::clone(host),
             rules: routes.iter().map(&mut rule).collect(),
         }

@@ -5,18 +5,19 @@ use std::mem::MaybeUninit;
 use http::HeaderValue;
 
 use super::body::Framing;
-use super::text::{Refusal, is_in, number, once, push};
+use super::coding::{Accepts, Change};
+use super::text::{Refusal, is_in, number, push};
+use crate::filter::compress::Coding;
 
 /// More headers than this are not passed on.
-const HEADERS_MAX: usize = 100;
+const HEADERS_MAX: usize = 256;
 /// Headers of answers that end at this hop.
-const HOP: [&str; 6] = [
+const HOP: [&str; 5] = [
     "connection",
     "keep-alive",
     "upgrade",
     "proxy-connection",
     "proxy-authenticate",
-    "trailer",
 ];
 
 /// What the gateway says in an answer's head.
@@ -29,6 +30,8 @@ pub(crate) struct Ours<'a> {
     pub(crate) hsts: Option<&'a HeaderValue>,
     /// The answer is the connection's last.
     pub(crate) closes: bool,
+    /// What the client's `Accept-Encoding` says, by a rule that compresses.
+    pub(crate) compresses: Option<Option<&'a str>>,
     /// The time, as `Date` has it; asked for when the service did not say it.
     pub(crate) date: fn() -> String,
 }
@@ -42,6 +45,10 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     /// How its body ends.
     pub(crate) framing: Framing,
+    /// The client gets the body in this coding, in chunks.
+    pub(crate) coding: Option<Coding>,
+    /// Bytes of the body that the service told.
+    pub(crate) length: Option<u64>,
     /// The service keeps the connection.
     pub(crate) keeps: bool,
 }
@@ -59,11 +66,9 @@ pub(crate) fn read(
 ) -> Result<Answer, Refusal> {
     let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];
     let mut parsed = httparse::Response::new(&mut []);
-    let outcome = httparse::ParserConfig::default().parse_response_with_uninit_headers(
-        &mut parsed,
-        buffer,
-        &mut headers,
-    );
+    let mut parser = httparse::ParserConfig::default();
+    parser.allow_spaces_after_header_name_in_responses(true);
+    let outcome = parser.parse_response_with_uninit_headers(&mut parsed, buffer, &mut headers);
     let bytes = match outcome {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Err(Refusal::Partial),
@@ -78,6 +83,10 @@ pub(crate) fn read(
     let reason = parsed.reason.unwrap_or_default().as_bytes();
     let number = digits.format(status).as_bytes();
     push(out, &[b"HTTP/1.1 ", number, b" ", reason, b"\r\n"]);
+    let change = match ours.compresses {
+        Some(codings) => Change::of(status, parsed.headers, Accepts { codings, is_head }),
+        None => Change::None,
+    };
     let mut end = End::default();
     let has_nominated = has_nominated(parsed.headers);
     for header in parsed.headers.iter() {
@@ -89,8 +98,9 @@ pub(crate) fn read(
         {
             continue;
         }
-        push(out, &[name.as_bytes(), b": ", header.value, b"\r\n"]);
+        change.push(header, out);
     }
+    change.finish(parsed.headers, out);
     let is_empty = is_head || status < 200 || matches!(status, 204 | 304);
     let (framing, mut keeps) = end.framing(is_empty);
     keeps &= parsed.version == Some(1) && !is_nominated(parsed.headers, "close");
@@ -98,7 +108,9 @@ pub(crate) fn read(
     if status < 200 || status == 204 {
         (end.length, end.is_chunked) = (None, false);
     }
-    if end.is_chunked {
+    let coding = change.coding();
+    let is_in_chunks = coding.is_some() || framing == Framing::UntilClose;
+    if end.is_chunked || is_in_chunks {
         push(out, &[b"transfer-encoding: chunked\r\n"]);
     } else if let Some(length) = end.length {
         let length = digits.format(length).as_bytes();
@@ -109,13 +121,15 @@ pub(crate) fn read(
         if !end.has_date {
             push(out, &[b"date: ", (ours.date)().as_bytes(), b"\r\n"]);
         }
-        ours.push(framing == Framing::UntilClose, out);
+        ours.push(out);
     }
     push(out, &[b"\r\n"]);
     Ok(Answer {
         bytes,
         status,
         framing,
+        coding,
+        length: end.length,
         keeps,
     })
 }
@@ -133,8 +147,8 @@ impl Ours<'_> {
         }
     }
 
-    fn push(&self, is_until_close: bool, out: &mut Vec<u8>) {
-        if self.closes || is_until_close {
+    fn push(&self, out: &mut Vec<u8>) {
+        if self.closes {
             push(out, &[b"connection: close\r\n"]);
         }
         if let Some(hsts) = self.hsts {
@@ -165,7 +179,13 @@ impl End {
                 Ok(false)
             }
             14 if header.name.eq_ignore_ascii_case("content-length") => {
-                once(&mut self.length, number(header.value))?;
+                // The same length again is no other one (RFC 9110 section 8.6).
+                for text in header.value.split(|byte| *byte == b',') {
+                    let length = number(text.trim_ascii()).ok_or(Refusal::NotPlain)?;
+                    if *self.length.get_or_insert(length) != length {
+                        return Err(Refusal::NotPlain);
+                    }
+                }
                 Ok(true)
             }
             17 if header.name.eq_ignore_ascii_case("transfer-encoding") => {
@@ -220,6 +240,7 @@ mod tests {
         no_index: false,
         hsts: None,
         closes: false,
+        compresses: None,
         date: || "now".to_owned(),
     };
 
@@ -255,6 +276,11 @@ mod tests {
                 "200 OK\r\nTransfer-Encoding: gzip, chunked",
                 false,
                 Err(Refusal::NotPlain),
+            ),
+            (
+                "200 OK\r\nContent-Length: 3, 3\r\nContent-Length: 3",
+                false,
+                Ok((until(3), true)),
             ),
             (
                 "200 OK\r\nContent-Length: 3\r\nContent-Length: 4",
@@ -298,6 +324,35 @@ mod tests {
                         strict-transport-security: max-age=1\r\nx-robots-tag: noindex, nofollow\r\n\
                         x-request-id: 7\r\n\r\n";
         assert_eq!(passed_on(head, &ours), expected);
+    }
+
+    #[test]
+    fn a_compressed_answer_says_what_is_true_of_it() {
+        let ours = |codings| Ours {
+            compresses: Some(codings),
+            ..OURS
+        };
+        let head = |more: &str| {
+            format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2048\r\nDate: then\r\n{more}\r\n"
+            )
+        };
+        let begin = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nDate: then\r\n";
+        let tagged = head("ETag: \"a\"\r\nAccept-Ranges: bytes\r\n");
+        let expected = format!(
+            "{begin}ETag: W/\"a\"\r\nvary: Accept-Encoding\r\ncontent-encoding: gzip\r\n\
+             transfer-encoding: chunked\r\nx-request-id: 7\r\n\r\n"
+        );
+        assert_eq!(passed_on(&tagged, &ours(Some("gzip"))), expected);
+        let plain = format!(
+            "{begin}vary: Accept-Encoding\r\ncontent-length: 2048\r\nx-request-id: 7\r\n\r\n"
+        );
+        assert_eq!(passed_on(&head(""), &ours(None)), plain);
+        assert_eq!(passed_on(&head(""), &ours(Some("identity"))), plain);
+        let coded = head("Content-Encoding: br\r\n");
+        assert!(!passed_on(&coded, &ours(Some("gzip"))).contains("vary"));
+        let varies = head("Vary: Origin, accept-encoding\r\n");
+        assert!(!passed_on(&varies, &ours(None)).contains("\r\nvary"));
     }
 
     #[test]

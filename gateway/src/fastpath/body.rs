@@ -1,5 +1,8 @@
 //! Where the body of an answer ends. Pure; fed with all bytes that pass.
 
+/// Bytes that a chunk's extension may have, and all lines of trailers together.
+const LINES_MAX: u16 = 16 * 1024;
+
 /// How a body ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Framing {
@@ -16,8 +19,8 @@ pub(crate) enum Framing {
 pub(crate) enum Chunk {
     /// In a size, of which so many digits were read.
     Size { value: u64, digits: u8 },
-    /// After a size, before the end of its line.
-    Extension { value: u64 },
+    /// After a size, before the end of its line, which may take so many more bytes.
+    Extension { value: u64, left: u16 },
     /// Before the newline of a size.
     SizeEnd { value: u64 },
     /// In data.
@@ -26,10 +29,12 @@ pub(crate) enum Chunk {
     DataEnd,
     /// Before the newline after data.
     DataNewline,
-    /// At the start of a line of the trailers.
-    Trailer,
+    /// At the start of a line of the trailers, which may take so many more bytes.
+    Trailer { left: u16 },
     /// Within such a line.
-    TrailerLine,
+    TrailerLine { left: u16 },
+    /// Before the newline of such a line.
+    TrailerEnd { left: u16 },
     /// Before the very last newline.
     Last,
     /// After it.
@@ -59,9 +64,31 @@ impl Framing {
     /// # Errors
     /// The body is not chunked as it should be.
     pub(crate) fn feed(&mut self, data: &[u8]) -> Result<Fed, Broken> {
+        self.feed_to(data, |_| {})
+    }
+
+    /// The same; `each` gets every piece of the body itself, without its framing.
+    ///
+    /// # Errors
+    /// The body is not chunked as it should be.
+    pub(crate) fn feed_to(
+        &mut self,
+        data: &[u8],
+        mut each: impl FnMut(&[u8]),
+    ) -> Result<Fed, Broken> {
+        let mut part = |from: usize, count: usize| {
+            each(data.get(from..from + count).unwrap_or_default());
+        };
         match self {
-            Self::UntilClose => Ok(Fed::plain(data.len())),
-            Self::Length(left) => Ok(Fed::plain(take(left, data.len()))),
+            Self::UntilClose => {
+                part(0, data.len());
+                Ok(Fed::plain(data.len()))
+            }
+            Self::Length(left) => {
+                let count = take(left, data.len());
+                part(0, count);
+                Ok(Fed::plain(count))
+            }
             Self::Chunked(chunk) => {
                 let mut fed = Fed::plain(0);
                 while let Some(byte) = data.get(fed.taken) {
@@ -69,6 +96,7 @@ impl Framing {
                         Chunk::Done => break,
                         Chunk::Data { left } => {
                             let count = take(left, data.len() - fed.taken);
+                            part(fed.taken, count);
                             fed.taken += count;
                             fed.payload += count;
                             if *left == 0 {
@@ -114,25 +142,34 @@ impl Chunk {
                     digits: digits + 1,
                 }),
                 None if digits > 0 && byte == b'\r' => Ok(Self::SizeEnd { value }),
-                None if digits > 0 && byte == b';' => Ok(Self::Extension { value }),
+                None if digits > 0 && byte == b';' => Ok(Self::Extension {
+                    value,
+                    left: LINES_MAX,
+                }),
                 Some(_) | None => Err(Broken),
             },
-            (Self::Extension { value }, b'\r') => Ok(Self::SizeEnd { value }),
-            (Self::Extension { .. }, b'\n') => Err(Broken),
-            (Self::Extension { value }, _) => Ok(Self::Extension { value }),
-            (Self::SizeEnd { value: 0 }, b'\n') => Ok(Self::Trailer),
+            (Self::Extension { value, .. }, b'\r') => Ok(Self::SizeEnd { value }),
+            (Self::Extension { left: 0, .. }, _) | (Self::Extension { .. }, b'\n') => Err(Broken),
+            (Self::Extension { value, left }, _) => Ok(Self::Extension {
+                value,
+                left: left - 1,
+            }),
+            (Self::SizeEnd { value: 0 }, b'\n') => Ok(Self::Trailer { left: LINES_MAX }),
             (Self::SizeEnd { value: left }, b'\n') => Ok(Self::Data { left }),
             (Self::DataEnd, b'\r') => Ok(Self::DataNewline),
             (Self::DataNewline, b'\n') => Ok(Self::Size {
                 value: 0,
                 digits: 0,
             }),
-            (Self::Trailer, b'\r') => Ok(Self::Last),
-            (Self::Trailer | Self::TrailerLine, b'\n') => match self {
-                Self::TrailerLine => Ok(Self::Trailer),
-                _ => Err(Broken),
-            },
-            (Self::Trailer | Self::TrailerLine, _) => Ok(Self::TrailerLine),
+            (Self::Trailer { .. }, b'\r') => Ok(Self::Last),
+            (Self::TrailerLine { left }, b'\r') => Ok(Self::TrailerEnd { left }),
+            (Self::TrailerEnd { left }, b'\n') => Ok(Self::Trailer { left }),
+            (Self::Trailer { left: 0 } | Self::TrailerLine { left: 0 }, _)
+            | (Self::Trailer { .. } | Self::TrailerLine { .. }, b'\n')
+            | (Self::TrailerEnd { .. }, _) => Err(Broken),
+            (Self::Trailer { left } | Self::TrailerLine { left }, _) => {
+                Ok(Self::TrailerLine { left: left - 1 })
+            }
             (Self::Last, b'\n') => Ok(Self::Done),
             (Self::SizeEnd { .. } | Self::DataEnd | Self::DataNewline | Self::Last, _) => {
                 Err(Broken)
@@ -180,6 +217,8 @@ mod tests {
             "ffffffffffffffff",
             "0\r\n\r\r",
             "0\r\n\n",
+            "0\r\nA: b\n\r\n",
+            "0\r\nA: b\rc\r\n\r\n",
         ] {
             assert_eq!(
                 Framing::chunked().feed(body.as_bytes()),

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::io::poll_read_buf;
 
 use super::answer::{self, Answer, Ours};
-use super::body::Framing;
+use super::passage::Passage;
 use super::pool::Key;
 use super::request::Request;
 use super::text::Refusal;
@@ -28,7 +28,7 @@ use crate::pages;
 use crate::phases::tries;
 
 /// Bytes of an answer's head at most.
-const HEAD_MAX: usize = 64 * 1024;
+const HEAD_MAX: usize = 256 * 1024;
 /// What is read of an answer's beginning at once.
 const BEGIN: usize = 16 * 1024;
 /// Room for what the client gets first: more than most heads and small bodies.
@@ -37,8 +37,6 @@ const FIRST: usize = 4 * 1024;
 const PIECE: usize = 64 * 1024;
 /// Heads that may come before the one of the answer.
 const HINTS_MAX: u32 = 16;
-/// Bytes of a client's next requests that are read while it waits.
-const EARLY_MAX: usize = 16 * 1024;
 
 /// One exchange.
 pub(super) struct Exchange<'a, S> {
@@ -51,6 +49,8 @@ pub(super) struct Exchange<'a, S> {
     pub(super) ctx: &'a mut Ctx,
     /// What the client sent while it waited: the beginning of its next request.
     pub(super) early: Vec<u8>,
+    /// Bytes of that at most, give or take one read.
+    pub(super) early_max: usize,
     /// The answer is the connection's last.
     pub(super) closes: bool,
     /// What the client has got.
@@ -103,33 +103,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<'_, S> {
     /// Passes the request on, and the answer back.
     pub(super) async fn run(&mut self) -> Result<Then, End> {
         let edge = &self.lane.edge;
-        let begun = loop {
+        let (begun, key) = loop {
             let (Some(address), Some(group)) =
                 (tries::begin(edge, self.ctx), tries::group(self.ctx))
             else {
                 return Err(End::Failed(pages::Answer::BadGateway));
             };
-            let shape = self.shape();
-            match self.attempt(Key { address, group }).await {
+            let (shape, key) = (self.shape(), Key { address, group });
+            match self.attempt(key).await {
                 Ok(begun) => {
                     let status = begun.answer.status;
                     if !tries::head_came(edge, self.ctx, status, || shape) {
-                        break begun;
+                        break (begun, key);
                     }
                 }
                 Err(fault) => self.failed(fault, shape)?,
             }
         };
-        let key = self.key();
         self.relay(begun, key).await
-    }
-
-    fn key(&self) -> Key {
-        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        Key {
-            address: self.ctx.upstream.endpoint().unwrap_or(nowhere),
-            group: tries::group(self.ctx).unwrap_or_default(),
-        }
     }
 
     /// All of the request is at hand for as long as it takes.
@@ -230,8 +221,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<'_, S> {
         let mut hints = 0;
         loop {
             let is_first = buffer.is_empty() && hints == 0;
-            if buffer.is_empty() && self.read_beside(service, buffer).await? == 0 {
-                return Err(Fault::Closed(is_first.then_some(unanswered)));
+            if buffer.is_empty() {
+                match self.read_beside(service, buffer).await {
+                    Ok(0) | Err(Fault::Closed(_)) => {
+                        return Err(Fault::Closed(is_first.then_some(unanswered)));
+                    }
+                    read => read?,
+                };
             }
             out.clear();
             match self.read_head(buffer, out) {
@@ -263,6 +259,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<'_, S> {
             // A browser must not believe it over plain HTTP (RFC 6797 section 7.2).
             hsts: hsts.filter(|_| self.ctx.is_tls),
             closes: self.closes,
+            compresses: rule
+                .is_some_and(|rule| rule.route.policy.compression)
+                .then_some(self.request.accept_encoding),
             date,
         };
         answer::read(buffer, self.request.method == "HEAD", &ours, out)
@@ -276,38 +275,48 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<'_, S> {
             mut head,
             mut buffer,
         } = begun;
-        let mut framing = answer.framing;
-        let is_until_close = framing == Framing::UntilClose;
         let rest = buffer.get(answer.bytes..).unwrap_or_default();
-        let Ok(fed) = framing.feed(rest) else {
+        let mut room = Vec::new();
+        let passage = Passage::new(answer.framing, answer.coding, answer.length);
+        let Ok(mut passage) = passage else {
+            return Err(End::Failed(pages::Answer::Internal));
+        };
+        let Ok((first, taken)) = passage.pass(rest, &mut room) else {
             self.count("other");
             return Err(End::Failed(pages::Answer::BadGateway));
         };
-        let mut is_clean = fed.taken == rest.len();
-        head.extend_from_slice(rest.get(..fed.taken).unwrap_or_default());
-        self.status = answer.status;
-        self.body_bytes = fed.payload;
+        let mut is_clean = taken == rest.len();
+        head.extend_from_slice(first);
         self.write(&head).await?;
         drop(head);
+        self.status = answer.status;
+        self.body_bytes = passage.bytes;
         let silence = self.ctx.rule.as_ref().map_or(Duration::ZERO, |rule| {
             tries::times(&self.lane.edge, &rule.route.policy, false).read
         });
-        while !framing.is_done() {
+        while !passage.is_done() {
             buffer.clear();
             buffer.reserve(PIECE);
             self.deadline.set(Instant::now() + silence);
             match self.read_beside(&mut service, &mut buffer).await {
-                Ok(0) if is_until_close => return Ok(Then::Close),
-                Ok(0) => return Err(self.broken("reset")),
+                Ok(0) if passage.is_until_close() => {
+                    let last = passage.close(&mut room);
+                    let last = last.map_err(|_| self.broken("other"))?;
+                    self.write(last).await?;
+                    self.body_bytes = passage.bytes;
+                    is_clean = false;
+                    break;
+                }
+                Ok(0) | Err(Fault::Closed(_)) => return Err(self.broken("reset")),
                 Ok(_) => {}
                 Err(Fault::ClientGone) => return Err(End::Gone),
                 Err(_) => return Err(self.broken("timeout")),
             }
-            let fed = framing.feed(&buffer).map_err(|_| self.broken("other"))?;
-            is_clean = fed.taken == buffer.len();
-            self.body_bytes += fed.payload;
-            self.write(buffer.get(..fed.taken).unwrap_or_default())
-                .await?;
+            let passed = passage.pass(&buffer, &mut room);
+            let (part, taken) = passed.map_err(|_| self.broken("other"))?;
+            is_clean = taken == buffer.len();
+            self.write(part).await?;
+            self.body_bytes = passage.bytes;
         }
         if answer.keeps && is_clean {
             self.lane.pool.put(key, service, Instant::now());
@@ -333,9 +342,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<'_, S> {
         }
         poll_fn(|cx| {
             if let Poll::Ready(read) = poll_read_buf(Pin::new(service), cx, into) {
-                return Poll::Ready(read.or(Ok(0)));
+                return Poll::Ready(read.map_err(|_| Fault::Closed(None)));
             }
-            while self.early.len() < EARLY_MAX {
+            while self.early.len() < self.early_max {
                 match poll_fill(self.client, cx, &mut self.early) {
                     Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Fault::ClientGone)),
                     Poll::Ready(Ok(_)) => {}

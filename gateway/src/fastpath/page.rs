@@ -59,10 +59,9 @@ pub(super) async fn send<S: AsyncRead + AsyncWrite + Unpin>(
     Ok((status.as_u16(), body.len()))
 }
 
-/// As much of the request as pages look at.
+/// As much of the request as pages look at, which is not its target.
 fn head(request: &Request<'_>) -> Result<RequestHeader> {
-    let target = request.target.as_bytes();
-    let mut head = RequestHeader::build(request.method, target, None)?;
+    let mut head = RequestHeader::build(request.method, b"/", None)?;
     head.insert_header(header::HOST, request.host)?;
     if let Some(accept) = request.accept {
         head.insert_header(header::ACCEPT, accept)?;

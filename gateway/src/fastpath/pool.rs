@@ -46,6 +46,16 @@ struct Known {
     count: usize,
 }
 
+impl Known {
+    fn drop_oldest(&mut self) {
+        let fronts = self.by_key.values_mut().filter(|idle| !idle.is_empty());
+        if let Some(oldest) = fronts.min_by_key(|idle| idle.front().map(|one| one.since)) {
+            oldest.pop_front();
+            self.count = self.count.saturating_sub(1);
+        }
+    }
+}
+
 impl Pool {
     /// Keeps at most `max` connections.
     pub(crate) fn new(max: usize) -> Self {
@@ -71,11 +81,11 @@ impl Pool {
         }
     }
 
-    /// Keeps a connection for the next request.
+    /// Keeps a connection for the next request, where it must be in place of the oldest one.
     pub(crate) fn put(&self, key: Key, stream: TcpStream, now: Instant) {
         let mut known = self.lock();
         if known.count >= self.max {
-            return;
+            known.drop_oldest();
         }
         let of_key = known.by_key.entry(key).or_default();
         if of_key.len() >= EACH {
@@ -99,7 +109,7 @@ impl Pool {
 
     fn sweep(&self, now: Instant) {
         let mut known = self.lock();
-        if known.count == 0 {
+        if known.by_key.is_empty() {
             return;
         }
         known.by_key.retain(|_, idle| {

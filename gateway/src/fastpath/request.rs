@@ -26,7 +26,7 @@ const REPLACED: [&str; 9] = [
     "x-forwarded-server",
 ];
 /// Headers of requests that ask for more than an answer, or that end at this hop.
-const SPECIAL: [&str; 11] = [
+const SPECIAL: [&str; 10] = [
     "te",
     "expect",
     "trailer",
@@ -37,7 +37,6 @@ const SPECIAL: [&str; 11] = [
     "transfer-encoding",
     "proxy-authenticate",
     "proxy-authorization",
-    "x-cara-bypass",
 ];
 
 /// A plain request; what it says lies in the buffer that it was read from.
@@ -57,6 +56,7 @@ pub(crate) struct Request<'a> {
     /// The id that it brings.
     pub(crate) id: Option<&'a [u8]>,
     pub(crate) accept: Option<&'a [u8]>,
+    pub(crate) accept_encoding: Option<&'a str>,
     pub(crate) user_agent: Option<&'a [u8]>,
     pub(crate) referer: Option<&'a [u8]>,
     /// The values of `traceparent` and `tracestate`.
@@ -126,7 +126,7 @@ pub(crate) fn read<'a>(
     let is_plain = parsed.version == Some(1)
         && is_known(method)
         && target.starts_with('/')
-        && target.bytes().all(|b| b.is_ascii_graphic() && b != b'#')
+        && target.bytes().all(is_plain_in_target)
         && !head.starts_with(b"\r")
         && ends_lines_with_crlf(head);
     if !is_plain {
@@ -151,6 +151,7 @@ pub(crate) fn read<'a>(
         closes: said.closes.unwrap_or(false),
         id: said.id,
         accept: said.accept,
+        accept_encoding: said.accept_encoding,
         user_agent: said.user_agent,
         referer: said.referer,
         trace: said.trace,
@@ -194,6 +195,7 @@ struct Said<'a> {
     closes: Option<bool>,
     id: Option<&'a [u8]>,
     accept: Option<&'a [u8]>,
+    accept_encoding: Option<&'a str>,
     user_agent: Option<&'a [u8]>,
     referer: Option<&'a [u8]>,
     trace: Traced<'a>,
@@ -238,12 +240,21 @@ impl<'a> Said<'a> {
                 self.id = self.id.or(Some(value));
                 return Ok(false);
             }
+            // Several lines are one list, which those who keep answers may cut elsewhere.
+            15 if is("accept-encoding") => {
+                once(&mut self.accept_encoding, std::str::from_utf8(value).ok())?;
+            }
             14 if is("content-length") => once(&mut self.length, number(value))?,
             _ if is_in(name, &REPLACED) => return Ok(false),
             _ => {}
         }
         Ok(true)
     }
+}
+
+/// What no target is refused for elsewhere (RFC 3986 section 3.3, and what browsers send besides).
+fn is_plain_in_target(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !b"#\"<>`".contains(&byte)
 }
 
 fn is_known(method: &str) -> bool {
@@ -310,7 +321,7 @@ mod tests {
     #[test]
     fn what_a_request_says_is_found() {
         let head = "POST /a?b=1 HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\nconnection: Close\r\n\
-                    user-agent: u\r\nreferer: r\r\nx-request-id: i\r\ntraceparent: t\r\n\r\n";
+                    user-agent: u\r\naccept-encoding: gzip\r\nreferer: r\r\nx-request-id: i\r\ntraceparent: t\r\n\r\n";
         let buffer = format!("{head}abc");
         let mut out = Vec::new();
         let request = read(buffer.as_bytes(), Traces::Set, |_| false, &mut out);
@@ -323,6 +334,7 @@ mod tests {
             closes: true,
             id: Some(b"i"),
             accept: None,
+            accept_encoding: Some("gzip"),
             user_agent: Some(b"u"),
             referer: Some(b"r"),
             trace: Traced {
@@ -349,6 +361,9 @@ mod tests {
             "GET / HTTP/1.1\r\nHost: a@b\r\n\r\n",
             "GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n",
             "GET /\u{e4} HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /< HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /` HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /?\" HTTP/1.1\r\nHost: a\r\n\r\n",
             "GET /#x HTTP/1.1\r\nHost: a\r\n\r\n",
             "CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n",
             "get / HTTP/1.1\r\nHost: a\r\n\r\n",

@@ -8,7 +8,7 @@ use std::io::Write;
 
 use bytes::Bytes;
 use flate2::write::GzEncoder;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Version, header};
 use pingora_error::{ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 
@@ -33,7 +33,8 @@ impl Coding {
     /// The cheapest first.
     const ALL: [Self; 3] = [Self::Zstd, Self::Brotli, Self::Gzip];
 
-    fn name(self) -> &'static str {
+    /// The value of `Content-Encoding`.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Zstd => "zstd",
             Self::Brotli => "br",
@@ -41,10 +42,14 @@ impl Coding {
         }
     }
 
-    /// The coding that a client likes best; none when it wants none (RFC 9110 section 12.5.3).
     fn accepted(headers: &HeaderMap) -> Option<Self> {
         let lines = headers.get_all(header::ACCEPT_ENCODING).iter();
-        let texts = lines.filter_map(|line| line.to_str().ok());
+        Self::best(lines.filter_map(|line| line.to_str().ok()))
+    }
+
+    /// The coding that a client likes best, by the lines of its `Accept-Encoding`; none when it
+    /// wants none (RFC 9110 section 12.5.3).
+    pub(crate) fn best<'a>(texts: impl Iterator<Item = &'a str>) -> Option<Self> {
         let items: Vec<(&str, u16)> = texts
             .flat_map(|text| text.split(','))
             .filter_map(parse_item)
@@ -92,8 +97,8 @@ fn parse_weight(text: &str) -> Option<u16> {
 }
 
 /// Whether a media type is text, or something that is written like it.
-fn is_text(content_type: &HeaderValue) -> bool {
-    let Ok(text) = content_type.to_str() else {
+fn is_text(content_type: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(content_type) else {
         return false;
     };
     let essence = text.split(';').next().unwrap_or_default().trim();
@@ -145,26 +150,41 @@ fn has_token(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool
     })
 }
 
-/// Whether an answer may be compressed, for whoever accepts it.
-fn is_eligible(method: &Method, answer: &ResponseHeader) -> bool {
+/// What an answer's head says, as far as it matters here.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Facts<'a> {
+    pub(crate) status: u16,
+    /// Bytes of the body, where they are known.
+    pub(crate) length: Option<u64>,
+    pub(crate) content_type: Option<&'a [u8]>,
+    /// It is coded already, a part of something, has trailers (compressing leaves no place for
+    /// them), or must not be transformed.
+    pub(crate) is_fixed: bool,
+}
+
+impl Facts<'_> {
+    /// Whether the answer may be compressed, for whoever accepts it.
+    pub(crate) fn is_eligible(&self) -> bool {
+        self.status >= 200
+            && !matches!(self.status, 204 | 206 | 304)
+            && !self.is_fixed
+            && self.length.is_none_or(|length| length >= LENGTH_MIN)
+            && self.content_type.is_some_and(is_text)
+    }
+}
+
+fn facts(answer: &ResponseHeader) -> Facts<'_> {
     let headers = &answer.headers;
-    let status = answer.status;
-    let has_body = !status.is_informational()
-        && !matches!(
-            status,
-            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED | StatusCode::PARTIAL_CONTENT
-        );
     let length = headers.get(header::CONTENT_LENGTH);
-    let length = length.and_then(|l| l.to_str().ok()?.parse::<u64>().ok());
-    has_body
-        && *method != Method::CONNECT
-        && length.is_none_or(|length| length >= LENGTH_MIN)
-        && headers.get(header::CONTENT_TYPE).is_some_and(is_text)
-        && !headers.contains_key(header::CONTENT_ENCODING)
-        && !headers.contains_key(header::CONTENT_RANGE)
-        // Compressing leaves no place for them.
-        && !headers.contains_key(header::TRAILER)
-        && !has_token(headers, header::CACHE_CONTROL, "no-transform")
+    Facts {
+        status: answer.status.as_u16(),
+        length: length.and_then(|l| l.to_str().ok()?.parse::<u64>().ok()),
+        content_type: headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes),
+        is_fixed: headers.contains_key(header::CONTENT_ENCODING)
+            || headers.contains_key(header::CONTENT_RANGE)
+            || headers.contains_key(header::TRAILER)
+            || has_token(headers, header::CACHE_CONTROL, "no-transform"),
+    }
 }
 
 /// Says in an answer's head that it is compressed, and returns what does it; none when it stays
@@ -176,9 +196,11 @@ pub(crate) fn begin(
     request: &RequestHeader,
     answer: &mut ResponseHeader,
 ) -> Result<Option<Stream>> {
-    if !is_eligible(&request.method, answer) {
+    let facts = facts(answer);
+    if request.method == Method::CONNECT || !facts.is_eligible() {
         return Ok(None);
     }
+    let length = facts.length;
     super::vary::vary(answer, "Accept-Encoding")?;
     let Some(coding) = Coding::accepted(&request.headers) else {
         return Ok(None);
@@ -187,8 +209,6 @@ pub(crate) fn begin(
     if request.version <= Version::HTTP_10 || request.method == Method::HEAD {
         return Ok(None);
     }
-    let length = answer.headers.get(header::CONTENT_LENGTH);
-    let length = length.and_then(|l| l.to_str().ok()?.parse::<u64>().ok());
     answer.remove_header(&header::CONTENT_LENGTH);
     // Ranges of what the service has are not ranges of what the client gets.
     answer.remove_header(&header::ACCEPT_RANGES);
@@ -228,7 +248,11 @@ enum Encoder {
 const FAILED: ErrorType = ErrorType::new("CompressionFailed");
 
 impl Stream {
-    fn new(coding: Coding, length: Option<u64>) -> Result<Self> {
+    /// Compresses a body of so many bytes; without a length every piece is flushed.
+    ///
+    /// # Errors
+    /// The encoder cannot be made.
+    pub(crate) fn new(coding: Coding, length: Option<u64>) -> Result<Self> {
         let encoder = match coding {
             Coding::Gzip => {
                 let level = flate2::Compression::new(GZIP_LEVEL);

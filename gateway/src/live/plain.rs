@@ -3,8 +3,8 @@
 use cara_api::gateway::{Access, Action, Forward, Policy, Protocol, Rewrite, Route};
 
 /// Whether a rule does nothing with its requests and answers but pass them on. What it does by the
-/// side (certificates, checks, retries, limits of time and size, robots, transport security) is
-/// done on both ways.
+/// side (certificates, checks, retries, limits of time and size, robots, transport security,
+/// compression) is done on both ways.
 pub(super) fn is_plain(route: &Route) -> bool {
     let forwards = match &route.action {
         Action::Forward(Forward { targets, rewrite }) => {
@@ -17,7 +17,7 @@ pub(super) fn is_plain(route: &Route) -> bool {
         redirect_https: _,
         hsts: _,
         no_index: _,
-        compression,
+        compression: _,
         access,
         body: _,
         per_client,
@@ -36,8 +36,7 @@ pub(super) fn is_plain(route: &Route) -> bool {
         pause,
     } = &*route.policy;
     forwards
-        && !compression
-        && is_open(access)
+        && *access == Access::default()
         && per_client.is_none()
         && total.is_none()
         && in_flight.is_none()
@@ -47,10 +46,6 @@ pub(super) fn is_plain(route: &Route) -> bool {
         && response_headers.is_empty()
         && maintenance.is_none()
         && pause.is_none()
-}
-
-fn is_open(access: &Access) -> bool {
-    access.allow.is_empty() && access.broken.is_none() && !access.asks_who()
 }
 
 #[cfg(test)]
@@ -126,7 +121,7 @@ mod tests {
                     compression: true,
                     ..policy()
                 },
-                false,
+                true,
             ),
             (
                 "networks",

@@ -58,9 +58,11 @@ pub(crate) async fn request(edge: &Edge, session: &mut Session, ctx: &mut Ctx) -
     let Some(newest) = &ctx.rule else {
         return Ok(());
     };
-    if !Arc::ptr_eq(newest, &rule) {
-        // The same may not hold any more for a request that waited.
-        if is_misdirected(session, &edge.names) || lacks_certificate(session, &edge.names) {
+    if ctx.upstream.has_waited() {
+        // The same may not hold any more, of the rule or of its host.
+        let Found { clients, .. } = look_up(&edge.live, session.req_header())?;
+        certificate(edge, session, clients.as_ref())?;
+        if is_misdirected(session, &edge.names) {
             return Err(Answer::Misdirected.into());
         }
         maintenance(&newest.route.policy, ctx.client)?;

@@ -84,6 +84,11 @@ impl Attempt {
         self.admitted = Some(now);
     }
 
+    /// Whether it had to wait, while which rules and hosts may have changed.
+    pub(crate) fn has_waited(&self) -> bool {
+        self.admitted.is_some()
+    }
+
     /// Keeps its place among those that may be under way.
     pub(crate) fn keep(&mut self, permit: Permit) {
         self.permit = Some(permit);

@@ -237,27 +237,53 @@ async fn large_answers_pass_whole_in_all_framings() {
 }
 
 #[tokio::test]
-async fn an_answer_without_a_length_ends_with_the_connection() {
+async fn an_answer_without_a_length_gets_an_end_unless_it_breaks_off() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
     let address = listener.local_addr().expect("an address");
-    let mut tasks = tokio::task::JoinSet::new();
-    tasks.spawn(async move {
-        let (mut stream, _) = listener.accept().await.expect("accepts");
+    let edge = Edge::start(vec![route(forward(address), Policy::default())]).await;
+    for breaks in [false, true] {
+        let asked = b"GET / HTTP/1.1\r\nHost: web.test\r\n\r\n";
+        let mut client = TcpStream::connect(edge.http).await.expect("connects");
+        client.write_all(asked).await.expect("sent");
+        let (mut service, _) = listener.accept().await.expect("accepts");
         let mut asked = Vec::new();
         while !asked.ends_with(b"\r\n\r\n") {
-            stream.read_buf(&mut asked).await.expect("a request");
+            service.read_buf(&mut asked).await.expect("a request");
         }
         let answer = b"HTTP/1.0 200 OK\r\nX-A: 1\r\n\r\nto the end";
-        stream.write_all(answer).await.expect("sent");
-    });
-    let edge = Edge::start(vec![route(forward(address), Policy::default())]).await;
-    let asked = b"GET / HTTP/1.1\r\nHost: web.test\r\n\r\n";
+        service.write_all(answer).await.expect("sent");
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"to the end\r\n") {
+            assert!(client.read_buf(&mut answer).await.expect("an answer") > 0);
+        }
+        if breaks {
+            service.set_zero_linger().expect("a socket");
+        }
+        drop(service);
+        let mut rest = Vec::new();
+        while !rest.ends_with(b"0\r\n\r\n") {
+            // Broken off, the connection ends, in whatever way.
+            if !matches!(client.read_buf(&mut rest).await, Ok(count) if count > 0) {
+                break;
+            }
+        }
+        assert_eq!(rest.is_empty(), breaks, "{rest:?}");
+    }
+    assert_eq!(edge.plain(), 2.0);
+}
+
+#[tokio::test]
+async fn a_client_that_sends_and_never_reads_is_not_read_for_ever() {
+    let service = Service::start(OK).await;
+    let edge = Edge::start(vec![route(forward(service.address), Policy::default())]).await;
+    let requests = "GET / HTTP/1.1\r\nHost: web.test\r\n\r\n".repeat(2 << 20);
     let mut stream = TcpStream::connect(edge.http).await.expect("connects");
-    stream.write_all(asked).await.expect("sent");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.expect("an end");
-    assert!(answer.contains("connection: close\r\n"), "{answer}");
-    assert!(answer.ends_with("to the end"), "{answer}");
+    let all = tokio::time::timeout(
+        Duration::from_secs(2),
+        stream.write_all(requests.as_bytes()),
+    );
+    assert!(all.await.is_err(), "{} bytes were taken", requests.len());
+    assert_eq!(edge.get("/").await.status, 200, "others are served");
 }
 
 #[tokio::test]

@@ -75,7 +75,9 @@ fn refused(options: &Delete, failure: Failure) -> Failure {
         return failure;
     }
     let name = &options.target.name;
-    let failure = failure.without(", or delete it with force=true");
+    let failure = failure
+        .in_words(", or delete it with force=true", "")
+        .in_words("force=true", "--force");
     match options.target.kind {
         Kind::Projects => failure,
         Kind::Nodes => failure

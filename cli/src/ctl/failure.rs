@@ -147,10 +147,10 @@ impl Failure {
         self
     }
 
-    /// Leaves words of the API out, where the command has others for them.
+    /// Says words of the API in those of the command line.
     #[must_use]
-    pub fn without(mut self, words: &str) -> Self {
-        self.message = self.message.replace(words, "");
+    pub fn in_words(mut self, of_api: &str, ours: &str) -> Self {
+        self.message = self.message.replace(of_api, ours);
         self
     }
 

@@ -67,11 +67,11 @@ fn ask(access: &Access) -> Refused {
         )
     } else {
         // Nothing that a client could send in answer to a challenge.
-        Refused::new(
-            403,
-            "Not let in",
-            "This page is private. It opens by a link that its owner can send you.",
-        )
+        let how = match access.share {
+            Some(_) => "This page is private. It opens by a link that its owner can send you.",
+            None => "This page is private.",
+        };
+        Refused::new(403, "Not let in", how)
     }
 }
 

@@ -1,6 +1,5 @@
 //! What is known about the client of a connection, for everybody who serves its requests.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -18,9 +17,6 @@ use super::client_auth::ClientAuth;
 pub(crate) struct ClientInfo {
     /// The client; what a trusted PROXY header says goes before the socket's own address.
     pub(crate) peer: SocketAddr,
-    /// What the client connected to, by the same rule. None when nobody knows.
-    #[allow(dead_code, reason = "for access logs")]
-    pub(crate) destination: Option<SocketAddr>,
     /// The kind of the listener.
     pub(crate) listener: ListenerKind,
     /// What TLS says; none without it.
@@ -35,9 +31,6 @@ pub(crate) struct TlsInfo {
     pub(crate) version: &'static str,
     /// The server name that the client asked for, in lower case without trailing dot.
     pub(crate) sni: Option<Box<str>>,
-    /// What is spoken inside.
-    #[allow(dead_code, reason = "for access logs")]
-    pub(crate) alpn: Alpn,
     /// The certificate that stood for the name at the handshake.
     pub(crate) certificate: Arc<Bundle>,
     /// Who had to vouch for the client, and did.
@@ -79,13 +72,11 @@ pub(crate) enum Stage {
 impl ClientInfo {
     pub(crate) fn new(
         peer: SocketAddr,
-        destination: Option<SocketAddr>,
         listener: ListenerKind,
         tls: Option<TlsInfo>,
     ) -> Self {
         Self {
             peer,
-            destination,
             listener,
             tls,
             stage: AtomicU8::new(Stage::Idle as u8),
@@ -119,15 +110,6 @@ impl ClientInfo {
         } else {
             Stage::Open
         });
-    }
-}
-
-impl fmt::Display for Alpn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Http1 => "http/1.1",
-            Self::Http2 => "h2",
-        })
     }
 }
 

@@ -77,7 +77,7 @@ impl Establish {
             trusted,
         } = accepted;
         let client = preamble::client_of(&mut stream, peer, trusted);
-        let (client, destination) = match timeout(self.patience.head, client).await {
+        let client = match timeout(self.patience.head, client).await {
             Ok(Ok(client)) => client,
             Ok(Err(error)) => {
                 tracing::debug!(%peer, error = %error, "closed");
@@ -93,7 +93,7 @@ impl Establish {
             self.metrics.refused(refusal);
             return None;
         }
-        let info = |tls| Arc::new(ClientInfo::new(client, destination, kind, tls));
+        let info = |tls| Arc::new(ClientInfo::new(client, kind, tls));
         match kind {
             ListenerKind::Http => self.plain(stream, info(None)).await,
             ListenerKind::Https => {
@@ -181,7 +181,6 @@ impl Establish {
         let tls = TlsInfo {
             version: version_of(session),
             sni,
-            alpn,
             certificate,
             client_auth,
             client_certificate,

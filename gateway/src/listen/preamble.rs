@@ -36,20 +36,17 @@ pub(crate) async fn client_of(
     stream: &mut TcpStream,
     peer: SocketAddr,
     trusted: &TrustedRanges,
-) -> Result<(SocketAddr, Option<SocketAddr>), PreambleError> {
+) -> Result<SocketAddr, PreambleError> {
     let peer = canonical(peer);
     if trusted.is_empty() {
-        return Ok((peer, None));
+        return Ok(peer);
     }
     if !trusted.contains(peer.ip()) {
         return Err(PreambleError::Untrusted(peer));
     }
     match take_header(stream).await? {
-        Source::Client {
-            client,
-            destination,
-        } => Ok((canonical(client), Some(canonical(destination)))),
-        Source::Sender => Ok((peer, None)),
+        Source::Client { client, .. } => Ok(canonical(client)),
+        Source::Sender => Ok(peer),
     }
 }
 

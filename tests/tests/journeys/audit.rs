@@ -1,5 +1,6 @@
 //! The audit log: every accepted change, by whom, and nothing taken out later.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
@@ -7,6 +8,8 @@ use std::time::Duration;
 use cara_tests::{Server, eventually, unique};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 /// The records of a log, after every link of the chain was checked.
 fn verified(path: &Path) -> Vec<Value> {
@@ -146,4 +149,39 @@ async fn the_log_can_be_elsewhere_or_off() {
     let server = Server::start(&["--audit-log", "off"]).await;
     server.create("a", &spec).await;
     assert!(!server.directory().join("audit.jsonl").exists());
+}
+
+#[tokio::test]
+async fn what_a_client_that_went_away_changed_is_recorded_too() {
+    let server = Server::start(&[]).await;
+    let path = server.directory().join("audit.jsonl");
+    for number in 0..60_u64 {
+        let body = json!({"metadata": {"name": format!("gone-{number}")},
+            "spec": {"services": [{"name": "web", "image": "x"}]}});
+        let body = body.to_string();
+        let request = format!(
+            "POST /api/v1/projects HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let stream = TcpStream::connect(server.api).await;
+        let mut stream = stream.expect("a connection");
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        // Each hangs up at another moment: before it is looked at, while it is written, afterwards.
+        tokio::time::sleep(Duration::from_micros(100 * number)).await;
+    }
+    let spec = json!({"services": [{"name": "web", "image": "x"}]});
+    server.create("last", &spec).await;
+    eventually("what was made is recorded", async || {
+        let (_, list) = server.call("GET", "/api/v1/projects", "").await;
+        let records = shown(&verified(&path));
+        let records: BTreeSet<&str> = records.iter().map(String::as_str).collect();
+        let made = list["items"].as_array()?;
+        let is_recorded = |project: &Value| {
+            let name = project["metadata"]["name"].as_str().unwrap_or_default();
+            records.contains(format!("create Project {name}").as_str())
+        };
+        (made.len() > 1 && made.iter().all(is_recorded)).then_some(())
+    })
+    .await;
 }

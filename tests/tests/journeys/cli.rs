@@ -1,6 +1,6 @@
 //! The command line, as people use it.
 
-use cara_tests::{Server, unique};
+use cara_tests::{Server, program, unique};
 use serde_json::Value;
 
 fn manifest(name: &str, version: &str) -> String {
@@ -96,6 +96,18 @@ async fn apply_wait_get_describe_logs_and_delete() {
             format!("project \"{name}\" is being deleted\nproject \"{name}\" deleted\n")
         )
     );
+}
+
+#[tokio::test]
+async fn nobody_has_to_read_what_is_said() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = tokio::process::Command::new(program("caractrl"));
+    command
+        .args(["--server", "http://127.0.0.1:1", "get", "nodes"])
+        .stderr(writer);
+    let status = command.status().await.expect("caractrl runs");
+    assert_eq!(status.code(), Some(1), "no panic");
 }
 
 #[tokio::test]

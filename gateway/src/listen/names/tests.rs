@@ -1,7 +1,6 @@
 use rcgen::{CertificateParams, KeyPair};
 
 use super::*;
-use crate::listen::client::Alpn;
 
 /// A host that asks clients for something, or not.
 fn host(name: &str) -> (Hostname, Arc<Host>) {
@@ -95,7 +94,6 @@ fn connection(asked: Option<&ClientAuthorities>) -> TlsInfo {
     TlsInfo {
         version: "TLSv1.3",
         sni: Some("a.test".into()),
-        alpn: Alpn::Http1,
         certificate: Arc::new(bundle),
         client_auth: asked.map(auth),
         client_certificate: None,

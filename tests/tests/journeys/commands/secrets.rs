@@ -106,6 +106,7 @@ async fn a_secret_of_the_same_file_is_there_before_its_project() {
     let (code, _, err) = server.ctl(&["delete", "secret", &secret]).await;
     assert_eq!(code, 4, "{err}");
     assert!(err.contains("--force") && err.contains(&name), "{err}");
+    assert!(!err.contains("force=true"), "{err}");
     let (code, _, err) = server.ctl(&["delete", "secret", &secret, "--force"]).await;
     assert_eq!(code, 0, "{err}");
     server.delete(&name).await;

@@ -70,11 +70,7 @@ pub(crate) enum Stage {
 }
 
 impl ClientInfo {
-    pub(crate) fn new(
-        peer: SocketAddr,
-        listener: ListenerKind,
-        tls: Option<TlsInfo>,
-    ) -> Self {
+    pub(crate) fn new(peer: SocketAddr, listener: ListenerKind, tls: Option<TlsInfo>) -> Self {
         Self {
             peer,
             listener,

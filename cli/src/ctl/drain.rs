@@ -58,6 +58,9 @@ pub async fn run(context: &Context, options: Drain) -> Result<(), Failure> {
     }
 }
 
+/// How long the last moves are waited for, once the node is said to be empty.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 /// Why looking on ended.
 enum End {
     Of(Result<Verdict, Failure>),
@@ -111,9 +114,29 @@ async fn look_on(
                 let since = stuck.map_or_else(Instant::now, |(since, _)| since);
                 stuck = Some((since, patience));
             }
-            end @ (Verdict::Drained | Verdict::Stopped | Verdict::Blocked(_)) => return Ok(end),
+            Verdict::Drained => {
+                see_off(&mut projects, picture, progress).await?;
+                return Ok(Verdict::Drained);
+            }
+            end @ (Verdict::Stopped | Verdict::Blocked(_)) => return Ok(end),
         }
     }
+}
+
+/// Tells of the last moves, of which the node's own stream may have known first.
+async fn see_off(
+    projects: &mut Follow<Project>,
+    picture: &mut Picture,
+    progress: &mut Progress,
+) -> Result<(), Failure> {
+    let last = async {
+        while !picture.projects.is_empty() {
+            take_project(projects.next().await?, picture, progress);
+        }
+        Ok(())
+    };
+    // The node is empty, whether or not everything about it was heard.
+    tokio::time::timeout(FAREWELL, last).await.unwrap_or(Ok(()))
 }
 
 /// Ends when blocked projects have had their time to come free; never when none is blocked.

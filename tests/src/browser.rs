@@ -72,6 +72,10 @@ impl Network {
             format!("10.231.{number}.2/24"),
         );
         run(&["ip", "netns", "add", name]);
+        // Addresses of IPv6 become usable seconds later, which browsers take for another network.
+        let off =
+            "for of in all default; do echo 1 >/proc/sys/net/ipv6/conf/$of/disable_ipv6; done";
+        run(&["ip", "netns", "exec", name, "sh", "-c", off]);
         run(&[
             "ip", "link", "add", link, "type", "veth", "peer", "name", &peer, "netns", name,
         ]);

@@ -1,7 +1,8 @@
 """Says where a request's time goes, by instruments that a busy machine does not disturb.
 
 Usage: profile.py BIN_DIR instructions|syscalls|time [NAME ...]. Names: nginx, min (pingora alone),
-cara. One after the other, 1 KiB over plain HTTP/1.1 with keep-alive.
+cara. One after the other, 1 KiB with keep-alive, over plain HTTP/1.1 or what PROTOCOL says: h1, tls
+(HTTP/1.1 over TLS), h2 (HTTP/2 over TLS, one stream a connection).
 
 instructions: of user space, by callgrind; then the dearest functions. It counts each byte of a copy by `rep movsb` as one.
 syscalls: by strace, 64 connections.
@@ -24,6 +25,12 @@ from peers import HOST, LOAD_CORE, PORTS, PROXY_CORE, UPSTREAM
 REQUESTS = 2_000
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
 RATE = int(os.environ.get("RATE", "15000"))
+PROTOCOL = os.environ.get("PROTOCOL", "h1")
+URL, FLAG = {
+    "h1": ("http://127.0.0.1:{}/1k", "--h1"),
+    "tls": ("https://127.0.0.1:{}/1k", "--h1"),
+    "h2": ("https://127.0.0.1:{}/1k", "-m1"),
+}[PROTOCOL]
 NAMES = ["nginx", "min", "cara"]
 
 
@@ -37,7 +44,7 @@ class Profiled(peers.Peers):
         super().start(name, core, *wrapper, *command, env=env)
 
     def proxy(self, name):
-        port = PORTS[name][0]
+        port = PORTS[name][PROTOCOL != "h1"]
         if name == "cara":
             self.gateway()
         elif name == "nginx":
@@ -48,8 +55,10 @@ class Profiled(peers.Peers):
             (self.work / "nginx.conf").write_text(text)
             self.start(name, PROXY_CORE, "nginx", "-c", self.work / "nginx.conf", "-g", "master_process off;")
         else:
-            self.start(name, PROXY_CORE, self.bin / "pingora-min", f"127.0.0.1:{port}", UPSTREAM)
-        self.wait_for(name, f"http://127.0.0.1:{port}/1k")
+            plain, tls = PORTS[name]
+            self.start(name, PROXY_CORE, self.bin / "pingora-min", f"127.0.0.1:{plain}", UPSTREAM,
+                       f"127.0.0.1:{tls}", self.work / "cert.pem", self.work / "key.pem", peers.SOCKETS)
+        self.wait_for(name, URL.format(port))
         return port
 
     def end(self, name):
@@ -60,8 +69,8 @@ class Profiled(peers.Peers):
 
 def load(port, connections, *more):
     """Requests that were answered, all of them with success."""
-    command = ["taskset", "-c", LOAD_CORE, "h2load", "--h1", f"-c{connections}", "-t1", *map(str, more),
-               "-H", f":authority: {HOST}", f"http://127.0.0.1:{port}/1k"]
+    command = ["taskset", "-c", LOAD_CORE, "h2load", FLAG, f"-c{connections}", "-t1", *map(str, more),
+               "-H", f":authority: {HOST}", URL.format(port)]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     done, good = re.search(r"(\d+) done, (\d+) succeeded", text).groups()
     if done != good or done == "0":

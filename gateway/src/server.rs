@@ -7,16 +7,19 @@
 mod options;
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cara_api::gateway::StreamRoute;
 use pingora_core::apps::HttpServerApp;
+use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 use pingora_core::services::listening::Service;
 use pingora_proxy::HttpProxy;
 use prometheus::IntGauge;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -26,9 +29,10 @@ use tokio_util::sync::CancellationToken;
 use crate::deadline::Ending;
 use crate::draining::{DrainControl, Draining};
 use crate::edge::Edge;
-use crate::fastpath::{self, Lane, Pool};
+use crate::fastpath::h2::Http2;
+use crate::fastpath::{Lane, Pool, h1};
 use crate::listen::admission::{Admission, Permit};
-use crate::listen::connection::{Patience, Protocol};
+use crate::listen::connection::{Connection, Patience};
 use crate::listen::establish::{Accepted, Establish, Established};
 use crate::listen::metrics::ListenMetrics;
 use crate::listen::streams::{PortSockets, Ports, StreamTable};
@@ -36,7 +40,7 @@ use crate::listen::tls::Configs;
 use crate::listen::{Listener, ListenerKind, TrustedRanges, prepare, splice};
 use crate::proxy::Phases;
 
-use options::{H2c, UPSTREAM_POOL};
+use options::UPSTREAM_POOL;
 
 /// Pause after the system refused to accept, such as for want of file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
@@ -59,8 +63,7 @@ pub(crate) struct Parts {
 /// What all connections share.
 struct Shared {
     proxy: Arc<HttpProxy<Phases>>,
-    h2c: Arc<H2c>,
-    lanes: Vec<Lane>,
+    lanes: Vec<Arc<Lane>>,
     establish: Establish,
     admission: Arc<Admission>,
     metrics: ListenMetrics,
@@ -324,22 +327,10 @@ async fn handle(shared: Arc<Shared>, socket: Socket) {
     };
     match established {
         None => {}
-        Some(Established::Plain(connection, Protocol::Http2)) => {
-            Service::handle_event(connection, Arc::clone(&shared.h2c), stopping).await;
+        Some(Established::Plain(connection)) => {
+            shared.serve(lane, connection, stopping).await;
         }
-        Some(Established::Plain(connection, Protocol::Http1 | Protocol::Tls(_))) => {
-            if let Some(connection) = fastpath::serve(lane, connection).await {
-                Service::handle_event(connection, Arc::clone(&shared.proxy), stopping).await;
-            }
-        }
-        Some(Established::Tls(connection)) if !connection.speaks_h2() => {
-            if let Some(connection) = fastpath::serve(lane, connection).await {
-                Service::handle_event(connection, Arc::clone(&shared.proxy), stopping).await;
-            }
-        }
-        Some(Established::Tls(connection)) => {
-            Service::handle_event(connection, Arc::clone(&shared.proxy), stopping).await;
-        }
+        Some(Established::Tls(connection)) => shared.serve(lane, connection, stopping).await,
         Some(Established::Passthrough {
             client,
             first,
@@ -355,15 +346,16 @@ impl Shared {
         let (config, limits) = (&edge.config, &edge.config.limits);
         let proxy = Arc::new(options::proxy(Arc::clone(&edge)));
         let threads = parts.threads.len().max(1);
-        let lane = || Lane {
-            edge: Arc::clone(&edge),
-            pool: Arc::new(Pool::new(UPSTREAM_POOL / threads)),
-            stopping: Arc::clone(&signals.lanes.stopping),
-            closing: Arc::clone(&signals.lanes.closing),
+        let lane = || {
+            Arc::new(Lane {
+                edge: Arc::clone(&edge),
+                pool: Arc::new(Pool::new(UPSTREAM_POOL / threads)),
+                stopping: Arc::clone(&signals.lanes.stopping),
+                closing: Arc::clone(&signals.lanes.closing),
+            })
         };
         Self {
             lanes: std::iter::repeat_with(lane).take(threads).collect(),
-            h2c: Arc::new(H2c::new(&proxy)),
             proxy,
             establish: Establish {
                 configs: parts.tls,
@@ -387,6 +379,38 @@ impl Shared {
             open: edge.metrics.connections.clone(),
             drain: parts.drain,
         }
+    }
+
+    /// Serves requests of a connection: what is plain by itself, all else by pingora.
+    async fn serve<S>(
+        &self,
+        lane: &Arc<Lane>,
+        connection: Box<Connection<S>>,
+        stopping: ShutdownWatch,
+    ) where
+        S: AsyncRead + AsyncWrite + Debug + Send + Sync + Unpin + 'static,
+    {
+        if !connection.speaks_h2() {
+            if let Some(connection) = h1::serve(lane, connection).await {
+                Service::handle_event(connection, Arc::clone(&self.proxy), stopping).await;
+            }
+            return;
+        }
+        let http2 = Http2 {
+            lane: Arc::clone(lane),
+            info: Arc::clone(connection.info()),
+            options: options::h2_options(),
+            stopping: stopping.clone(),
+        };
+        let proxy = Arc::clone(&self.proxy);
+        let by_pingora = move |session| {
+            let (proxy, stopping) = (Arc::clone(&proxy), stopping.clone());
+            async move {
+                let session = ServerSession::new_http2(session);
+                proxy.process_new_http(session, &stopping).await;
+            }
+        };
+        http2.serve(connection, by_pingora).await;
     }
 
     /// Throws away idle connections to services, on the threads that hold them, until cancelled.

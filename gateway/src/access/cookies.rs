@@ -55,24 +55,36 @@ pub(super) fn set(name: Name, value: &str, max_age_s: i64, is_tls: bool) -> Opti
     HeaderValue::try_from(text).ok()
 }
 
-/// The `Cookie` headers without the gateway's own; none when there is nothing to take out.
-pub(super) fn without_own(headers: &HeaderMap) -> Option<Vec<HeaderValue>> {
+/// What a service gets as cookies: without the gateway's own, and in one line where they came in
+/// several, as HTTP/2 may cut them (RFC 9113 section 8.2.3).
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Passed {
+    /// They pass as they came.
+    Unchanged,
+    /// This line in their place.
+    Instead(HeaderValue),
+    /// Nothing is left.
+    Nothing,
+}
+
+/// What a service gets of these cookies.
+pub(super) fn passed(headers: &HeaderMap) -> Passed {
     let all = headers.get_all(header::COOKIE);
-    if !all.iter().any(|value| has_own(value.as_bytes())) {
-        return None;
+    let lines = all.iter().count();
+    if lines <= 1 && !all.iter().any(|value| has_own(value.as_bytes())) {
+        return Passed::Unchanged;
     }
-    let kept = all.iter().filter_map(|value| {
-        let pairs = value.as_bytes().split(|byte| *byte == b';');
-        let kept: Vec<&[u8]> = pairs
-            .map(<[u8]>::trim_ascii)
-            .filter(|pair| !pair.is_empty() && !is_own(pair))
-            .collect();
-        if kept.is_empty() {
-            return None;
-        }
-        HeaderValue::from_bytes(&kept.join(b"; ".as_slice())).ok()
-    });
-    Some(kept.collect())
+    let pairs = all
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
+    let kept: Vec<&[u8]> = pairs
+        .map(<[u8]>::trim_ascii)
+        .filter(|pair| !pair.is_empty() && !is_own(pair))
+        .collect();
+    match HeaderValue::from_bytes(&kept.join(b"; ".as_slice())) {
+        Ok(line) if !kept.is_empty() => Passed::Instead(line),
+        Ok(_) | Err(_) => Passed::Nothing,
+    }
 }
 
 /// Whether a `Cookie` header carries one of the gateway's own.
@@ -102,22 +114,21 @@ mod tests {
 
     #[test]
     fn own_cookies_never_pass_and_others_always_do() {
+        let unchanged = || Passed::Unchanged;
+        let line = |text| Passed::Instead(HeaderValue::from_static(text));
         for (given, expected) in [
-            (&["a=1; b=2"][..], None),
-            (&["a=1; cara_session=x; b=2"], Some(&["a=1; b=2"][..])),
-            (&["__Host-cara_session=x"], Some(&[])),
-            (&["cara_session=x", "a=1"], Some(&["a=1"])),
-            (&["a=1;cara_login=2;  __Host-cara_share=3"], Some(&["a=1"])),
-            (&["cara_session =x; a=b=c"], Some(&["a=b=c"])),
-            (&["my_cara_session=x"], None),
-            (&["a=cara_session=x"], None),
-            (&[], None),
+            (&["a=1; b=2"][..], unchanged()),
+            (&["a=1; cara_session=x; b=2"], line("a=1; b=2")),
+            (&["__Host-cara_session=x"], Passed::Nothing),
+            (&["cara_session=x", "a=1"], line("a=1")),
+            (&["a=1;cara_login=2;  __Host-cara_share=3"], line("a=1")),
+            (&["cara_session =x; a=b=c"], line("a=b=c")),
+            (&["my_cara_session=x"], unchanged()),
+            (&["a=cara_session=x"], unchanged()),
+            (&["a=1", "b=2; c=3"], line("a=1; b=2; c=3")),
+            (&[], unchanged()),
         ] {
-            let kept = without_own(&headers(given));
-            let kept: Option<Vec<&str>> = kept
-                .as_ref()
-                .map(|all| all.iter().map(|v| v.to_str().expect("text")).collect());
-            assert_eq!(kept.as_deref(), expected, "{given:?}");
+            assert_eq!(passed(&headers(given)), expected, "{given:?}");
         }
     }
 

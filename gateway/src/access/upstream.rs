@@ -7,6 +7,7 @@ use http::{HeaderName, HeaderValue, Uri, header};
 use pingora_error::Result;
 use pingora_http::RequestHeader;
 
+use super::cookies::Passed;
 use super::shown::BYPASS;
 use super::who::{Admitted, Who};
 use super::{cookies, shown};
@@ -39,10 +40,11 @@ pub(crate) fn clean(
     admitted: Option<&Admitted>,
 ) -> Result<()> {
     // Cookies count for the whole host, so that they also come to rules that ask nobody.
-    if let Some(kept) = cookies::without_own(&request.headers) {
-        request.remove_header(&header::COOKIE);
-        for cookie in kept {
-            request.append_header(header::COOKIE, cookie)?;
+    match cookies::passed(&request.headers) {
+        Passed::Unchanged => {}
+        Passed::Instead(line) => request.insert_header(header::COOKIE, line)?,
+        Passed::Nothing => {
+            request.remove_header(&header::COOKIE);
         }
     }
     // Also for rules that ask nobody: a service behind several rules believes what it reads.

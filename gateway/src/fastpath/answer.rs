@@ -6,7 +6,8 @@ use http::HeaderValue;
 
 use super::body::Framing;
 use super::coding::{Accepts, Change};
-use super::text::{Refusal, is_in, number, push};
+use super::head::Head;
+use super::text::{Refusal, is_in, number};
 use crate::filter::compress::Coding;
 
 /// More headers than this are not passed on.
@@ -53,16 +54,16 @@ pub(crate) struct Answer {
     pub(crate) keeps: bool,
 }
 
-/// Reads an answer's head and appends the one for the client to `out`. `is_head` says that the
+/// Reads an answer's head and writes the one for the client to `out`. `is_head` says that the
 /// request was a `HEAD`.
 ///
 /// # Errors
 /// The head is incomplete, or the service broke the protocol.
-pub(crate) fn read(
+pub(super) fn read<H: Head>(
     buffer: &[u8],
     is_head: bool,
     ours: &Ours<'_>,
-    out: &mut Vec<u8>,
+    out: &mut H,
 ) -> Result<Answer, Refusal> {
     let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];
     let mut parsed = httparse::Response::new(&mut []);
@@ -79,10 +80,7 @@ pub(crate) fn read(
         .code
         .filter(|code| (100..600).contains(code) && *code != 101);
     let status = code.ok_or(Refusal::NotPlain)?;
-    let mut digits = itoa::Buffer::new();
-    let reason = parsed.reason.unwrap_or_default().as_bytes();
-    let number = digits.format(status).as_bytes();
-    push(out, &[b"HTTP/1.1 ", number, b" ", reason, b"\r\n"]);
+    out.status(status, parsed.reason.unwrap_or_default())?;
     let change = match ours.compresses {
         Some(codings) => Change::of(status, parsed.headers, Accepts { codings, is_head }),
         None => Change::None,
@@ -98,9 +96,9 @@ pub(crate) fn read(
         {
             continue;
         }
-        change.push(header, out);
+        change.push(header, out)?;
     }
-    change.finish(parsed.headers, out);
+    change.finish(parsed.headers, out)?;
     let is_empty = is_head || status < 200 || matches!(status, 204 | 304);
     let (framing, mut keeps) = end.framing(is_empty);
     keeps &= parsed.version == Some(1) && !is_nominated(parsed.headers, "close");
@@ -111,19 +109,21 @@ pub(crate) fn read(
     let coding = change.coding();
     let is_in_chunks = coding.is_some() || framing == Framing::UntilClose;
     if end.is_chunked || is_in_chunks {
-        push(out, &[b"transfer-encoding: chunked\r\n"]);
+        if H::IS_FRAMED {
+            out.header("transfer-encoding", &[b"chunked"])?;
+        }
     } else if let Some(length) = end.length {
-        let length = digits.format(length).as_bytes();
-        push(out, &[b"content-length: ", length, b"\r\n"]);
+        let mut digits = itoa::Buffer::new();
+        out.header("content-length", &[digits.format(length).as_bytes()])?;
     }
     if status >= 200 {
         // RFC 9110 section 6.6.1: whoever has a clock adds it.
         if !end.has_date {
-            push(out, &[b"date: ", (ours.date)().as_bytes(), b"\r\n"]);
+            out.header("date", &[(ours.date)().as_bytes()])?;
         }
-        ours.push(out);
+        ours.write(out)?;
     }
-    push(out, &[b"\r\n"]);
+    out.end();
     Ok(Answer {
         bytes,
         status,
@@ -147,18 +147,17 @@ impl Ours<'_> {
         }
     }
 
-    fn push(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut impl Head) -> Result<(), Refusal> {
         if self.closes {
-            push(out, &[b"connection: close\r\n"]);
+            out.header("connection", &[b"close"])?;
         }
         if let Some(hsts) = self.hsts {
-            let value = hsts.as_bytes();
-            push(out, &[b"strict-transport-security: ", value, b"\r\n"]);
+            out.header("strict-transport-security", &[hsts.as_bytes()])?;
         }
         if self.no_index {
-            push(out, &[b"x-robots-tag: noindex, nofollow\r\n"]);
+            out.header("x-robots-tag", &[b"noindex, nofollow"])?;
         }
-        push(out, &[b"x-request-id: ", self.id, b"\r\n"]);
+        out.header("x-request-id", &[self.id])
     }
 }
 
@@ -247,7 +246,7 @@ mod tests {
     #[test]
     fn answers_end_as_their_heads_say() {
         let seen = |head: &str, is_head| {
-            let answer = read(head.as_bytes(), is_head, &OURS, &mut Vec::new())?;
+            let answer = read::<Vec<u8>>(head.as_bytes(), is_head, &OURS, &mut Vec::new())?;
             Ok((answer.framing, answer.keeps))
         };
         let until = Framing::Length;

@@ -1,6 +1,7 @@
 //! Whether an answer is compressed on its way, and what its head says of that. Pure.
 
-use super::text::{number, push};
+use super::head::Head;
+use super::text::{Refusal, number};
 use crate::filter::compress::{Coding, Facts};
 
 /// What becomes of an answer by a rule that compresses.
@@ -41,35 +42,48 @@ impl Change {
         }
     }
 
-    /// Appends a header that passes, as it is true of what the client gets.
-    pub(super) fn push(self, header: &httparse::Header<'_>, out: &mut Vec<u8>) {
+    /// Writes a header that passes, as it is true of what the client gets.
+    ///
+    /// # Errors
+    /// The client cannot be told.
+    pub(super) fn push(
+        self,
+        header: &httparse::Header<'_>,
+        out: &mut impl Head,
+    ) -> Result<(), Refusal> {
         let (name, value) = (header.name, header.value);
-        let mut weak: &[u8] = b"";
         if self.coding().is_some() {
             // Ranges of what the service has are not ranges of what the client gets.
             if name.eq_ignore_ascii_case("accept-ranges") {
-                return;
+                return Ok(());
             }
             // The tag of something equivalent, not equal byte for byte.
             if name.eq_ignore_ascii_case("etag") && !value.starts_with(b"W/") {
-                weak = b"W/";
+                return out.header(name, &[b"W/", value]);
             }
         }
-        push(out, &[name.as_bytes(), b": ", weak, value, b"\r\n"]);
+        out.header(name, &[value])
     }
 
-    /// Appends what a head says about the change.
-    pub(super) fn finish(self, headers: &[httparse::Header<'_>], out: &mut Vec<u8>) {
+    /// Writes what a head says about the change.
+    ///
+    /// # Errors
+    /// The client cannot be told.
+    pub(super) fn finish(
+        self,
+        headers: &[httparse::Header<'_>],
+        out: &mut impl Head,
+    ) -> Result<(), Refusal> {
         if self == Self::None {
-            return;
+            return Ok(());
         }
         let mut said = tokens(headers, "vary");
         if !said.any(|token| token == b"*" || token.eq_ignore_ascii_case(b"accept-encoding")) {
-            push(out, &[b"vary: Accept-Encoding\r\n"]);
+            out.header("vary", &[b"Accept-Encoding"])?;
         }
-        if let Some(coding) = self.coding() {
-            let name = coding.name().as_bytes();
-            push(out, &[b"content-encoding: ", name, b"\r\n"]);
+        match self.coding() {
+            Some(coding) => out.header("content-encoding", &[coding.name().as_bytes()]),
+            None => Ok(()),
         }
     }
 }

@@ -14,6 +14,8 @@ use crate::trace::Parent;
 pub(super) struct Plain<'a> {
     pub(super) request: &'a Request<'a>,
     pub(super) info: &'a ClientInfo,
+    /// As logs name it.
+    pub(super) protocol: &'static str,
     /// 0 when no answer was sent.
     pub(super) status: u16,
     /// Of the answer's body.
@@ -49,7 +51,7 @@ fn line<'a>(ctx: &'a Ctx, plain: &Plain<'a>, duration: Duration) -> Line<'a> {
         bytes_in: usize::try_from(request.body_bytes).unwrap_or(usize::MAX),
         listener: plain.info.listener.label(),
         tls: plain.info.tls.as_ref().map_or("", |tls| tls.version),
-        protocol: "h1",
+        protocol: plain.protocol,
         user_agent: request.user_agent,
         referer: request.referer,
         trace,

@@ -10,20 +10,21 @@ use std::task::Poll;
 use std::time::Duration;
 
 use cara_routes::retry::{Failure, Shape};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_util::io::poll_read_buf;
 
+use super::Lane;
 use super::answer::{self, Answer, Ours};
+use super::client::{Client, Gone};
+use super::head::Head;
 use super::passage::Passage;
 use super::pool::Key;
 use super::request::Request;
 use super::text::Refusal;
-use super::{Lane, poll_fill};
 use crate::ctx::Ctx;
 use crate::deadline::MovingDeadline;
-use crate::listen::connection::Connection;
 use crate::pages;
 use crate::phases::tries;
 
@@ -31,26 +32,22 @@ use crate::phases::tries;
 const HEAD_MAX: usize = 256 * 1024;
 /// What is read of an answer's beginning at once.
 const BEGIN: usize = 16 * 1024;
-/// Room for what the client gets first: more than most heads and small bodies.
-const FIRST: usize = 4 * 1024;
+/// Least room for a read.
+const ROOM: usize = 4 * 1024;
 /// What is read of a body at once.
 const PIECE: usize = 64 * 1024;
 /// Heads that may come before the one of the answer.
 const HINTS_MAX: u32 = 16;
 
 /// One exchange.
-pub(super) struct Exchange<'a, S> {
+pub(super) struct Exchange<'a, C> {
     pub(super) lane: &'a Lane,
-    pub(super) client: &'a mut Connection<S>,
+    pub(super) client: &'a mut C,
     pub(super) deadline: &'a mut MovingDeadline,
     pub(super) request: &'a Request<'a>,
     /// What the service is sent.
     pub(super) message: &'a [u8],
     pub(super) ctx: &'a mut Ctx,
-    /// What the client sent while it waited: the beginning of its next request.
-    pub(super) early: Vec<u8>,
-    /// Bytes of that at most, give or take one read.
-    pub(super) early_max: usize,
     /// The answer is the connection's last.
     pub(super) closes: bool,
     /// What the client has got.
@@ -90,16 +87,22 @@ enum Fault {
 }
 
 /// The head of an answer, and what came with it.
-struct Begun {
+struct Begun<H> {
     service: TcpStream,
     answer: Answer,
-    /// What the client gets first.
-    head: Vec<u8>,
+    /// As the client gets it.
+    head: H,
     /// What was read, the answer's head included.
     buffer: Vec<u8>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<'_, S> {
+impl From<Gone> for End {
+    fn from(_: Gone) -> Self {
+        Self::Gone
+    }
+}
+
+impl<C: Client> Exchange<'_, C> {
     /// Passes the request on, and the answer back.
     pub(super) async fn run(&mut self) -> Result<Then, End> {
         let edge = &self.lane.edge;
@@ -171,7 +174,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<'_, S> {
     }
 
     /// Sends the request to one endpoint and waits for the head of its answer.
-    async fn attempt(&mut self, key: Key) -> Result<Begun, Fault> {
+    async fn attempt(&mut self, key: Key) -> Result<Begun<C::Head>, Fault> {
         let edge = &self.lane.edge;
         let policy = self.ctx.rule.as_ref().map(|rule| &rule.route.policy);
         let Some(times) = policy.map(|policy| tries::times(edge, policy, false)) else {
@@ -197,7 +200,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<'_, S> {
             Err(_) => return Err(Fault::Silent),
         }
         let mut buffer = Vec::with_capacity(BEGIN);
-        let mut head = Vec::with_capacity(FIRST);
+        let mut head = C::Head::default();
         self.deadline.set(Instant::now() + times.read);
         let answer = self
             .head(&mut service, &mut buffer, &mut head, unanswered)
@@ -215,7 +218,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<'_, S> {
         &mut self,
         service: &mut TcpStream,
         buffer: &mut Vec<u8>,
-        out: &mut Vec<u8>,
+        out: &mut C::Head,
         unanswered: Failure,
     ) -> Result<Answer, Fault> {
         let mut hints = 0;
@@ -236,7 +239,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<'_, S> {
                     if hints > HINTS_MAX {
                         return Err(Fault::Broke);
                     }
-                    self.write(out).await.map_err(|_| Fault::ClientGone)?;
+                    let sent = self.client.hint(out).await;
+                    sent.map_err(|Gone| Fault::ClientGone)?;
                     buffer.drain(..answer.bytes);
                 }
                 Ok(answer) => return Ok(answer),
@@ -250,7 +254,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<'_, S> {
         }
     }
 
-    fn read_head(&self, buffer: &[u8], out: &mut Vec<u8>) -> Result<Answer, Refusal> {
+    fn read_head(&self, buffer: &[u8], out: &mut C::Head) -> Result<Answer, Refusal> {
         let rule = self.ctx.rule.as_ref();
         let hsts = rule.and_then(|rule| rule.filters.hsts.as_ref());
         let ours = Ours {
@@ -268,16 +272,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<'_, S> {
     }
 
     /// Passes an answer on, from its head to its end.
-    async fn relay(&mut self, begun: Begun, key: Key) -> Result<Then, End> {
+    async fn relay(&mut self, begun: Begun<C::Head>, key: Key) -> Result<Then, End> {
         let Begun {
             mut service,
             answer,
-            mut head,
+            head,
             mut buffer,
         } = begun;
         let rest = buffer.get(answer.bytes..).unwrap_or_default();
         let mut room = Vec::new();
-        let passage = Passage::new(answer.framing, answer.coding, answer.length);
+        let is_framed = C::Head::IS_FRAMED;
+        let passage = Passage::new(answer.framing, answer.coding, answer.length, is_framed);
         let Ok(mut passage) = passage else {
             return Err(End::Failed(pages::Answer::Internal));
         };
@@ -286,9 +291,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<'_, S> {
             return Err(End::Failed(pages::Answer::BadGateway));
         };
         let mut is_clean = taken == rest.len();
-        head.extend_from_slice(first);
-        self.write(&head).await?;
-        drop(head);
+        self.client.begin(head, first, passage.is_done()).await?;
         self.status = answer.status;
         self.body_bytes = passage.bytes;
         let silence = self.ctx.rule.as_ref().map_or(Duration::ZERO, |rule| {
@@ -302,7 +305,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<'_, S> {
                 Ok(0) if passage.is_until_close() => {
                     let last = passage.close(&mut room);
                     let last = last.map_err(|_| self.broken("other"))?;
-                    self.write(last).await?;
+                    self.client.part(last, true).await?;
                     self.body_bytes = passage.bytes;
                     is_clean = false;
                     break;
@@ -315,7 +318,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<'_, S> {
             let passed = passage.pass(&buffer, &mut room);
             let (part, taken) = passed.map_err(|_| self.broken("other"))?;
             is_clean = taken == buffer.len();
-            self.write(part).await?;
+            self.client.part(part, passage.is_done()).await?;
             self.body_bytes = passage.bytes;
         }
         if answer.keeps && is_clean {
@@ -324,32 +327,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<'_, S> {
         Ok(if self.closes { Then::Close } else { Then::GoOn })
     }
 
-    /// Writes to the client, which has a deadline of its own.
-    async fn write(&mut self, data: &[u8]) -> Result<(), End> {
-        let written = self.client.write_all(data).await;
-        written.map_err(|_| End::Gone)?;
-        self.client.flush().await.map_err(|_| End::Gone)
-    }
-
-    /// Reads from the service; meanwhile notes what the client sends, and whether it goes.
+    /// Reads from the service; meanwhile notes whether the client goes.
     async fn read_beside(
         &mut self,
         service: &mut TcpStream,
         into: &mut Vec<u8>,
     ) -> Result<usize, Fault> {
-        if into.capacity() - into.len() < FIRST {
+        if into.capacity() - into.len() < ROOM {
             into.reserve(BEGIN);
         }
         poll_fn(|cx| {
             if let Poll::Ready(read) = poll_read_buf(Pin::new(service), cx, into) {
                 return Poll::Ready(read.map_err(|_| Fault::Closed(None)));
             }
-            while self.early.len() < self.early_max {
-                match poll_fill(self.client, cx, &mut self.early) {
-                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Fault::ClientGone)),
-                    Poll::Ready(Ok(_)) => {}
-                    Poll::Pending => break,
-                }
+            if self.client.poll_gone(cx).is_ready() {
+                return Poll::Ready(Err(Fault::ClientGone));
             }
             self.deadline.poll(cx).map(|()| Err(Fault::Silent))
         })

@@ -1,31 +1,5 @@
-//! The short way for plain HTTP/1.1 requests, past pingora's HTTP layer.
-//!
-//! ```text
-//! connection -> request (read) -> judge -> exchange (upstream, pool) -> answer, body -> client
-//!                      '-- not plain --'----> pingora, with the same bytes
-//! ```
-//!
-//! Most requests of most services are plain: HTTP/1.1, nothing that could be read in two ways, a
-//! rule that only forwards. For these an exchange costs a quarter of what it costs through
-//! general-purpose layers (see `docs/adr/0008-a-short-way-for-plain-requests.md`). Everything else goes to pingora, and
-//! so does the connection from then on. Both ways find rules in one table, choose endpoints and
-//! judge failures by the same functions, and end in the same logs, metrics and traces.
-//!
-//! It refuses to know rules that do more than forward, and other protocols than HTTP/1.1.
-
-mod answer;
-mod body;
-mod coding;
-mod ended;
-mod exchange;
-#[cfg(fuzzing)]
-pub(crate) mod fuzzing;
-mod judge;
-mod page;
-mod passage;
-mod pool;
-mod request;
-mod text;
+//! The short way for connections that speak HTTP/1.1, with or without TLS: reads requests one after
+//! the other for as long as they are plain.
 
 use std::future::poll_fn;
 use std::mem::MaybeUninit;
@@ -34,31 +8,20 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::HeaderMap;
+use pingora_http::ResponseHeader;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::Instant;
 
+use super::client::{Client, Gone};
+use super::exchange::Then;
+use super::request::{self, Request, Traces};
+use super::text::{Refusal, push};
+use super::{INPUT_MAX, Lane, MESSAGE, Serving};
 use crate::access;
-use crate::ctx::Ctx;
-use crate::deadline::{Ending, EndingWait, MovingDeadline};
-use crate::edge::Edge;
+use crate::deadline::{EndingWait, MovingDeadline};
 use crate::listen::client::ClientInfo;
 use crate::listen::connection::Connection;
-use crate::live::LiveRule;
-use crate::phases::observe;
-use crate::trace::Parent;
 
-use ended::Plain;
-use exchange::{End, Exchange, Then};
-use request::{Hop, Request, Traces};
-use text::Refusal;
-
-pub(crate) use pool::Pool;
-
-/// Head and body of a request together; a larger one is not plain.
-const INPUT_MAX: usize = 16 * 1024;
-/// Room for what a service is sent: more than most requests need.
-const MESSAGE: usize = 2 * 1024;
 /// What is read of a client at once.
 const PIECE: usize = 8 * 1024;
 /// How long a connection may be idle between two requests, as pingora has it.
@@ -67,16 +30,6 @@ const IDLE: Duration = Duration::from_secs(60);
 const BODY: Duration = Duration::from_secs(1);
 /// Longer than any deadline for a head, which the connection watches itself.
 const HEAD: Duration = Duration::from_secs(3_600);
-
-/// What serves plain requests on one thread.
-pub(crate) struct Lane {
-    pub(crate) edge: Arc<Edge>,
-    pub(crate) pool: Arc<Pool>,
-    /// Answers from then on are the last of their connections.
-    pub(crate) stopping: Arc<Ending>,
-    /// Connections that wait for a request from then on are closed.
-    pub(crate) closing: Arc<Ending>,
-}
 
 /// How a connection goes on.
 enum Next {
@@ -90,7 +43,7 @@ enum Next {
 
 /// Serves a connection for as long as its requests are plain. Gives it back, with all bytes that
 /// were read and not served, when one is not; none when it has ended.
-pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
     lane: &Lane,
     client: Box<Connection<S>>,
 ) -> Option<Box<Connection<S>>> {
@@ -168,15 +121,10 @@ fn judge_input<'a>(input: &'a [u8], traces: Traces, message: &mut Vec<u8>) -> Re
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Server<'_, S> {
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Server<'_, S> {
     /// Serves one request.
     async fn request(&mut self) -> Next {
-        let edge = &self.lane.edge;
-        let traces = if edge.tracer.is_on() {
-            Traces::Set
-        } else {
-            Traces::Pass
-        };
+        let traces = self.lane.traces();
         self.info.next_request(!self.input.is_empty());
         let mut waited_for = None;
         loop {
@@ -185,27 +133,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<'_, S> {
             let wanted = match judge_input(&self.input, traces, &mut self.message) {
                 Reading::Whole(request) => {
                     self.info.head_is_complete(false);
-                    let ctx = judge::rule(edge, &self.info, &request)
-                        .and_then(|rule| begin(edge, &self.info, &request, rule));
-                    let Some(ctx) = ctx else {
+                    let Some((ctx, _under_way)) = self.lane.judge(&self.info, &request) else {
                         return Next::HandOver;
                     };
                     let used = request.bytes();
                     let body = self.input.get(request.head_bytes..used);
+                    let mut client = Waiting {
+                        connection: &mut *self.client,
+                        early: Vec::new(),
+                        early_max: INPUT_MAX.saturating_sub(self.input.len() - used),
+                    };
                     let serving = Serving {
                         lane: self.lane,
-                        client: &mut self.client,
+                        client: &mut client,
                         deadline: &mut self.deadline,
                         info: &self.info,
                         message: &mut self.message,
-                        // Of what a client sends ahead, so much is held and no more.
-                        early_max: INPUT_MAX.saturating_sub(self.input.len() - used),
                     };
-                    let served = serving.serve(&request, body.unwrap_or_default(), ctx);
-                    let (early, next) = served.await;
+                    let then = serving.serve(&request, body.unwrap_or_default(), ctx).await;
+                    let early = client.early;
                     self.input.drain(..used);
                     self.input.extend_from_slice(&early);
-                    return next;
+                    return match then {
+                        Then::GoOn => Next::Request,
+                        Then::Close => Next::End,
+                    };
                 }
                 Reading::More(wanted) => wanted,
                 Reading::NotPlain => return Next::HandOver,
@@ -262,90 +214,68 @@ fn poll_fill<S: AsyncRead + Unpin>(
     Poll::Ready(Ok(piece.filled().len()))
 }
 
-/// The state of a request by a rule; none when its service is not there.
-fn begin(
-    edge: &Edge,
-    info: &ClientInfo,
-    request: &Request<'_>,
-    rule: Arc<LiveRule>,
-) -> Option<Ctx> {
-    let mut ctx = Ctx::new();
-    ctx.id = crate::request::id_of(request.id, || fastrand::u128(..));
-    ctx.client = Some(info.peer.ip());
-    ctx.is_tls = info.tls.is_some();
-    ctx.trace = edge.tracer.begin(|| parent(request));
-    // Only rules that keep clients look at headers.
-    let chosen = ctx.upstream.choose(rule.to_services(), &HeaderMap::new());
-    chosen.ok()?;
-    ctx.rule = Some(rule);
-    Some(ctx)
-}
-
-fn parent(request: &Request<'_>) -> Option<Parent> {
-    Parent::parse(request.trace.parent?)
-}
-
-/// What serves one request.
-struct Serving<'a, S> {
-    lane: &'a Lane,
-    client: &'a mut Connection<S>,
-    deadline: &'a mut MovingDeadline,
-    info: &'a ClientInfo,
-    /// The head for the service, without its end.
-    message: &'a mut Vec<u8>,
-    /// Bytes of the client's next requests that may be read meanwhile.
+/// A client that waits for an answer.
+struct Waiting<'a, S> {
+    connection: &'a mut Connection<S>,
+    /// What it sent meanwhile: the beginning of its next request.
+    early: Vec<u8>,
+    /// Bytes of that at most, give or take one read.
     early_max: usize,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Serving<'_, S> {
-    /// Serves a request to its end. Gives what the client sent meanwhile, and how it goes on.
-    async fn serve(self, request: &Request<'_>, body: &[u8], mut ctx: Ctx) -> (Vec<u8>, Next) {
-        let edge = &self.lane.edge;
-        let _under_way = observe::UnderWay::begin(&edge.metrics);
-        let traceparent = ctx.trace.as_ref().and_then(|trace| trace.header());
-        let keeps_state = ctx.trace.as_ref().is_some_and(|trace| trace.has_parent());
-        let hop = Hop {
-            client: self.info.peer.ip(),
-            scheme: if ctx.is_tls { "https" } else { "http" },
-            id: ctx.id.as_bytes(),
-            traceparent: traceparent.as_ref().map(http::HeaderValue::as_bytes),
-            tracestate: request.trace.state.filter(|_| keeps_state),
-        };
-        request::finish(request, &hop, self.message);
-        self.message.extend_from_slice(body);
-        let mut exchange = Exchange {
-            lane: self.lane,
-            client: self.client,
-            deadline: self.deadline,
-            request,
-            message: self.message,
-            ctx: &mut ctx,
-            early: Vec::new(),
-            early_max: self.early_max,
-            closes: request.closes || self.lane.stopping.has_come(),
-            status: 0,
-            body_bytes: 0,
-        };
-        let outcome = exchange.run().await;
-        let (early, mut status, mut body_bytes) =
-            (exchange.early, exchange.status, exchange.body_bytes);
-        let next = match outcome {
-            Ok(Then::GoOn) => Next::Request,
-            Ok(Then::Close) | Err(End::Gone | End::Broken) => Next::End,
-            Err(End::Failed(answer)) => {
-                // Whether it got there: the client may be gone.
-                let sent = page::send(edge, self.client, request, &mut ctx, answer).await;
-                (status, body_bytes) = sent.unwrap_or((0, 0));
-                Next::End
-            }
-        };
-        let ended = Plain {
-            request,
-            info: self.info,
-            status,
-            bytes: body_bytes,
-        };
-        ended::ended(edge, &ctx, &ended);
-        (early, next)
+impl<S: AsyncRead + AsyncWrite + Unpin> Waiting<'_, S> {
+    /// The connection has a deadline of its own for writes.
+    async fn write(&mut self, data: &[u8]) -> Result<(), Gone> {
+        let written = self.connection.write_all(data).await;
+        written.map_err(|_| Gone)?;
+        self.connection.flush().await.map_err(|_| Gone)
     }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Client for Waiting<'_, S> {
+    type Head = Vec<u8>;
+    const PROTOCOL: &'static str = "h1";
+    const ENDS_WITH_ANSWERS: bool = true;
+
+    async fn hint(&mut self, head: &Vec<u8>) -> Result<(), Gone> {
+        self.write(head).await
+    }
+
+    async fn begin(&mut self, mut head: Vec<u8>, first: &[u8], _: bool) -> Result<(), Gone> {
+        head.extend_from_slice(first);
+        self.write(&head).await
+    }
+
+    async fn part(&mut self, data: &[u8], _: bool) -> Result<(), Gone> {
+        self.write(data).await
+    }
+
+    async fn page(&mut self, head: ResponseHeader, body: &[u8]) -> Result<(), Gone> {
+        let mut out = Vec::with_capacity(1_024 + body.len());
+        let reason = head.status.canonical_reason().unwrap_or_default();
+        let status = head.status.as_str().as_bytes();
+        push(
+            &mut out,
+            &[b"HTTP/1.1 ", status, b" ", reason.as_bytes(), b"\r\n"],
+        );
+        for (name, value) in &head.headers {
+            let name = name.as_str().as_bytes();
+            push(&mut out, &[name, b": ", value.as_bytes(), b"\r\n"]);
+        }
+        push(&mut out, &[b"connection: close\r\n\r\n", body]);
+        self.write(&out).await
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.early.len() < self.early_max {
+            match ready!(poll_fill(self.connection, cx, &mut self.early)) {
+                Ok(0) | Err(_) => return Poll::Ready(()),
+                Ok(_) => {}
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Closing tells.
+    fn cut(&mut self) {}
 }

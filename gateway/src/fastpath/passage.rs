@@ -1,5 +1,6 @@
-//! The body of an answer on its way to the client: as it came, or compressed. One that ends with the
-//! connection of the service gets chunks, so that the client can tell an end from a break.
+//! The body of an answer on its way to the client: as it came, or compressed. Over HTTP/1.1, one that
+//! ends with the connection of the service gets chunks, so that the client can tell an end from a
+//! break; over HTTP/2 frames say so, and bodies have no framing of their own.
 
 use pingora_error::Result;
 
@@ -18,8 +19,18 @@ pub(super) struct Passage {
 /// What a body looks like to the client.
 enum Form {
     AsItCame,
+    /// In chunks that the service did not make.
     Chunks,
-    Compressed(Box<Stream>),
+    /// Without the chunks that the service made.
+    Bare,
+    Compressed(Box<Stream>, Wrap),
+}
+
+/// How compressed pieces are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wrap {
+    Chunks,
+    None,
 }
 
 /// Why a body cannot go on.
@@ -38,7 +49,7 @@ impl From<Broken> for Stuck {
 }
 
 impl Passage {
-    /// A body before its first byte.
+    /// A body before its first byte. `is_framed` says that the client needs HTTP/1.1's framing.
     ///
     /// # Errors
     /// The encoder cannot be made.
@@ -46,11 +57,14 @@ impl Passage {
         framing: Framing,
         coding: Option<Coding>,
         length: Option<u64>,
+        is_framed: bool,
     ) -> Result<Self> {
-        let form = match coding {
-            Some(coding) => Form::Compressed(Box::new(Stream::new(coding, length)?)),
-            None if framing == Framing::UntilClose => Form::Chunks,
-            None => Form::AsItCame,
+        let wrap = if is_framed { Wrap::Chunks } else { Wrap::None };
+        let form = match (coding, &framing) {
+            (Some(coding), _) => Form::Compressed(Box::new(Stream::new(coding, length)?), wrap),
+            (None, Framing::UntilClose) if is_framed => Form::Chunks,
+            (None, Framing::Chunked(_)) if !is_framed => Form::Bare,
+            (None, _) => Form::AsItCame,
         };
         Ok(Self {
             framing,
@@ -80,7 +94,7 @@ impl Passage {
         room: &'a mut Vec<u8>,
     ) -> Result<(&'a [u8], usize), Stuck> {
         room.clear();
-        let coder = match &mut self.form {
+        let (coder, wrap) = match &mut self.form {
             Form::AsItCame => {
                 let Fed { taken, payload } = self.framing.feed(data)?;
                 self.bytes += payload;
@@ -90,18 +104,23 @@ impl Passage {
                 self.bytes += push_chunk(data, room);
                 return Ok((room, data.len()));
             }
-            Form::Compressed(coder) => coder,
+            Form::Bare => {
+                let fed = self.framing.feed_to(data, |part| push(room, &[part]))?;
+                self.bytes += fed.payload;
+                return Ok((room, fed.taken));
+            }
+            Form::Compressed(coder, wrap) => (coder, *wrap),
         };
         let mut failed = false;
         let mut bytes = 0;
         let fed = self.framing.feed_to(data, |part| {
             match coder.push(part, false) {
-                Ok(coded) => bytes += push_chunk(&coded, room),
+                Ok(coded) => bytes += wrap.push(&coded, room),
                 Err(_) => failed = true,
             };
         })?;
         if self.framing.is_done() {
-            bytes += end(coder, room)?;
+            bytes += end(coder, wrap, room)?;
         }
         self.bytes += bytes;
         if failed {
@@ -117,9 +136,9 @@ impl Passage {
     pub(super) fn close<'a>(&mut self, room: &'a mut Vec<u8>) -> Result<&'a [u8], Stuck> {
         room.clear();
         match &mut self.form {
-            Form::AsItCame => {}
+            Form::AsItCame | Form::Bare => {}
             Form::Chunks => push(room, &[LAST_CHUNK]),
-            Form::Compressed(coder) => self.bytes += end(coder, room)?,
+            Form::Compressed(coder, wrap) => self.bytes += end(coder, *wrap, room)?,
         }
         Ok(room)
     }
@@ -127,10 +146,25 @@ impl Passage {
 
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
-fn end(coder: &mut Stream, room: &mut Vec<u8>) -> Result<usize, Stuck> {
+impl Wrap {
+    /// Appends a piece. Gives its bytes without framing.
+    fn push(self, data: &[u8], room: &mut Vec<u8>) -> usize {
+        match self {
+            Self::Chunks => push_chunk(data, room),
+            Self::None => {
+                push(room, &[data]);
+                data.len()
+            }
+        }
+    }
+}
+
+fn end(coder: &mut Stream, wrap: Wrap, room: &mut Vec<u8>) -> Result<usize, Stuck> {
     let last = coder.push(b"", true).map_err(|_| Stuck::Coding)?;
-    let bytes = push_chunk(&last, room);
-    push(room, &[LAST_CHUNK]);
+    let bytes = wrap.push(&last, room);
+    if wrap == Wrap::Chunks {
+        push(room, &[LAST_CHUNK]);
+    }
     Ok(bytes)
 }
 
@@ -151,7 +185,8 @@ mod tests {
 
     /// What a client reads of a body that came in pieces of this size.
     fn coded(framing: Framing, data: &[u8], piece: usize) -> String {
-        let mut passage = Passage::new(framing, Some(Coding::Gzip), None).expect("an encoder");
+        let mut passage =
+            Passage::new(framing, Some(Coding::Gzip), None, true).expect("an encoder");
         let (mut room, mut sent) = (Vec::new(), Vec::new());
         for part in data.chunks(piece) {
             let (out, taken) = passage.pass(part, &mut room).expect("it goes on");
@@ -191,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_body_that_ends_with_its_connection_gets_an_end() {
-        let mut passage = Passage::new(Framing::UntilClose, None, None).expect("a body");
+        let mut passage = Passage::new(Framing::UntilClose, None, None, true).expect("a body");
         let mut room = Vec::new();
         let passed = passage.pass(b"body", &mut room).expect("it goes on");
         assert_eq!(passed, (b"4\r\nbody\r\n".as_slice(), 4));
@@ -200,11 +235,35 @@ mod tests {
 
     #[test]
     fn any_other_body_passes_as_it_is() {
-        let mut passage = Passage::new(Framing::Length(4), None, Some(4)).expect("a body");
+        let mut passage = Passage::new(Framing::Length(4), None, Some(4), true).expect("a body");
         let mut room = Vec::new();
         let passed = passage.pass(b"bodyHTTP", &mut room).expect("it goes on");
         assert_eq!(passed, (b"body".as_slice(), 4));
         assert!(passage.is_done());
         assert_eq!(passage.bytes, 4);
+    }
+
+    #[test]
+    fn a_client_of_http_2_gets_the_body_alone() {
+        let bare = |framing, coding, data: &[u8]| {
+            let mut passage = Passage::new(framing, coding, None, false).expect("a body");
+            let mut room = Vec::new();
+            let (out, _) = passage.pass(data, &mut room).expect("it goes on");
+            let mut sent = out.to_vec();
+            if passage.is_until_close() {
+                sent.extend_from_slice(passage.close(&mut room).expect("it ends"));
+            }
+            assert_eq!(passage.bytes, sent.len());
+            sent
+        };
+        let chunks = b"2\r\nbo\r\n2\r\ndy\r\n0\r\n\r\n";
+        assert_eq!(bare(Framing::chunked(), None, chunks), b"body");
+        assert_eq!(bare(Framing::UntilClose, None, b"body"), b"body");
+        assert_eq!(bare(Framing::Length(4), None, b"body"), b"body");
+        let coded = bare(Framing::chunked(), Some(Coding::Gzip), chunks);
+        let mut text = String::new();
+        let mut decoder = flate2::read::GzDecoder::new(coded.as_slice());
+        decoder.read_to_string(&mut text).expect("gzip");
+        assert_eq!(text, "body");
     }
 }

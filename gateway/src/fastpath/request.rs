@@ -1,11 +1,14 @@
 //! Heads of plain requests: read, judged and written anew in one pass. Pure.
 //!
 //! A request is plain when nothing about it can be read in two ways and it asks for nothing but an
-//! answer. What is not is no error here: pingora gets the same bytes. Names and values of headers
+//! answer. What is not is no error here: pingora gets the same. Names and values of headers
 //! are copied as they came, in their order, but for those that a client could lie with.
 
 use std::mem::MaybeUninit;
 use std::net::IpAddr;
+
+use http::header::{COOKIE, HOST};
+use pingora_http::RequestHeader;
 
 use super::text::{Refusal, is_in, number, once, push};
 use crate::access::is_own_header;
@@ -42,7 +45,7 @@ const SPECIAL: [&str; 10] = [
 /// A plain request; what it says lies in the buffer that it was read from.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Request<'a> {
-    /// Bytes of the head.
+    /// Bytes of the head, as HTTP/1.1 has it.
     pub(crate) head_bytes: usize,
     /// Bytes of the body.
     pub(crate) body_bytes: u64,
@@ -142,20 +145,58 @@ pub(crate) fn read<'a>(
             push(out, &[header.name.as_bytes(), b": ", header.value, b"\r\n"]);
         }
     }
-    Ok(Request {
-        head_bytes,
-        body_bytes: said.length.unwrap_or(0),
-        method,
-        target,
-        host: said.host.ok_or(Refusal::NotPlain)?,
-        closes: said.closes.unwrap_or(false),
-        id: said.id,
-        accept: said.accept,
-        accept_encoding: said.accept_encoding,
-        user_agent: said.user_agent,
-        referer: said.referer,
-        trace: said.trace,
-    })
+    if said.cookies > 1 {
+        return Err(Refusal::NotPlain);
+    }
+    said.request(head_bytes, method, target)
+}
+
+/// The same for a head that came over HTTP/2, where pingora has refused a second host, or another
+/// one than the authority.
+///
+/// # Errors
+/// It is not plain; `out` is to be thrown away then.
+pub(crate) fn of_http2<'a>(
+    head: &'a RequestHeader,
+    traces: Traces,
+    has_own_cookie: impl Fn(&[u8]) -> bool,
+    out: &mut Vec<u8>,
+) -> Result<Request<'a>, Refusal> {
+    let method = head.method.as_str();
+    let target = std::str::from_utf8(head.raw_path()).map_err(|_| Refusal::NotPlain)?;
+    let is_plain = is_known(method)
+        && target.starts_with('/')
+        && target.bytes().all(is_plain_in_target)
+        && head.headers.len() <= HEADERS_MAX;
+    if !is_plain {
+        return Err(Refusal::NotPlain);
+    }
+    push(
+        out,
+        &[method.as_bytes(), b" ", target.as_bytes(), b" HTTP/1.1\r\n"],
+    );
+    let mut said = Said::default();
+    if !head.headers.contains_key(HOST) {
+        let authority = head.uri.authority().ok_or(Refusal::NotPlain)?;
+        once(&mut said.host, plain_host(authority.as_str().as_bytes()))?;
+        push(out, &[b"host: ", authority.as_str().as_bytes(), b"\r\n"]);
+    }
+    for (name, value) in &head.headers {
+        let (name, value) = (name.as_str(), value.as_bytes());
+        let header = httparse::Header { name, value };
+        if said.note(&header, traces, &has_own_cookie)? && name != COOKIE.as_str() {
+            push(out, &[name.as_bytes(), b": ", value, b"\r\n"]);
+        }
+    }
+    // RFC 9113 section 8.2.3: what came in pieces is one line for HTTP/1.1.
+    for (place, cookie) in head.headers.get_all(COOKIE).iter().enumerate() {
+        let before: &[u8] = if place == 0 { b"cookie: " } else { b"; " };
+        push(out, &[before, cookie.as_bytes()]);
+    }
+    if head.headers.contains_key(COOKIE) {
+        push(out, &[b"\r\n"]);
+    }
+    said.request(out.len(), method, target)
 }
 
 /// What this hop says about a request.
@@ -193,6 +234,8 @@ struct Said<'a> {
     host: Option<&'a str>,
     length: Option<u64>,
     closes: Option<bool>,
+    /// Lines of them.
+    cookies: usize,
     id: Option<&'a [u8]>,
     accept: Option<&'a [u8]>,
     accept_encoding: Option<&'a str>,
@@ -202,6 +245,29 @@ struct Said<'a> {
 }
 
 impl<'a> Said<'a> {
+    /// The request whose headers say this.
+    fn request(
+        self,
+        head_bytes: usize,
+        method: &'a str,
+        target: &'a str,
+    ) -> Result<Request<'a>, Refusal> {
+        Ok(Request {
+            head_bytes,
+            body_bytes: self.length.unwrap_or(0),
+            method,
+            target,
+            host: self.host.ok_or(Refusal::NotPlain)?,
+            closes: self.closes.unwrap_or(false),
+            id: self.id,
+            accept: self.accept,
+            accept_encoding: self.accept_encoding,
+            user_agent: self.user_agent,
+            referer: self.referer,
+            trace: self.trace,
+        })
+    }
+
     /// Takes a header in. True when it passes.
     fn note(
         &mut self,
@@ -222,6 +288,7 @@ impl<'a> Said<'a> {
             }
             6 if is("accept") => self.accept = self.accept.or(Some(value)),
             6 if is("cookie") && has_own_cookie(value) => return Err(Refusal::NotPlain),
+            6 if is("cookie") => self.cookies += 1,
             7 if is("referer") => self.referer = self.referer.or(Some(value)),
             10 if is("connection") => {
                 once(&mut self.closes, wants_close(value))?;
@@ -384,6 +451,7 @@ mod tests {
             "GET / HTTP/1.1\r\nHost: a\r\nClient-Cert: :ZXZpbA==:\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\nX-SSL-Client-Verify: SUCCESS\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\nCookie: cara_session=x\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nCookie: a=1\r\nCookie: b=2\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\nX: \0\r\n\r\n",
@@ -391,5 +459,51 @@ mod tests {
             assert_eq!(forwarded(head), Err(Refusal::NotPlain), "{head:?}");
         }
         assert_eq!(forwarded("GET / HTTP/1.1\r\nHost"), Err(Refusal::Partial));
+    }
+
+    #[test]
+    fn a_request_over_http_2_becomes_one_of_http_1() {
+        let head = |headers: &[(&'static str, &str)]| {
+            let mut head = RequestHeader::build_no_case("GET", b"/a?b", None).expect("a head");
+            let uri = "https://a.test:80/a?b".parse().expect("a URI");
+            head.set_uri(uri);
+            for (name, value) in headers {
+                let value = http::HeaderValue::from_str(value).expect("a value");
+                head.append_header(*name, value).expect("a header");
+            }
+            head
+        };
+        let forwarded = |head: &RequestHeader| {
+            let mut out = Vec::new();
+            let has_own = |value: &[u8]| value.starts_with(b"cara_");
+            let request = of_http2(head, Traces::Pass, has_own, &mut out)?;
+            assert_eq!(request.head_bytes, out.len());
+            assert_eq!((request.host, request.target), ("a.test:80", "/a?b"));
+            Ok(String::from_utf8(out).expect("text"))
+        };
+        let seen = forwarded(&head(&[
+            ("cookie", "a=b"),
+            ("x-real-ip", "1.1.1.1"),
+            ("x-a", "1"),
+            ("cookie", "c=d"),
+            ("x-a", "2"),
+        ]));
+        let expected = "GET /a?b HTTP/1.1\r\nhost: a.test:80\r\nx-a: 1\r\nx-a: 2\r\n\
+                        cookie: a=b; c=d\r\n";
+        assert_eq!(seen.as_deref(), Ok(expected));
+        for special in [
+            ("te", "trailers"),
+            ("cookie", "cara_session=x"),
+            ("x_forwarded_for", "1"),
+            ("expect", "100-continue"),
+            ("accept", "text/event-stream"),
+            ("x-auth-request-user", "root"),
+        ] {
+            assert_eq!(
+                forwarded(&head(&[special])),
+                Err(Refusal::NotPlain),
+                "{special:?}"
+            );
+        }
     }
 }

@@ -39,7 +39,7 @@ pub(crate) struct Establish {
 /// A connection that can be served.
 pub(crate) enum Established {
     /// HTTP without TLS.
-    Plain(Box<Connection<TcpStream>>, Protocol),
+    Plain(Box<Connection<TcpStream>>),
     /// HTTP inside TLS.
     Tls(Box<Connection<TlsStream<TcpStream>>>),
     /// Bytes for a service that speaks TLS itself.
@@ -118,7 +118,7 @@ impl Establish {
         };
         let id = stream.as_raw_fd();
         let connection = Connection::new(stream, id, protocol, info, self.patience, &self.ending);
-        Some(Established::Plain(Box::new(connection), protocol))
+        Some(Established::Plain(Box::new(connection)))
     }
 
     async fn tls(

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use cara_api::gateway::{Action, ClientAuthorities, Policy};
 use cara_routes::rate::{Rate, Verdict};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use ipnet::IpNet;
 use pingora_error::Error;
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -79,6 +79,7 @@ pub(crate) fn response(
     answer: &mut ResponseHeader,
     ctx: &mut Ctx,
 ) -> Result<(), Box<Error>> {
+    drop_nominated(answer);
     decorate::answer(answer, ctx, &asked.headers)?;
     let Some(rule) = &ctx.rule else { return Ok(()) };
     rule.filters.response_headers.apply_to_response(answer)?;
@@ -86,6 +87,26 @@ pub(crate) fn response(
         ctx.compression = compress::begin(asked, answer)?.map(Box::new);
     }
     Ok(())
+}
+
+/// Takes off what an answer's `Connection` names, which ends at this hop (RFC 9110 section 7.6.1).
+fn drop_nominated(answer: &mut ResponseHeader) {
+    let lines = answer.headers.get_all(header::CONNECTION).iter();
+    let tokens = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    // What upgrades a connection is named there too; what says where a body ends never ends here.
+    let stay = [
+        header::UPGRADE,
+        header::CONTENT_LENGTH,
+        header::TRANSFER_ENCODING,
+        header::DATE,
+    ];
+    let nominated: Vec<HeaderName> = tokens
+        .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
+        .filter(|name| !stay.contains(name))
+        .collect();
+    for name in nominated {
+        answer.remove_header(&name);
+    }
 }
 
 fn redirect_to_https(

@@ -2,12 +2,9 @@
 //! HTTP/1.1. Refuses to know how they were accepted, and what becomes of their requests.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use pingora_core::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
-use pingora_core::protocols::http::ServerSession;
+use pingora_core::apps::HttpServerOptions;
 use pingora_core::protocols::http::v2::server::{H2Options, default_h2_options};
-use pingora_core::server::ShutdownWatch;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
 
@@ -19,8 +16,6 @@ use crate::upstream;
 pub(super) const UPSTREAM_POOL: usize = 1_024;
 /// Bound on tries at a service whatever rules allow, which is less.
 const MAX_RETRIES: usize = 8;
-/// How long an HTTP/2 connection without requests is kept, as HTTP/1 ones are.
-const H2_IDLE: Duration = Duration::from_secs(60);
 /// Requests that an HTTP/2 connection may have under way.
 const H2_STREAMS: u32 = 128;
 /// Bytes of a head, decoded.
@@ -42,17 +37,14 @@ pub(super) fn proxy(edge: Arc<Edge>) -> HttpProxy<Phases> {
         ..ServerConf::default()
     };
     let mut proxy = HttpProxy::new(Phases(edge), Arc::new(conf));
-    proxy.server_options = Some(http_options(false));
-    proxy.h2_options = Some(h2_options());
+    proxy.server_options = Some(http_options());
     proxy.handle_init_modules();
     proxy
 }
 
 /// Pingora's options. `CONNECT` is let through to our phases, which refuse it with a page.
-fn http_options(is_h2c: bool) -> HttpServerOptions {
+fn http_options() -> HttpServerOptions {
     let mut options = HttpServerOptions::default();
-    options.h2c = is_h2c;
-    options.h2_idle_timeout = Some(H2_IDLE);
     // Our own phases refuse it, with a page that says so.
     options.allow_connect_method_proxying = true;
     options
@@ -60,7 +52,7 @@ fn http_options(is_h2c: bool) -> HttpServerOptions {
 
 /// Limits of an HTTP/2 connection. Floods of settings and pings need none: h2 answers each before
 /// it reads on.
-fn h2_options() -> H2Options {
+pub(super) fn h2_options() -> H2Options {
     let mut options = default_h2_options();
     options
         .max_header_list_size(H2_HEADER_LIST)
@@ -70,38 +62,4 @@ fn h2_options() -> H2Options {
         .max_pending_accept_reset_streams(H2_EARLY_RESETS)
         .max_local_error_reset_streams(Some(H2_FORCED_RESETS));
     options
-}
-
-/// The proxy for connections that are known to speak HTTP/2 without TLS.
-pub(super) struct H2c {
-    proxy: Arc<HttpProxy<Phases>>,
-    options: HttpServerOptions,
-}
-
-impl H2c {
-    pub(super) fn new(proxy: &Arc<HttpProxy<Phases>>) -> Self {
-        Self {
-            proxy: Arc::clone(proxy),
-            options: http_options(true),
-        }
-    }
-}
-
-#[async_trait::async_trait]
-impl HttpServerApp for H2c {
-    async fn process_new_http(
-        self: &Arc<Self>,
-        session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        self.proxy.process_new_http(session, shutdown).await
-    }
-
-    fn h2_options(&self) -> Option<H2Options> {
-        self.proxy.h2_options()
-    }
-
-    fn server_options(&self) -> Option<&HttpServerOptions> {
-        Some(&self.options)
-    }
 }

@@ -22,7 +22,8 @@ fn idle_rule() -> Policy {
     }
 }
 
-async fn both_ways(service: &Service) -> Edge {
+/// Rules for the same service: plain under `/plain`, not so under `/other`.
+pub async fn both_ways(service: &Service) -> Edge {
     let plain = Policy {
         no_index: true,
         ..Policy::default()
@@ -73,7 +74,8 @@ fn data(body: &str, is_chunked: bool) -> String {
     }
 }
 
-fn received(all: Vec<Received>) -> Vec<(String, Vec<String>, String)> {
+/// What a service received, comparable.
+pub fn received(all: Vec<Received>) -> Vec<(String, Vec<String>, String)> {
     let whole = |r: Received| format!("{}{}", r.head, String::from_utf8_lossy(&r.body));
     all.into_iter().map(|r| comparable(&whole(r))).collect()
 }

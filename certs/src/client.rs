@@ -48,12 +48,16 @@ pub(crate) fn client(
     let _ = rustls::crypto::ring::default_provider().install_default();
     let pem = extra_roots_pem.unwrap_or_default().as_bytes();
     let roots = reqwest::Certificate::from_pem_bundle(pem).map_err(HttpError::Roots)?;
-    reqwest::Client::builder()
-        .tls_certs_merge(roots)
-        .timeout(timeout)
-        .connect_timeout(timeout)
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
+    let builder = || {
+        reqwest::Client::builder()
+            .timeout(timeout)
+            .connect_timeout(timeout)
+            .redirect(reqwest::redirect::Policy::none())
+    };
+    // A system without any authorities, such as a small container, trusts the given ones alone.
+    let with_system = builder().tls_certs_merge(roots.clone()).build();
+    with_system
+        .or_else(|_| builder().tls_certs_only(roots).build())
         .map_err(HttpError::Client)
 }
 

@@ -156,7 +156,8 @@ impl<C: Client> Serving<'_, C> {
             }
             Err(End::Failed(answer)) => {
                 // Whether it got there: the client may be gone.
-                let sent = page::send(edge, self.client, request, &mut ctx, answer).await;
+                let page = page::send(edge, self.client, request, &mut ctx, answer);
+                let sent = Box::pin(page).await;
                 (status, body_bytes) = sent.unwrap_or((0, 0));
                 Then::Close
             }

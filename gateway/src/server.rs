@@ -400,7 +400,6 @@ impl Shared {
             lane: Arc::clone(lane),
             info: Arc::clone(connection.info()),
             options: options::h2_options(),
-            stopping: stopping.clone(),
         };
         let proxy = Arc::clone(&self.proxy);
         let by_pingora = move |session| {

@@ -16,7 +16,7 @@ use crate::repo::{self, Challenge, SealedCertificate, SealedSecret};
 
 /// Bytes of memory that the changes may take which are kept for watchers: the oldest go first,
 /// though never the last few.
-const HISTORY_BYTES: usize = 24 << 20;
+const HISTORY_BYTES: usize = 8 << 20;
 /// What an object takes in memory besides its text: most fields of most objects are left out.
 const OBJECT_BYTES: usize = 6 << 10;
 /// Changes that are kept however large they are.

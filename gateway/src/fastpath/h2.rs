@@ -16,7 +16,6 @@ use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use pingora_core::protocols::http::v2::server::{H2Accept, H2Options, HttpSession, handshake};
 use pingora_core::protocols::{Digest, Stream};
-use pingora_core::server::ShutdownWatch;
 use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
@@ -28,8 +27,9 @@ use super::request;
 use super::text::Refusal;
 use super::{INPUT_MAX, Lane, MESSAGE, Serving};
 use crate::access;
-use crate::deadline::MovingDeadline;
+use crate::deadline::{EndingWait, MovingDeadline};
 use crate::listen::client::ClientInfo;
+use crate::request::REQUEST_ID;
 
 /// How long a connection without requests is kept, as those of HTTP/1.1 are.
 const IDLE: Duration = Duration::from_secs(60);
@@ -50,7 +50,6 @@ pub(crate) struct Http2 {
     pub(crate) lane: Arc<Lane>,
     pub(crate) info: Arc<ClientInfo>,
     pub(crate) options: H2Options,
-    pub(crate) stopping: ShutdownWatch,
 }
 
 impl Http2 {
@@ -73,7 +72,7 @@ impl Http2 {
                 return;
             }
         };
-        let mut stopping = self.stopping;
+        let mut stopping = EndingWait::new(&self.lane.stopping);
         let mut is_stopping = false;
         let mut refused = 0;
         let streams = TaskTracker::new();
@@ -83,7 +82,7 @@ impl Http2 {
         loop {
             let accepted = tokio::select! {
                 biased;
-                _ = stopping.changed(), if !is_stopping => {
+                () = poll_fn(|cx| stopping.poll(cx)), if !is_stopping => {
                     connection.graceful_shutdown();
                     is_stopping = true;
                     continue;
@@ -102,9 +101,11 @@ impl Http2 {
                 Ok(Some(H2Accept::Session(session))) => {
                     let shared = Arc::clone(&shared);
                     let otherwise = otherwise.clone();
+                    // Boxed, what is rare makes no task larger than it has to be: tasks are moved.
+                    let mut session = session;
                     streams.spawn(async move {
-                        if let Some(session) = shared.serve(session).await {
-                            otherwise(session).await;
+                        if !shared.serve(&mut session).await {
+                            Box::pin(otherwise(session)).await;
                         }
                         shared.ended();
                     });
@@ -169,23 +170,22 @@ impl Shared {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Serves a plain request; gives any other one back.
-    async fn serve(&self, mut session: HttpSession) -> Option<HttpSession> {
+    /// Serves a request if it is plain. False when it is not, and nothing was done.
+    async fn serve(&self, session: &mut HttpSession) -> bool {
         let Ok(nothing) = RequestHeader::build_no_case("GET", b"/", Some(0)) else {
-            return Some(session);
+            return false;
         };
         // Taken out of the session, which sends the answer meanwhile.
         let head = std::mem::replace(session.req_header_mut(), nothing);
         let mut kept = self.kept().pop().unwrap_or_default();
-        let is_served = self.serve_plain(&head, &mut session, &mut kept).await;
+        let is_served = self.serve_plain(&head, session, &mut kept).await;
         if kept.message.capacity() <= KEPT_MESSAGE {
             self.keep(kept);
         }
-        if is_served {
-            return None;
+        if !is_served {
+            *session.req_header_mut() = head;
         }
-        *session.req_header_mut() = head;
-        Some(session)
+        is_served
     }
 
     fn keep(&self, kept: Kept) {
@@ -195,7 +195,7 @@ impl Shared {
         }
     }
 
-    /// Serves a request if it is plain. False when it is not, and nothing was done.
+    /// The same with what it takes.
     async fn serve_plain(
         &self,
         head: &RequestHeader,
@@ -218,7 +218,9 @@ impl Shared {
         };
         let body = match request.body_bytes {
             0 => Some(Vec::new()),
-            _ => timeout(BODY, body(session)).await.unwrap_or_default(),
+            _ => Box::pin(timeout(BODY, body(session)))
+                .await
+                .unwrap_or_default(),
         };
         let Some(body) = body else {
             // The client went, or keeps it back.
@@ -281,7 +283,11 @@ impl Head for AnswerHead {
             parts => HeaderValue::from_bytes(&parts.concat()),
         };
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Refusal::NotPlain)?;
-        let value = value.map_err(|_| Refusal::NotPlain)?;
+        let mut value = value.map_err(|_| Refusal::NotPlain)?;
+        if name == REQUEST_ID {
+            // It never comes again: in the table of header compression it only drives others out.
+            value.set_sensitive(true);
+        }
         let added = self.headers.try_append(name, value);
         added.map(|_| ()).map_err(|_| Refusal::NotPlain)
     }

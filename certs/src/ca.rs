@@ -6,8 +6,8 @@
 use jiff::{SignedDuration, Timestamp};
 use rcgen::string::Ia5String;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
 };
 use ring::rand::SecureRandom;
 use rustls::pki_types::CertificateDer;
@@ -28,7 +28,7 @@ pub const LEAF_LIFE: SignedDuration = SignedDuration::from_hours(24 * 90);
 const BACKDATED: SignedDuration = SignedDuration::from_hours(1);
 
 /// The longest common name that X.509 allows, in characters.
-const LONGEST_COMMON_NAME: usize = 64;
+pub(crate) const LONGEST_COMMON_NAME: usize = 64;
 
 /// Why the authority cannot be made, read or used.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +57,9 @@ pub enum CaError {
     /// Keys or signatures cannot be made.
     #[error("the certificate cannot be signed")]
     Sign(#[source] rcgen::Error),
+    /// A request for a certificate cannot be used.
+    #[error("the request for a certificate cannot be used: {0}")]
+    BadRequest(String),
     /// What was issued cannot be read again.
     #[error("the issued certificate cannot be used")]
     Issued(#[source] BundleError),
@@ -160,6 +163,15 @@ impl CertificateAuthority {
         self.issue(&[name.to_owned()], ExtendedKeyUsagePurpose::ClientAuth, now)
     }
 
+    /// Signs what is asked for as it is; the certificate as PEM.
+    pub(crate) fn sign(
+        &self,
+        request: &CertificateSigningRequestParams,
+    ) -> Result<String, CaError> {
+        let leaf = request.signed_by(&self.issuer).map_err(CaError::Sign)?;
+        Ok(leaf.pem())
+    }
+
     fn issue(
         &self,
         names: &[String],
@@ -202,7 +214,7 @@ impl std::fmt::Debug for CertificateAuthority {
     }
 }
 
-fn params(now: Timestamp, not_after: Timestamp) -> Result<CertificateParams, CaError> {
+pub(crate) fn params(now: Timestamp, not_after: Timestamp) -> Result<CertificateParams, CaError> {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.not_before = date(now - BACKDATED)?;

@@ -7,8 +7,9 @@
 mod backoff;
 mod lines;
 mod probe;
+mod trust;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,10 +19,13 @@ pub use reqwest::Method;
 use reqwest::{RequestBuilder, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 
 pub use backoff::Backoff;
 pub use lines::Lines;
 pub use probe::{Prober, probe};
+pub use trust::{Credential, Trust, fetch_authority};
+use trust::{Pools, wire_base};
 
 use crate::{List, Problem, Resource, paths};
 
@@ -111,12 +115,17 @@ pub enum Deletion {
 /// Bytes as they arrive; ends after an error.
 pub type ByteStream = BoxStream<'static, Result<Bytes, Error>>;
 
-/// A client of one server. Cheap to clone.
+/// A client of one server. Cheap to clone; clones share their connections, and whom they trust.
 #[derive(Debug, Clone)]
 pub struct Client {
+    /// As people know it.
     base: Arc<str>,
-    calls: reqwest::Client,
-    streams: reqwest::Client,
+    /// As requests name it.
+    wire: Arc<str>,
+    // Held for a copy.
+    pools: Arc<RwLock<Pools>>,
+    /// Counts how often credentials were replaced.
+    replaced: watch::Sender<u64>,
 }
 
 impl Client {
@@ -125,26 +134,55 @@ impl Client {
     /// # Errors
     /// The TLS library cannot be set up.
     pub fn new(base: &str) -> Result<Self, Error> {
-        install_tls();
-        let builder = || {
-            reqwest::Client::builder()
-                .connect_timeout(CONNECT_TIMEOUT)
-                .tcp_keepalive(Duration::from_secs(15))
-                .tcp_nodelay(true)
-                .user_agent(concat!("caravanserai/", env!("CARGO_PKG_VERSION")))
-        };
-        let unreachable = |source| Error::Unreachable {
-            url: base.to_owned(),
-            source: Arc::new(source),
-        };
+        Self::with_trust(base, &Trust::default())
+    }
+
+    /// A client that trusts whom it is told to, and shows who it is.
+    ///
+    /// # Errors
+    /// The TLS library cannot be set up, or what is given for it cannot be read.
+    pub fn with_trust(base: &str, trust: &Trust) -> Result<Self, Error> {
+        let base = base.trim_end_matches('/');
         Ok(Self {
-            base: base.trim_end_matches('/').into(),
-            calls: builder()
-                .read_timeout(SILENCE_TIMEOUT)
-                .build()
-                .map_err(unreachable)?,
-            streams: builder().build().map_err(unreachable)?,
+            wire: wire_base(base, trust).into(),
+            pools: Arc::new(RwLock::new(Pools::new(base, trust)?)),
+            base: base.into(),
+            replaced: watch::channel(0).0,
         })
+    }
+
+    /// Makes new connections by another credential, also in clones. Those that are open go on by
+    /// the old one. The authority stays.
+    ///
+    /// # Errors
+    /// What is given cannot be read; then everything stays as it was.
+    pub fn replace_trust(&self, trust: &Trust) -> Result<(), Error> {
+        let pools = Pools::new(&self.base, trust)?;
+        *self.pools.write().unwrap_or_else(PoisonError::into_inner) = pools;
+        self.replaced.send_modify(|count| *count += 1);
+        Ok(())
+    }
+
+    /// Tells when the credential was replaced: long streams are better opened anew then.
+    pub fn replacements(&self) -> watch::Receiver<u64> {
+        self.replaced.subscribe()
+    }
+
+    fn pools(&self) -> Pools {
+        let pools = self.pools.read();
+        pools.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.wire)
+    }
+
+    /// A URL as people know it.
+    fn shown(&self, url: &str) -> String {
+        match url.strip_prefix(&*self.wire) {
+            Some(path) => format!("{}{path}", self.base),
+            None => url.to_owned(),
+        }
     }
 
     /// The server's URL without trailing slash.
@@ -153,8 +191,9 @@ impl Client {
     }
 
     fn call(&self, method: Method, path: &str) -> RequestBuilder {
-        self.calls
-            .request(method, format!("{}{path}", self.base))
+        self.pools()
+            .calls
+            .request(method, self.url(path))
             .timeout(CALL_TIMEOUT)
     }
 
@@ -163,7 +202,8 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
-        read(send(self.call(Method::GET, path)).await?).await
+        self.read(self.send(self.call(Method::GET, path)).await?)
+            .await
     }
 
     /// Reads anything that is JSON, by a query.
@@ -175,7 +215,8 @@ impl Client {
         path: &str,
         query: &[(&str, &str)],
     ) -> Result<T, Error> {
-        read(send(self.call(Method::GET, path).query(query)).await?).await
+        self.read(self.send(self.call(Method::GET, path).query(query)).await?)
+            .await
     }
 
     /// Reads a list. `query` is appended as it is, such as `phase=Running`.
@@ -187,7 +228,8 @@ impl Client {
         path: &str,
         query: &[(&str, &str)],
     ) -> Result<List<T>, Error> {
-        read(send(self.call(Method::GET, path).query(query)).await?).await
+        self.read(self.send(self.call(Method::GET, path).query(query)).await?)
+            .await
     }
 
     /// Sends a document and reads the object that comes back.
@@ -204,10 +246,10 @@ impl Client {
         T: DeserializeOwned,
         B: Serialize + ?Sized,
     {
-        let response = send(self.call(method, path).json(body)).await?;
+        let response = self.send(self.call(method, path).json(body)).await?;
         let warnings = warnings(&response);
         Ok(Written {
-            object: read(response).await?,
+            object: self.read(response).await?,
             warnings,
         })
     }
@@ -217,7 +259,7 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn post<B: Serialize + ?Sized>(&self, path: &str, body: &B) -> Result<(), Error> {
-        send(self.call(Method::POST, path).json(body))
+        self.send(self.call(Method::POST, path).json(body))
             .await
             .map(drop)
     }
@@ -228,7 +270,9 @@ impl Client {
     /// See [`Error`].
     pub async fn delete(&self, path: &str, force: bool) -> Result<Deletion, Error> {
         let query: &[(&str, &str)] = if force { &[("force", "true")] } else { &[] };
-        let response = send(self.call(Method::DELETE, path).query(query)).await?;
+        let response = self
+            .send(self.call(Method::DELETE, path).query(query))
+            .await?;
         Ok(if response.status() == 202 {
             Deletion::Accepted
         } else {
@@ -241,8 +285,10 @@ impl Client {
     /// # Errors
     /// See [`Error`]; the lines themselves fail in the same way.
     pub async fn follow(&self, path: &str, query: &[(&str, &str)]) -> Result<Lines, Error> {
-        let url = format!("{}{path}", self.base);
-        Ok(Lines::new(send(self.calls.get(url).query(query)).await?))
+        let request = self.pools().calls.get(self.url(path)).query(query);
+        let response = self.send(request).await?;
+        let url = self.shown(response.url().as_str());
+        Ok(Lines::new(response, url))
     }
 
     /// Opens a stream of bytes that may be silent for any time once it began, such as a log.
@@ -251,8 +297,8 @@ impl Client {
     /// See [`Error`]; the stream ends after an error.
     pub async fn stream(&self, path: &str, query: &[(&str, &str)]) -> Result<ByteStream, Error> {
         let url = format!("{}{path}", self.base);
-        let answer =
-            tokio::time::timeout(CALL_TIMEOUT, send(self.streams.get(&url).query(query))).await;
+        let request = self.pools().streams.get(self.url(path)).query(query);
+        let answer = tokio::time::timeout(CALL_TIMEOUT, self.send(request)).await;
         let response = answer.map_err(|_| Error::TimedOut { url: url.clone() })??;
         let cut = move |source: reqwest::Error| Error::Unreachable {
             url: url.clone(),
@@ -266,8 +312,44 @@ impl Client {
     pub fn with_base(&self, base: &str) -> Self {
         Self {
             base: base.trim_end_matches('/').into(),
+            wire: base.trim_end_matches('/').into(),
             ..self.clone()
         }
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, Error> {
+        let response = request.send().await.map_err(|source| Error::Unreachable {
+            url: self.shown(source.url().map_or("", reqwest::Url::as_str)),
+            source: Arc::new(source.without_url()),
+        })?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status().as_u16();
+        let is_problem = response.headers().get("content-type").is_some_and(|value| {
+            value
+                .as_bytes()
+                .starts_with(crate::problem::CONTENT_TYPE.as_bytes())
+        });
+        let text = response.text().await.unwrap_or_default();
+        if is_problem && let Ok(problem) = serde_json::from_str::<Problem>(&text) {
+            return Err(Error::Problem(Box::new(problem)));
+        }
+        let body: String = text.trim().chars().take(ERROR_BODY_MAX).collect();
+        Err(Error::Unexpected { status, body })
+    }
+
+    async fn read<T: DeserializeOwned>(&self, response: Response) -> Result<T, Error> {
+        let url = self.shown(response.url().as_str());
+        let unreadable = |reason: String| Error::Unreadable {
+            url: url.clone(),
+            reason,
+        };
+        let body = response
+            .bytes()
+            .await
+            .map_err(|error| unreadable(error.to_string()))?;
+        serde_json::from_slice(&body).map_err(|error| unreadable(error.to_string()))
     }
 
     /// The server's version.
@@ -299,39 +381,4 @@ fn unquote(text: &str) -> String {
         .and_then(|t| t.strip_suffix('"'))
         .unwrap_or(text);
     inner.replace("\\\"", "\"")
-}
-
-async fn send(request: RequestBuilder) -> Result<Response, Error> {
-    let response = request.send().await.map_err(|source| Error::Unreachable {
-        url: source.url().map(ToString::to_string).unwrap_or_default(),
-        source: Arc::new(source.without_url()),
-    })?;
-    if response.status().is_success() {
-        return Ok(response);
-    }
-    let status = response.status().as_u16();
-    let is_problem = response.headers().get("content-type").is_some_and(|value| {
-        value
-            .as_bytes()
-            .starts_with(crate::problem::CONTENT_TYPE.as_bytes())
-    });
-    let text = response.text().await.unwrap_or_default();
-    if is_problem && let Ok(problem) = serde_json::from_str::<Problem>(&text) {
-        return Err(Error::Problem(Box::new(problem)));
-    }
-    let body: String = text.trim().chars().take(ERROR_BODY_MAX).collect();
-    Err(Error::Unexpected { status, body })
-}
-
-async fn read<T: DeserializeOwned>(response: Response) -> Result<T, Error> {
-    let url = response.url().to_string();
-    let unreadable = |reason: String| Error::Unreadable {
-        url: url.clone(),
-        reason,
-    };
-    let body = response
-        .bytes()
-        .await
-        .map_err(|error| unreadable(error.to_string()))?;
-    serde_json::from_slice(&body).map_err(|error| unreadable(error.to_string()))
 }

@@ -18,6 +18,7 @@ pub mod explanation;
 pub mod gateway;
 pub mod hostname;
 pub mod image;
+pub mod join;
 pub mod list;
 pub mod meta;
 pub mod names;

@@ -175,6 +175,28 @@ pub struct NodeStatus {
     /// What happened, newest last.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+    /// How the node was let in by a join token; none when it was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admission: Option<Admission>,
+}
+
+/// How a node was let in: its certificates count as long as they belong to this.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Admission {
+    /// Names the admission; every one is new.
+    #[schema(value_type = String)]
+    pub id: uuid::Uuid,
+    /// When the node joined.
+    #[schema(value_type = String, format = DateTime)]
+    pub joined_at: Timestamp,
+    /// When its newest certificate ends.
+    #[schema(value_type = String, format = DateTime)]
+    pub certificate_not_after: Timestamp,
+    /// When the node was shut out; its certificates are useless from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub revoked_at: Option<Timestamp>,
 }
 
 /// How a node is reached.

@@ -60,6 +60,16 @@ pub const NODE_HEARTBEAT: &str = "/api/v1/nodes/{name}/heartbeat";
 pub const NODE_ASSIGNMENTS: &str = "/api/v1/nodes/{name}/assignments";
 /// Reports of a node.
 pub const NODE_REPORTS: &str = "/api/v1/nodes/{name}/reports";
+/// The next certificate of a node.
+pub const NODE_CERTIFICATE: &str = "/api/v1/nodes/{name}/certificate";
+/// Shuts a node out.
+pub const NODE_REVOKE: &str = "/api/v1/nodes/{name}/revoke";
+/// Makes a token that lets a node in.
+pub const JOIN_TOKENS: &str = "/api/v1/join-tokens";
+/// Turns such a token into a certificate.
+pub const JOIN: &str = "/api/v1/join";
+/// The authority of the server itself, for those who know its hash.
+pub const JOIN_AUTHORITY: &str = "/api/v1/join/authority";
 /// Health of an agent, on the agent's own listener.
 pub const AGENT_HEALTHZ: &str = "/healthz";
 /// Log of a service, on the agent's own listener.

@@ -19,8 +19,7 @@ pub struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new(response: Response) -> Self {
-        let url = response.url().to_string();
+    pub(super) fn new(response: Response, url: String) -> Self {
         Self {
             url,
             body: response.bytes_stream().boxed(),

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cara_api::NodeName;
+use cara_api::client::Trust;
+use cara_api::join::JoinToken;
 
 use crate::plan::{Defaults, NodeRules, Timing};
 
@@ -13,6 +15,8 @@ use crate::plan::{Defaults, NodeRules, Timing};
 pub struct Config {
     /// The control plane's URL.
     pub server: String,
+    /// How the agent shows there who it is.
+    pub entry: Entry,
     /// The name under which this node registers.
     pub node: NodeName,
     /// The machine's own host name.
@@ -35,6 +39,15 @@ pub struct Config {
     pub timing: Timing,
     /// Pause between heartbeats.
     pub heartbeat: Duration,
+}
+
+/// How an agent shows to the server who it is.
+#[derive(Debug, Clone)]
+pub enum Entry {
+    /// In a way that is given: not at all, or from inside the server's process.
+    Given(Trust),
+    /// By a certificate that it got when it joined, and renews. With a token it joins, once.
+    Joined(Option<JoinToken>),
 }
 
 impl Config {

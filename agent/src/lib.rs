@@ -10,6 +10,7 @@
 
 mod config;
 mod http;
+mod identity;
 mod images;
 mod link;
 mod machine;
@@ -22,13 +23,14 @@ mod work;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cara_api::client::{self, Client};
+use cara_api::client::{self, Client, Trust};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use config::Config;
+pub use config::{Config, Entry};
+pub use identity::{EntryError, Identity, enter};
 pub use runtime::Error as EngineError;
 
 use images::Images;
@@ -60,26 +62,34 @@ pub struct Agent {
     config: Arc<Config>,
     engine: Arc<Engine>,
     client: Client,
+    /// What the node shows and renews, if it joined.
+    identity: Option<Identity>,
     http: client::Prober,
 }
 
 impl Agent {
-    /// Connects to the container engine.
+    /// Connects to the container engine. The identity is what [`enter`] gave.
     ///
     /// # Errors
     /// See [`StartError`].
-    pub async fn new(config: Config) -> Result<Self, StartError> {
+    pub async fn new(config: Config, identity: Option<Identity>) -> Result<Self, StartError> {
         let engine = Engine::connect(&config)
             .await
             .map_err(|source| StartError::Engine {
                 host: config.docker_host.clone(),
                 source,
             })?;
-        let client = Client::new(&config.server)?;
+        let trust = match (&identity, &config.entry) {
+            (Some(identity), _) => identity.trust(),
+            (None, Entry::Given(trust)) => trust.clone(),
+            (None, Entry::Joined(_)) => Trust::default(),
+        };
+        let client = Client::with_trust(&config.server, &trust)?;
         Ok(Self {
             config: Arc::new(config),
             engine: Arc::new(engine),
             client,
+            identity,
             http: client::Prober::new()?,
         })
     }
@@ -96,12 +106,16 @@ impl Agent {
         let link = Arc::new(link::Link {
             config: Arc::clone(&self.config),
             client: self.client,
+            registers: self.identity.is_none(),
             outbox: Arc::clone(&outbox),
         });
         let images = Arc::new(Images::open(&self.config.data_dir));
         let tasks = TaskTracker::new();
         tasks.spawn(link::follow(Arc::clone(&link), assigned, token.clone()));
         tasks.spawn(link::report(Arc::clone(&link), token.clone()));
+        if let Some(identity) = self.identity {
+            tasks.spawn(identity.keep(Arc::clone(&link), token.clone()));
+        }
         let (pressed, pressure) = watch::channel(plan::machine::Pressure::default());
         let node = machine::Node {
             link,

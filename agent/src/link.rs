@@ -20,6 +20,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 pub(crate) struct Link {
     pub(crate) config: Arc<Config>,
     pub(crate) client: Client,
+    /// Whether the agent makes the node's record; one that joined has it already.
+    pub(crate) registers: bool,
     pub(crate) outbox: Arc<Outbox>,
 }
 
@@ -40,7 +42,11 @@ pub(crate) async fn follow(
         was_connected |= backoff.is_fresh();
         let pause = backoff.pause();
         match result {
-            Ok(()) => tracing::info!("the server ended the stream; connecting again"),
+            Ok(Ended::Renewed) => {
+                was_connected = true;
+                continue;
+            }
+            Ok(Ended::ByServer) => tracing::info!("the server ended the stream; connecting again"),
             Err(error) if was_connected => {
                 tracing::warn!(server = link.client.base(), error = %chain(&error), "lost the server; trying again");
             }
@@ -56,18 +62,40 @@ pub(crate) async fn follow(
     }
 }
 
+/// Why a stream ended in order.
+enum Ended {
+    /// The server ended it.
+    ByServer,
+    /// It was opened by a certificate that was renewed.
+    Renewed,
+}
+
 async fn follow_once(
     link: &Link,
     assigned: &watch::Sender<Option<Received>>,
     backoff: &mut Backoff,
     connection: &mut u64,
-) -> Result<(), Error> {
-    register(link).await?;
+) -> Result<Ended, Error> {
+    let mut replacements = link.client.replacements();
+    if link.registers {
+        register(link).await?;
+    }
     let path = paths::fill(paths::NODE_ASSIGNMENTS, &[link.config.node.as_str()]);
     let mut lines = link.client.follow(&path, &[]).await?;
     tracing::info!(server = link.client.base(), node = %link.config.node, "connected");
     let mut newest = None;
-    while let Some(message) = lines.next::<Message>().await? {
+    loop {
+        let message = tokio::select! {
+            message = lines.next::<Message>() => message?,
+            // What was opened by the old certificate ends with it; better now, and in order.
+            Ok(()) = replacements.changed() => {
+                tracing::debug!("connecting again by the new certificate");
+                return Ok(Ended::Renewed);
+            }
+        };
+        let Some(message) = message else {
+            return Ok(Ended::ByServer);
+        };
         backoff.reset();
         let Message::Assignments(assignments) = message else {
             continue;
@@ -88,7 +116,6 @@ async fn follow_once(
             assignments: Arc::new(assignments),
         }));
     }
-    Ok(())
 }
 
 /// Makes the node's record; one that exists is fine.

@@ -150,7 +150,21 @@ impl CertificateAuthority {
     ///
     /// [`CaError::NoNames`], [`CaError::BadName`], or [`CaError::Expired`].
     pub fn issue_server(&self, names: &[String], now: Timestamp) -> Result<Bundle, CaError> {
-        self.issue(names, ExtendedKeyUsagePurpose::ServerAuth, now)
+        self.issue_server_for(names, LEAF_LIFE, now)
+    }
+
+    /// The same, for another time.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::issue_server`].
+    pub fn issue_server_for(
+        &self,
+        names: &[String],
+        life: SignedDuration,
+        now: Timestamp,
+    ) -> Result<Bundle, CaError> {
+        self.issue(names, ExtendedKeyUsagePurpose::ServerAuth, life, now)
     }
 
     /// Issues a certificate by which a node or a client shows to servers who it is. Its name is the
@@ -160,7 +174,8 @@ impl CertificateAuthority {
     ///
     /// As [`Self::issue_server`].
     pub fn issue_client(&self, name: &str, now: Timestamp) -> Result<Bundle, CaError> {
-        self.issue(&[name.to_owned()], ExtendedKeyUsagePurpose::ClientAuth, now)
+        let usage = ExtendedKeyUsagePurpose::ClientAuth;
+        self.issue(&[name.to_owned()], usage, LEAF_LIFE, now)
     }
 
     /// Signs what is asked for as it is; the certificate as PEM.
@@ -176,13 +191,14 @@ impl CertificateAuthority {
         &self,
         names: &[String],
         usage: ExtendedKeyUsagePurpose,
+        life: SignedDuration,
         now: Timestamp,
     ) -> Result<Bundle, CaError> {
         if now >= self.not_after {
             return Err(CaError::Expired(self.not_after));
         }
         let first = names.first().ok_or(CaError::NoNames)?;
-        let mut params = params(now, self.not_after.min(now + LEAF_LIFE))?;
+        let mut params = params(now, self.not_after.min(now + life))?;
         params.subject_alt_names = names
             .iter()
             .map(|n| alt_name(n))

@@ -1,18 +1,21 @@
 //! The role of an agent: settings and wiring.
 
+use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
 use cara_agent::plan::{Defaults, Timing};
-use cara_agent::{Agent, Config};
-use cara_api::client::Backoff;
+use cara_agent::{Agent, Config, Entry, EntryError};
+use cara_api::client::{Backoff, Trust};
+use cara_api::join::JoinToken;
 use cara_api::{NodeName, quantity};
 use clap::ArgMatches;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 use crate::notify::{self, Milestone};
 use crate::process;
@@ -25,8 +28,9 @@ pub static SETTINGS: &[Setting] = &[
         key: "server",
         value: "URL",
         default: "http://127.0.0.1:8080",
-        help: "URL of the server",
+        help: "URL of the server; with https:// the node shows a certificate, for which it has to join once",
     },
+    JOIN_FILE,
     common::NODE_NAME,
     Setting {
         key: "advertise-ip",
@@ -58,6 +62,20 @@ pub static SETTINGS: &[Setting] = &[
     common::LOG_LEVEL,
 ];
 
+/// Where a join token is read from.
+const JOIN_FILE: Setting = Setting {
+    key: "join-file",
+    value: "FILE",
+    default: "",
+    help: "File with the join token of this node, - for standard input; used once, and not read when the node has joined. The variable CARA_JOIN, the token itself, takes its place",
+};
+
+/// Holds the join token itself. Not a setting: flags and files show what they hold.
+const JOIN: &str = "CARA_JOIN";
+
+/// Longest join token that is read, in bytes.
+const JOIN_MAX: u64 = 4 * 1024;
+
 /// Port of the agent's API unless another is asked for, as in the older system.
 const DEFAULT_PORT: u16 = 9090;
 
@@ -67,6 +85,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Settings of an agent process, checked.
 pub struct Options {
     config: Config,
+    join_file: Option<String>,
     listen: SocketAddr,
     log: (LogFormat, String),
 }
@@ -81,6 +100,7 @@ impl Options {
         let fallback = SocketAddr::new(advertise_ip, DEFAULT_PORT);
         let node = node_name(&mut reader);
         let options = Self {
+            join_file: reader.text(JOIN_FILE.key),
             config: Config {
                 server: server_url(&mut reader),
                 advertise_ip,
@@ -108,6 +128,7 @@ pub fn node_config(reader: &mut Reader, node: NodeName) -> Config {
     let files = PathBuf::from(reader.text("files-dir").unwrap_or_default());
     Config {
         server: String::new(),
+        entry: Entry::Given(Trust::default()),
         hostname: process::hostname(),
         advertise_ip: IpAddr::from([127, 0, 0, 1]),
         docker_host: reader.text("docker-host").unwrap_or_default(),
@@ -182,12 +203,11 @@ pub fn log_options(reader: &mut Reader) -> (LogFormat, String) {
 pub fn main(flags: &ArgMatches) -> anyhow::Result<()> {
     let options = Options::read(process::read_settings(SETTINGS, flags))?;
     telemetry::install(options.log.0, &options.log.1)?;
-    std::fs::create_dir_all(&options.config.data_dir).with_context(|| {
-        format!(
-            "data-dir: cannot make {}",
-            options.config.data_dir.display()
-        )
-    })?;
+    let data_dir = &options.config.data_dir;
+    std::fs::create_dir_all(data_dir)
+        .with_context(|| format!("data-dir: cannot make {}", data_dir.display()))?;
+    let mut options = options;
+    options.config.entry = entry(&options.config.server, options.join_file.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
@@ -215,21 +235,54 @@ pub fn main(flags: &ArgMatches) -> anyhow::Result<()> {
     result
 }
 
-/// Connects, binds and runs an agent. While the engine does not answer, it is tried again: a
+/// Who reaches the server by HTTPS shows a certificate there.
+fn entry(server: &str, join_file: Option<&str>) -> anyhow::Result<Entry> {
+    let token = match (process::variable(JOIN).map(Zeroizing::new), join_file) {
+        (Some(text), _) => Some(JoinToken::parse(&text).context(JOIN)?),
+        (None, Some(path)) => {
+            let read = read_token(path).with_context(|| format!("join-file: {path}"))?;
+            Some(JoinToken::parse(&read).with_context(|| format!("join-file: {path}"))?)
+        }
+        (None, None) => None,
+    };
+    if token.is_none() && server.starts_with("http://") {
+        return Ok(Entry::Given(Trust::default()));
+    }
+    Ok(Entry::Joined(token))
+}
+
+fn read_token(path: &str) -> std::io::Result<Zeroizing<String>> {
+    let mut text = Zeroizing::new(String::new());
+    if path == "-" {
+        std::io::stdin().take(JOIN_MAX).read_to_string(&mut text)?;
+    } else {
+        std::fs::File::open(path)?
+            .take(JOIN_MAX)
+            .read_to_string(&mut text)?;
+    }
+    Ok(text)
+}
+
+/// Joins if that is asked for, connects, binds and runs an agent. While the engine does not answer, it is tried again: a
 /// machine may start its engine after this process. `listens` is told when the API can be asked.
 ///
 /// # Errors
-/// The address is taken.
+/// The address is taken, or the node cannot show who it is.
 pub async fn start(
     config: Config,
     listen: SocketAddr,
     token: CancellationToken,
     listens: oneshot::Sender<()>,
 ) -> anyhow::Result<()> {
+    let identity = match cara_agent::enter(&config, &token).await {
+        Ok(identity) => identity,
+        Err(EntryError::Stopped) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
     let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
     let agent = loop {
         let error = tokio::select! {
-            agent = Agent::new(config.clone()) => match agent {
+            agent = Agent::new(config.clone(), identity.clone()) => match agent {
                 Ok(agent) => break agent,
                 Err(error) => anyhow::Error::new(error),
             },

@@ -1,6 +1,7 @@
 //! The role of a server: control plane and gateway in one process, an agent if wanted.
 
 mod acme;
+mod api;
 mod options;
 mod parts;
 mod settings;
@@ -11,10 +12,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use cara_agent::Entry;
 use cara_api::ResourceVersion;
+use cara_api::client::{Credential, Trust};
 use cara_api::gateway::GatewayState;
-use cara_controlplane::ControlPlane;
 use cara_controlplane::vault::{KeySource, MasterKey};
+use cara_controlplane::{ApiConfig, ApiTls, ControlPlane};
 use cara_gateway::{AccessLog, Gateway, Listener, ListenerKind, Workers};
 use cara_store::SqliteStore;
 use cara_store::sqlite::OpenError;
@@ -101,6 +104,7 @@ fn limit_connections(options: &mut Options) {
 struct Start {
     store: Arc<SqliteStore>,
     api: std::net::TcpListener,
+    api_config: ApiConfig,
     listeners: Vec<Listener>,
     /// What the service manager holds sockets for.
     given: Vec<Purpose>,
@@ -121,6 +125,7 @@ impl Start {
             let (api, listeners) = bind(options, &mut held)?;
             return Ok(Self {
                 store: Arc::new(store),
+                api_config: api_config(options, &api)?,
                 api,
                 listeners,
                 given: held.given_purposes(),
@@ -129,11 +134,13 @@ impl Start {
         };
         held.inherit(before.sockets()?);
         let (api, listeners) = bind(options, &mut held)?;
+        let api_config = api_config(options, &api)?;
         before.release()?;
         let store = open_store(&options.data_dir, registry, LOCK_PATIENCE)?;
         Ok(Self {
             store: Arc::new(store),
             api,
+            api_config,
             listeners,
             given: held.given_purposes(),
             predecessor,
@@ -177,6 +184,12 @@ fn bind(
     Ok((api, options.listen.bind(held)?))
 }
 
+/// How the API is served at the address that it got.
+fn api_config(options: &Options, api: &std::net::TcpListener) -> anyhow::Result<ApiConfig> {
+    let inside = options.agent.as_ref().map(|agent| agent.node.clone());
+    options.api.settle(api.local_addr()?, inside)
+}
+
 async fn run(
     options: Options,
     start: Start,
@@ -188,11 +201,12 @@ async fn run(
     let Start {
         store,
         api,
+        api_config,
         listeners,
         given,
         predecessor,
     } = start;
-    let api_address = api.local_addr()?;
+    let api_address = api_config.address;
     let http_address = listen::address_of(&listeners, ListenerKind::Http)?;
     let https_address = listen::address_of(&listeners, ListenerKind::Https)?;
     let mut sockets = Sockets::new(&api, &listeners, &given)?;
@@ -213,8 +227,10 @@ async fn run(
         audit_log: options.audit_log,
         secret_key: options.secret_key,
         acme: options.acme,
+        api: api_config.clone(),
     };
     let control = ControlPlane::open(config, store, &registry).await?;
+    let authority = control.authority_pem().to_owned();
     let log = access_log(&options.access_log)?;
     let drain = options.gateway.drain_timeout;
     let settings = cara_gateway::Config {
@@ -268,10 +284,7 @@ async fn run(
         [http_address, https_address].map(|address| address.map(tracing::field::display));
     tracing::info!(api = %api_address, http, https, "server listens");
     if let Some(agent) = options.agent {
-        let agent = cara_agent::Config {
-            server: format!("http://{}", reachable(api_address)),
-            ..agent
-        };
+        let agent = inside_agent(agent, &api_config, authority);
         let listen = SocketAddr::new(agent.advertise_ip, 0);
         let token = parts.tokens.control.clone();
         // The API of the agent is there for this server only: nobody waits for it.
@@ -341,6 +354,31 @@ async fn say_ready(mut served: watch::Receiver<ResourceVersion>, whole: &Cancell
     tokio::select! {
         true = known => notify::tell(Milestone::Ready).await,
         () = whole.cancelled() => {}
+    }
+}
+
+/// The agent of this process: it reaches the API as any other does, and shows by a secret of this
+/// process who it is, where that is asked for.
+fn inside_agent(
+    agent: cara_agent::Config,
+    api: &ApiConfig,
+    authority: String,
+) -> cara_agent::Config {
+    let (scheme, authority) = match api.tls {
+        ApiTls::Off => ("http", None),
+        ApiTls::Internal | ApiTls::Files { .. } => ("https", Some(authority)),
+    };
+    let credential = match &api.inside {
+        Some(inside) => Credential::Inside(inside.secret.clone()),
+        None => Credential::None,
+    };
+    cara_agent::Config {
+        server: format!("{scheme}://{}", reachable(api.address)),
+        entry: Entry::Given(Trust {
+            authority,
+            credential,
+        }),
+        ..agent
     }
 }
 

@@ -63,6 +63,7 @@ fn config(directory: &Path, http_port: u16) -> Config {
         audit_log: None,
         secret_key: KeySource::File(directory.join("secret.key")),
         acme: None,
+        api: cara_controlplane::ApiConfig::default(),
     }
 }
 

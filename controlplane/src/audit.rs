@@ -42,6 +42,12 @@ pub(crate) enum Verb {
     Drain,
     Rollback,
     Share,
+    /// A node was let in by a token.
+    Join,
+    /// A node got its next certificate.
+    Renew,
+    /// A node was shut out.
+    Revoke,
 }
 
 /// Who made a request.
@@ -96,6 +102,20 @@ impl Record {
             generation: meta.generation,
             resource_version: meta.resource_version,
             diff,
+        }
+    }
+}
+
+impl Record {
+    /// About something that is no object of the API, and of which only the name is told.
+    pub(crate) fn named(caller: &Caller, verb: Verb, kind: &'static str, name: &str) -> Self {
+        let meta = ObjectMeta {
+            name: name.to_owned(),
+            ..ObjectMeta::default()
+        };
+        Self {
+            kind,
+            ..Self::new::<cara_api::Node>(caller, verb, &meta, Vec::new())
         }
     }
 }

@@ -1,14 +1,22 @@
 //! Settings of the control plane, parsed and checked.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use cara_api::NodeName;
 use cara_api::hostname::{Domain, Hostname};
 use cara_api::secret::Hidden;
+use jiff::SignedDuration;
+use ring::rand::{SecureRandom, SystemRandom};
+use zeroize::Zeroizing;
 
 use crate::plan::Patience;
+use crate::plan::admission::Auth;
 use crate::plan::events::Site;
-use crate::vault::KeySource;
+use crate::vault::{KeySource, NoRandomness};
 
 /// Settings of the control plane.
 #[derive(Debug, Clone)]
@@ -36,6 +44,80 @@ pub struct Config {
     pub secret_key: KeySource,
     /// Where certificates are ordered, if they are.
     pub acme: Option<AcmeConfig>,
+    /// How the API is served.
+    pub api: ApiConfig,
+}
+
+/// How the API is served.
+#[derive(Debug, Clone)]
+pub struct ApiConfig {
+    /// Where it listens; tells nodes where to come.
+    pub address: SocketAddr,
+    /// How it is protected on its way.
+    pub tls: ApiTls,
+    /// Hostnames and addresses by which clients reach it, besides the one that it listens on.
+    pub names: Vec<String>,
+    /// Whether callers must show who they are.
+    pub auth: Auth,
+    /// How long certificates live that the server issues to nodes and to itself.
+    pub certificate_life: SignedDuration,
+    /// The agent in this process, and what it shows.
+    pub inside: Option<Inside>,
+}
+
+impl Default for ApiConfig {
+    /// On loopback, open to whoever is on this machine.
+    fn default() -> Self {
+        Self {
+            address: ([127, 0, 0, 1], 0).into(),
+            tls: ApiTls::Off,
+            names: Vec::new(),
+            auth: Auth::Off,
+            certificate_life: SignedDuration::from_hours(24),
+            inside: None,
+        }
+    }
+}
+
+/// How the API is protected on its way.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ApiTls {
+    /// Not at all.
+    #[default]
+    Off,
+    /// By a certificate of the server's own authority.
+    Internal,
+    /// By a certificate of the operator; nodes go by the server's own all the same.
+    Files {
+        /// PEM, leaf first.
+        certificate: PathBuf,
+        /// PEM.
+        key: PathBuf,
+    },
+}
+
+/// The agent in the server's process.
+#[derive(Debug, Clone)]
+pub struct Inside {
+    /// Its node.
+    pub node: NodeName,
+    /// What it shows; nobody else knows it.
+    pub secret: Hidden,
+}
+
+impl Inside {
+    /// The agent of a node with a secret that ends with this process.
+    ///
+    /// # Errors
+    /// See [`NoRandomness`].
+    pub fn with_new_secret(node: NodeName) -> Result<Self, NoRandomness> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        SystemRandom::new()
+            .fill(&mut *bytes)
+            .map_err(|_| NoRandomness)?;
+        let secret = Hidden::new(BASE64_STANDARD.encode(*bytes));
+        Ok(Self { node, secret })
+    }
 }
 
 /// An ACME server (RFC 8555), and the means to prove names to it.

@@ -10,6 +10,8 @@ mod deliver;
 mod events;
 mod extract;
 mod failure;
+mod identify;
+mod join;
 mod logs;
 mod meta;
 mod nodes;
@@ -40,6 +42,7 @@ use tracing::Instrument;
 
 use crate::Shared;
 use failure::Failure;
+pub(crate) use join::server_names;
 
 /// What handlers get.
 #[derive(Clone)]
@@ -103,10 +106,19 @@ pub(crate) fn router(shared: Arc<Shared>, token: CancellationToken) -> Router {
         .route(paths::NODE_HEARTBEAT, post(nodes::heartbeat))
         .route(paths::NODE_ASSIGNMENTS, get(agents::assignments))
         .route(paths::NODE_REPORTS, post(agents::reports))
+        .route(paths::NODE_CERTIFICATE, post(join::renew))
+        .route(paths::NODE_REVOKE, post(join::revoke))
+        .route(paths::JOIN_TOKENS, post(join::create_token))
+        .route(paths::JOIN, post(join::join))
+        .route(paths::JOIN_AUTHORITY, get(join::authority))
         .method_not_allowed_fallback(|| async {
             plain(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
         })
         .fallback(|| async { plain(StatusCode::NOT_FOUND, "404 page not found\n") })
+        .layer(axum::middleware::from_fn_with_state(
+            app.clone(),
+            identify::identify,
+        ))
         .layer(axum::middleware::from_fn_with_state(app.clone(), observe))
         .with_state(app)
 }

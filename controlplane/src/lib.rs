@@ -11,12 +11,15 @@
 //! over one store. It refuses to know about containers and proxying.
 
 pub mod audit;
+mod authority;
 mod cache;
 mod config;
 mod http;
+mod listen;
 mod liveness;
 mod metrics;
 mod order;
+mod peers;
 pub mod plan;
 mod reach;
 mod reconcile;
@@ -30,6 +33,7 @@ use std::time::Duration;
 use cara_api::ResourceVersion;
 use cara_api::gateway::{GatewayState, Keys};
 use cara_api::tail::Feed;
+use cara_certs::ca::CertificateAuthority;
 use cara_store::Store;
 use prometheus::Registry;
 use tokio::net::TcpListener;
@@ -37,13 +41,18 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use config::{AcmeConfig, Config, DnsConfig};
+pub use authority::AuthorityError;
+pub use config::{AcmeConfig, ApiConfig, ApiTls, Config, DnsConfig, Inside};
 pub use http::openapi;
+pub use listen::tls::TlsError;
 
 use audit::Audit;
 use cache::Cache;
+use listen::ApiListener;
+use listen::tls::ServerTls;
 use liveness::Liveness;
 use metrics::Metrics;
+use peers::Peers;
 use reach::Reach;
 use reconcile::certs::acme::Acme;
 use vault::{MasterKey, StoredKey, UnlockError};
@@ -74,6 +83,10 @@ struct Shared {
     published: watch::Receiver<Arc<GatewayState>>,
     /// How far requests follow the store.
     reach: Reach,
+    /// Issues certificates to nodes and to the server itself.
+    authority: Arc<CertificateAuthority>,
+    /// Connections of nodes.
+    peers: Arc<Peers>,
     /// Speaks to agents, for streams that pass through the server.
     agents: cara_api::client::Client,
 }
@@ -93,6 +106,12 @@ pub enum StartError {
     /// A secret cannot be read.
     #[error("cannot read secret {0:?}")]
     Secret(String),
+    /// There is no authority for the server and its nodes.
+    #[error("cannot take up the authority of the server")]
+    Authority(#[from] AuthorityError),
+    /// The API cannot be served by TLS.
+    #[error("cannot serve the API by TLS")]
+    Tls(#[from] TlsError),
     /// The audit log cannot be opened.
     #[error("cannot open the audit log {path}")]
     Audit {
@@ -114,6 +133,7 @@ pub enum StartError {
 pub struct ControlPlane {
     shared: Arc<Shared>,
     gateway: watch::Sender<Arc<GatewayState>>,
+    tls: Option<Arc<ServerTls>>,
 }
 
 impl ControlPlane {
@@ -129,6 +149,13 @@ impl ControlPlane {
         let stored = stored_keys(&*store).await?;
         let key = vault::unlock(&config.secret_key, &stored)?;
         let signing = Some(signing::key(&*store, &key).await?);
+        let authority = authority::take_up(&*store, &key, jiff::Timestamp::now()).await?;
+        let tls = ServerTls::new(
+            &config.api.tls,
+            http::server_names(&config.api),
+            config.api.certificate_life,
+            &authority,
+        )?;
         let path = config.audit_log.as_deref();
         let audit = Audit::open(path, registry).map_err(|source| StartError::Audit {
             path: path.map(ToOwned::to_owned).unwrap_or_default(),
@@ -145,6 +172,8 @@ impl ControlPlane {
             order: order::Order::default(),
             metrics: Metrics::register(registry),
             cache: Cache::new(),
+            authority,
+            peers: Arc::default(),
             agents: cara_api::client::Client::new("http://agent.invalid")?,
             registry: registry.clone(),
             config,
@@ -157,7 +186,13 @@ impl ControlPlane {
         Ok(Self {
             shared: Arc::new(shared),
             gateway,
+            tls: tls.map(Arc::new),
         })
+    }
+
+    /// The authority that the server's own certificate comes from, PEM.
+    pub fn authority_pem(&self) -> &str {
+        self.shared.authority.certificate_pem()
     }
 
     /// What gateways shall serve, from now on.
@@ -189,6 +224,10 @@ impl ControlPlane {
         tasks.spawn(reconcile::nodes::run(Arc::clone(shared), token.clone()));
         tasks.spawn(reconcile::events::run(Arc::clone(shared), token.clone()));
         tasks.spawn(reconcile::claims::run(Arc::clone(shared), token.clone()));
+        tasks.spawn(peers::follow(Arc::clone(shared), token.clone()));
+        if let Some(tls) = &self.tls {
+            tasks.spawn(Arc::clone(tls).keep(token.clone()));
+        }
         tasks.spawn(reconcile::certs::run(Arc::clone(shared), token.clone()));
         tasks.spawn(reconcile::certs::acme::run(
             Arc::clone(shared),
@@ -207,7 +246,8 @@ impl ControlPlane {
         }
         tasks.close();
         let router = http::router(Arc::clone(shared), token.clone())
-            .into_make_service_with_connect_info::<std::net::SocketAddr>();
+            .into_make_service_with_connect_info::<listen::Connection>();
+        let listener = ApiListener::new(listener, self.tls, Arc::clone(&shared.peers));
         let stop = token.clone().cancelled_owned();
         let serve = axum::serve(listener, router).with_graceful_shutdown(stop);
         // A client that stops half-way in a request must not hold up the end.

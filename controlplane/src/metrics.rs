@@ -17,6 +17,8 @@ pub(crate) struct Metrics {
     pub(crate) routes: IntGauge,
     /// When the first certificate ends, by `managed_by`: ca, acme, user.
     pub(crate) certificate_not_after_seconds: IntGaugeVec,
+    /// When the first certificate of a node ends; 0 when none has one.
+    pub(crate) node_certificate_not_after_seconds: IntGauge,
     /// Orders of certificates by `result`: done, failed.
     pub(crate) acme_orders: IntCounterVec,
 }
@@ -47,6 +49,10 @@ impl Metrics {
                     ),
                     &["managed_by"],
                 )?,
+                node_certificate_not_after_seconds: IntGauge::new(
+                    "cara_node_certificate_not_after_seconds",
+                    "When the first certificate of a node ends, in seconds since 1970; 0 when no node joined",
+                )?,
                 acme_orders: IntCounterVec::new(
                     Opts::new("cara_acme_orders_total", "Orders of certificates by result"),
                     &["result"],
@@ -57,6 +63,7 @@ impl Metrics {
             registry.register(Box::new(metrics.requests.clone()))?;
             registry.register(Box::new(metrics.routes.clone()))?;
             registry.register(Box::new(metrics.certificate_not_after_seconds.clone()))?;
+            registry.register(Box::new(metrics.node_certificate_not_after_seconds.clone()))?;
             registry.register(Box::new(metrics.acme_orders.clone()))?;
             Ok(metrics)
         };

@@ -5,6 +5,7 @@
 
 mod certs;
 mod events;
+mod join;
 mod keys;
 mod secrets;
 
@@ -30,6 +31,10 @@ pub(crate) use certs::{
 pub(crate) use events::{
     EVENTS, EventRecord, decode_record, delete_record, event_key, events_of_kind, object_of,
     write_record,
+};
+pub(crate) use join::{
+    create_join_token, decode_join_token, delete_join_token, join_token_key, join_tokens,
+    server_authority_key, server_authority_owner, use_join_token, write_server_authority,
 };
 pub(crate) use keys::{decode_key, signing_key, signing_owner, write_signing_key};
 pub(crate) use secrets::{

@@ -174,7 +174,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
         &["cara-api", "cara-store", "cara-routes", "cara-certs"],
     ),
     ("cara-gateway", &["cara-api", "cara-routes", "cara-certs"]),
-    ("cara-agent", &["cara-api"]),
+    ("cara-agent", &["cara-api", "cara-certs"]),
     (
         "cara-cli",
         &[

@@ -11,6 +11,7 @@ use cara_controlplane::{AcmeConfig, audit};
 use cara_gateway::TlsVersion;
 
 use super::acme;
+use super::api::ApiOptions;
 use crate::agent::{log_options, node_config, node_name};
 use crate::listen::{ListenOptions, limits};
 use crate::observe;
@@ -21,6 +22,7 @@ use crate::telemetry::LogFormat;
 pub struct Options {
     pub(super) data_dir: PathBuf,
     pub(super) api_listen: SocketAddr,
+    pub(super) api: ApiOptions,
     pub(super) listen: ListenOptions,
     pub(super) takes_over: bool,
     pub(super) handover_drain: Duration,
@@ -56,6 +58,7 @@ impl Options {
         let tcp = listen.tcp.clone();
         let options = Self {
             api_listen: reader.value("api-listen", "an address such as 127.0.0.1:8080", any),
+            api: ApiOptions::read(&mut reader),
             listen,
             takes_over: reader.switch("take-over"),
             handover_drain: reader.duration("handover-drain"),

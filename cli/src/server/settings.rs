@@ -1,6 +1,6 @@
 //! The settings of a server, as data.
 
-use super::acme;
+use super::{acme, api};
 use crate::observe;
 use crate::settings::{Setting, common};
 
@@ -16,8 +16,15 @@ pub static SETTINGS: &[Setting] = &[
         key: "api-listen",
         value: "ADDRESS",
         default: "127.0.0.1:8080",
-        help: "Address of the API",
+        help: "Address of the API; on any but loopback it needs TLS and authentication",
     },
+    api::TLS,
+    api::CERT_FILE,
+    api::KEY_FILE,
+    api::NAMES,
+    api::AUTH,
+    api::INSECURE,
+    api::CERTIFICATE_LIFE,
     Setting {
         key: "http-listen",
         value: "ADDRESSES",

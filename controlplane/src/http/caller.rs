@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::App;
 use crate::audit::{self, Caller, Record, Verb, diff, user_part};
+use crate::plan::admission::Who;
 
 /// Longest user agent that is kept, in characters.
 const USER_AGENT_MAX: usize = 200;
@@ -30,7 +31,7 @@ impl<S: Sync> FromRequestParts<S> for Caller {
         let user_agent = parts.headers.get(USER_AGENT).and_then(|v| v.to_str().ok());
         Ok(Self {
             request_id: id.unwrap_or_default(),
-            actor: ANONYMOUS.to_owned(),
+            actor: actor(parts.extensions.get::<Who>()),
             user_agent: user_agent
                 .unwrap_or_default()
                 .chars()
@@ -38,6 +39,14 @@ impl<S: Sync> FromRequestParts<S> for Caller {
                 .collect(),
             remote: remote.map(|info| info.0),
         })
+    }
+}
+
+/// Nodes are known by their certificates.
+fn actor(who: Option<&Who>) -> String {
+    match who {
+        Some(Who::Node(node) | Who::Inside(node)) => format!("node:{node}"),
+        Some(Who::Somebody | Who::Refused(_)) | None => ANONYMOUS.to_owned(),
     }
 }
 
@@ -60,6 +69,12 @@ impl App {
             new.as_ref().unwrap_or(&nothing),
         );
         self.audit_operations::<T>(by, verb, object.meta(), operations);
+    }
+
+    /// Records what was done to something that is no object of the API.
+    pub(super) fn audit_named(&self, by: &Caller, verb: Verb, kind: &'static str, name: &str) {
+        let record = Record::named(by, verb, kind, name);
+        self.shared.audit.record(record);
     }
 
     /// Records a user's write of which the caller tells what changed.

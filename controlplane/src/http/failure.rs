@@ -43,6 +43,16 @@ impl Failure {
         Self::new(400, detail)
     }
 
+    /// 401: it is not known who asks.
+    pub(crate) fn unauthenticated(detail: impl Into<String>) -> Self {
+        Self::new(401, detail)
+    }
+
+    /// 403: it is known who asks, and they may not.
+    pub(crate) fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(403, detail)
+    }
+
     /// 404 in the words of the older system.
     pub(crate) fn not_found<T: Resource>(name: &str) -> Self {
         Self::new(

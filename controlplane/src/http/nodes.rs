@@ -1,7 +1,7 @@
 //! Nodes.
 
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Extension, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use cara_api::node::{Drain, Heartbeat, NodeState, NodeStatus};
@@ -12,10 +12,12 @@ use cara_api::{Node, NodeName, ResourceVersion, decode, schema, validate};
 use super::App;
 use super::extract::{self, document, document_or_default, expected_version, node_name, sound};
 use super::failure::Failure;
+use super::join::may_register;
 use super::objects::{self, Named, Replaced, is_forced};
 use super::view::{begin, now, written};
 use crate::audit::{Caller, Verb};
 use crate::liveness::Peer;
+use crate::plan::admission::Who;
 use crate::plan::{Action, node as plan};
 use crate::repo;
 
@@ -48,12 +50,14 @@ pub(super) async fn read(
         (status = 409, body = cara_api::Problem)))]
 pub(super) async fn create(
     State(app): State<App>,
+    Extension(who): Extension<Who>,
     by: Caller,
     body: Body,
 ) -> Result<Response, Failure> {
     app.must_be_live()?;
     let decoded = document::<Node>(body, &schema::NODE).await?;
     let given = &decoded.value;
+    may_register(&who, &given.metadata.name)?;
     let mut faults =
         validate::identity::<Node>(&given.api_version, &given.kind, &given.metadata.name);
     faults.extend(validate::node(given));
@@ -222,6 +226,7 @@ pub(super) async fn delete(
     let node = deleted.await?;
     app.shared.liveness.forget(&key);
     app.shared.order.forget(&key);
+    app.shared.peers.cut_node(&key);
     app.audit(&by, Verb::Delete, Some(&*node), None);
     tracing::info!(node = %name, forced = is_forced, projects = bound, "deleted");
     Ok(StatusCode::NO_CONTENT)

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cara_api::{Resource, ResourceVersion};
-use cara_store::{Batch, Key, Listing, Revision, Watch, WriteError};
+use cara_store::{Batch, Entry, Key, Listing, Revision, Watch, WriteError};
 
 use super::App;
 use super::failure::Failure;
@@ -40,6 +40,15 @@ impl App {
     pub(super) async fn list_stored(&self, prefix: String) -> Result<Listing, Failure> {
         let listing = self.shared.store.list(prefix, None).await;
         listing.map_err(|_| Failure::unavailable("the store is unavailable"))
+    }
+
+    /// A join token as it is stored, if there is one of that id.
+    pub(super) async fn stored_token(&self, id: &str) -> Result<Option<Entry>, Failure> {
+        let Some(key) = repo::join_token_key(id) else {
+            return Ok(None);
+        };
+        let read = self.shared.store.get(key).await;
+        read.map_err(|_| Failure::unavailable("the store is unavailable"))
     }
 
     /// Every later change of what is stored under a prefix.

@@ -82,6 +82,7 @@ impl World {
             audit_log: None,
             secret_key: KeySource::File(self.directory.path().join("secret.key")),
             acme: Some(self.acme.clone()),
+            api: cara_controlplane::ApiConfig::default(),
         };
         let (registry, token) = (Registry::new(), CancellationToken::new());
         let store = Arc::clone(&self.store);

@@ -1,0 +1,469 @@
+//! Nodes come and go: tokens, joining, renewing certificates, shutting nodes out.
+
+use std::net::IpAddr;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Extension, Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use cara_api::join::{
+    IssuedCertificate, IssuedJoinToken, JoinRequest, JoinRole, JoinToken, NewJoinToken,
+    RenewRequest, SERVER_NAME, ServerAuthority,
+};
+use cara_api::node::{Admission, NodeStatus};
+use cara_api::secret::Hidden;
+use cara_api::{Node, NodeName, Timestamp};
+use cara_certs::ca::CaError;
+use cara_certs::node::{CheckedRequest, NodeCertificate, NodeSubject};
+use cara_store::{Entry, WriteError};
+use jiff::SignedDuration;
+use ring::rand::SecureRandom;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use super::App;
+use super::extract::{self, node_name};
+use super::failure::Failure;
+use super::objects::{self, TRIES};
+use super::view::{begin, now};
+use super::write::at;
+use crate::audit::{Caller, Op, Operation, Verb};
+use crate::config::{ApiConfig, ApiTls};
+use crate::plan::admission::{Candidate, Redeemed, Refusal, Shown, StoredToken, Use, Who, redeem};
+use crate::repo;
+use crate::vault::NoRandomness;
+
+/// How long a token can be used unless something else is asked for, in seconds.
+const TTL_DEFAULT: u64 = 3_600;
+/// How long it can be used at most, in seconds.
+const TTL_MAX: u64 = 7 * 24 * 3_600;
+/// Tokens that ended longer ago than this are removed.
+const KEPT: SignedDuration = SignedDuration::from_hours(24);
+
+/// The names that the server's own certificate has.
+pub(crate) fn server_names(api: &ApiConfig) -> Vec<String> {
+    let mut names: Vec<String> = [SERVER_NAME, "localhost", "127.0.0.1", "::1"]
+        .map(str::to_owned)
+        .into();
+    let ip = api.address.ip();
+    let listens = (!ip.is_unspecified()).then(|| ip.to_string());
+    for name in listens.iter().chain(&api.names) {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    names
+}
+
+/// Where nodes reach the server, as far as it knows.
+fn server_url(api: &ApiConfig) -> Option<String> {
+    if api.tls == ApiTls::Off {
+        return None;
+    }
+    let ip = api.address.ip();
+    let host = match api.names.first() {
+        Some(name) => match name.parse::<IpAddr>() {
+            Ok(IpAddr::V6(ip)) => format!("[{ip}]"),
+            Ok(IpAddr::V4(_)) | Err(_) => name.clone(),
+        },
+        None if ip.is_unspecified() => return None,
+        None if ip.is_ipv6() => format!("[{ip}]"),
+        None => ip.to_string(),
+    };
+    Some(format!("https://{host}:{}", api.address.port()))
+}
+
+/// The authority that the server's own certificate comes from. Those who know its SHA-256 can
+/// take it from here over a connection that they do not trust yet.
+#[utoipa::path(get, path = "/api/v1/join/authority", tag = "nodes",
+    responses((status = 200, body = ServerAuthority)))]
+pub(super) async fn authority(State(app): State<App>) -> Json<ServerAuthority> {
+    let authority = &app.shared.authority;
+    Json(ServerAuthority {
+        certificate: authority.certificate_pem().to_owned(),
+        fingerprint: authority.fingerprint().to_string(),
+    })
+}
+
+/// Makes a token that lets one node in, once.
+#[utoipa::path(post, path = "/api/v1/join-tokens", tag = "nodes", request_body = NewJoinToken,
+    responses((status = 201, body = IssuedJoinToken), (status = 400, body = cara_api::Problem)))]
+pub(super) async fn create_token(
+    State(app): State<App>,
+    by: Caller,
+    body: Body,
+) -> Result<(StatusCode, Json<IssuedJoinToken>), Failure> {
+    app.must_be_live()?;
+    let api = &app.shared.config.api;
+    if api.tls == ApiTls::Off {
+        return Err(Failure::conflict(
+            "this server has no TLS, so that nodes need no token to reach it: start it with --api-tls internal",
+        ));
+    }
+    let asked: NewJoinToken = read(body).await?;
+    let ttl = asked.ttl_seconds.unwrap_or(TTL_DEFAULT);
+    if ttl == 0 || ttl > TTL_MAX {
+        let message = format!("ttlSeconds: {ttl} is not valid: give 1 to {TTL_MAX} seconds");
+        return Err(Failure::bad_request(message));
+    }
+    let node = asked.node.as_deref().map(wanted_name).transpose()?;
+    let time = now();
+    app.sweep_tokens(time).await?;
+    let token = JoinToken {
+        authority: app.shared.authority.fingerprint().to_string(),
+        id: random::<8>()?,
+        secret: Hidden::new(random::<32>()?),
+    };
+    let stored = StoredToken {
+        id: token.id.clone(),
+        secret_hash: hash(token.secret.reveal()),
+        node,
+        created_at: time,
+        expires_at: time + SignedDuration::from_secs(i64::try_from(ttl).unwrap_or(i64::MAX)),
+        used: None,
+    };
+    let key = repo::join_token_key(&token.id).ok_or_else(|| Failure::internal(NoRandomness))?;
+    app.commit(repo::create_join_token(key, &stored)).await?;
+    app.audit_named(&by, Verb::Create, "JoinToken", &token.id);
+    let answer = IssuedJoinToken {
+        id: token.id.clone(),
+        token: token.to_text(),
+        role: JoinRole::Agent,
+        node: stored.node.map(|node| node.to_string()),
+        expires_at: stored.expires_at,
+        server: server_url(api),
+    };
+    Ok((StatusCode::CREATED, Json(answer)))
+}
+
+/// Lets a node in: its token is used up, and it gets a certificate for its own key.
+#[utoipa::path(post, path = "/api/v1/join", tag = "nodes", request_body = JoinRequest,
+    responses((status = 200, body = IssuedCertificate), (status = 400, body = cara_api::Problem),
+        (status = 403, body = cara_api::Problem, description = "The token lets nobody in, or not this node")))]
+pub(super) async fn join(
+    State(app): State<App>,
+    by: Caller,
+    body: Body,
+) -> Result<Json<IssuedCertificate>, Failure> {
+    app.must_be_live()?;
+    if app.shared.config.api.tls == ApiTls::Off {
+        return Err(Failure::conflict(
+            "this server has no TLS: nodes do not join it",
+        ));
+    }
+    let asked: JoinRequest = read(body).await?;
+    let node = wanted_name(&asked.node)?;
+    let request = checked(&asked.certificate_request)?;
+    let comer = Comer {
+        secret_hash: hash(asked.secret.reveal()),
+        key: request.key_fingerprint().to_string(),
+        node,
+        hostname: asked.hostname.chars().take(253).collect(),
+    };
+    for _ in 0..TRIES {
+        let entry = app.stored_token(&asked.id).await?;
+        match app.admit(entry, &comer, &request, &by).await? {
+            Some(issued) => return Ok(Json(issued)),
+            None => app.catch_up().await?,
+        }
+    }
+    Err(Failure::unavailable(
+        "the node is being changed by others at the same time: try again",
+    ))
+}
+
+/// The next certificate of a node, for the next key.
+#[utoipa::path(post, path = "/api/v1/nodes/{name}/certificate", tag = "agents",
+    params(("name" = String, Path)), request_body = RenewRequest,
+    responses((status = 200, body = IssuedCertificate), (status = 401, body = cara_api::Problem),
+        (status = 403, body = cara_api::Problem)))]
+pub(super) async fn renew(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Extension(shown): Extension<Shown>,
+    by: Caller,
+    body: Body,
+) -> Result<Json<IssuedCertificate>, Failure> {
+    app.must_be_live()?;
+    let Shown::Certificate(presented) = shown else {
+        return Err(Failure::conflict(
+            "the agent inside the server has no certificate",
+        ));
+    };
+    let node = node_name(&name)?;
+    let asked: RenewRequest = read(body).await?;
+    let request = checked(&asked.certificate_request)?;
+    let issued = app.issue(&request, &node, presented.admission)?;
+    let changed = objects::replace(&app, &name, None, |old: &Node| {
+        let mut node = old.clone();
+        let admission = node.status.admission.as_mut();
+        // It may have been shut out since the request came in.
+        let admission = admission
+            .filter(|a| a.id == presented.admission && a.revoked_at.is_none())
+            .ok_or_else(|| Failure::forbidden(format!("node {name} was shut out")))?;
+        admission.certificate_not_after = issued.not_after;
+        node.metadata.updated_at = Some(now());
+        let batch = repo::replace_node(&node);
+        Ok(Some((node, batch)))
+    });
+    let changed = changed.await?;
+    if let Some(new) = &changed.new {
+        app.audit_admission(&by, Verb::Renew, new);
+    }
+    tracing::info!(node = %name, until = %issued.not_after, "renewed the certificate");
+    Ok(Json(app.issued(issued)))
+}
+
+/// Shuts a node out: its certificates are useless from now on, and its connections end. Its
+/// containers go on until its projects are placed elsewhere.
+#[utoipa::path(post, path = "/api/v1/nodes/{name}/revoke", tag = "nodes", params(("name" = String, Path)),
+    responses((status = 200, body = Node), (status = 404, body = cara_api::Problem),
+        (status = 409, body = cara_api::Problem, description = "It did not join by a token")))]
+pub(super) async fn revoke(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    by: Caller,
+) -> Result<Response, Failure> {
+    app.must_be_live()?;
+    let key = node_name(&name)?;
+    let changed = objects::replace(&app, &name, None, |old: &Node| {
+        let mut node = old.clone();
+        let Some(admission) = node.status.admission.as_mut() else {
+            return Err(Failure::conflict(format!(
+                "node {name:?} has no certificate that could be revoked: it did not join by a token"
+            )));
+        };
+        if admission.revoked_at.is_some() {
+            return Ok(None);
+        }
+        admission.revoked_at = Some(now());
+        node.metadata.updated_at = Some(now());
+        let batch = repo::replace_node(&node);
+        Ok(Some((node, batch)))
+    });
+    let changed = changed.await?;
+    app.shared.peers.cut_node(&key);
+    if let Some(new) = &changed.new {
+        app.audit_admission(&by, Verb::Revoke, new);
+        tracing::warn!(node = %name, "shut out");
+    }
+    Ok(changed.answer(&app, &[]))
+}
+
+/// A machine that wants to be a node.
+struct Comer {
+    secret_hash: String,
+    key: String,
+    node: NodeName,
+    hostname: String,
+}
+
+impl App {
+    /// Lets a machine in if the token does; none when somebody else changed something meanwhile.
+    async fn admit(
+        &self,
+        entry: Option<Entry>,
+        comer: &Comer,
+        request: &CheckedRequest,
+        by: &Caller,
+    ) -> Result<Option<IssuedCertificate>, Failure> {
+        let stored = entry.as_ref().map(repo::decode_join_token).transpose();
+        let stored = stored.map_err(Failure::internal)?;
+        let found = self
+            .shared
+            .cache
+            .read(|state| state.node(comer.node.as_str()).cloned());
+        let candidate = Candidate {
+            secret_hash: &comer.secret_hash,
+            node: &comer.node,
+            key: &comer.key,
+            exists: found.is_some(),
+            admission: found.as_ref().and_then(|n| n.status.admission.as_ref()),
+        };
+        let time = now();
+        match redeem(stored.as_ref(), candidate, time) {
+            Ok(Redeemed::Admit) => {}
+            Ok(Redeemed::Again(admission)) => {
+                let issued = self.issue(request, &comer.node, admission)?;
+                return Ok(Some(self.issued(issued)));
+            }
+            Err(refusal) => {
+                tracing::warn!(node = %comer.node, remote = ?by.remote, reason = %refusal, "a node was not let in");
+                return Err(refused(&refusal));
+            }
+        }
+        let (Some(entry), Some(mut token)) = (entry, stored) else {
+            return Err(refused(&Refusal::Unknown));
+        };
+        let admission = Uuid::now_v7();
+        let issued = self.issue(request, &comer.node, admission)?;
+        token.used = Some(Use {
+            at: time,
+            node: comer.node.clone(),
+            admission,
+            key: comer.key.clone(),
+        });
+        let is_new = found.is_none();
+        let node = admitted(found.as_deref(), comer, admission, issued.not_after, time);
+        let batch = match is_new {
+            true => repo::create_node(&node),
+            false => repo::replace_node(&node),
+        };
+        match self
+            .commit(repo::use_join_token(batch, &entry, &token))
+            .await
+        {
+            Ok(revision) => {
+                // A machine that had the name before has it no more.
+                let is_newest = |p: &crate::plan::admission::Presented| {
+                    p.node != comer.node || p.admission == admission
+                };
+                self.shared.peers.cut(is_newest);
+                self.audit_admission(by, Verb::Join, &at(node, revision));
+                tracing::info!(node = %comer.node, token = %token.id, remote = ?by.remote, "joined");
+                Ok(Some(self.issued(issued)))
+            }
+            Err(WriteError::Conflict { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn issue(
+        &self,
+        request: &CheckedRequest,
+        node: &NodeName,
+        admission: Uuid,
+    ) -> Result<NodeCertificate, Failure> {
+        let subject = NodeSubject {
+            node: node.to_string(),
+            admission: admission.to_string(),
+        };
+        let life = self.shared.config.api.certificate_life;
+        let issued = self
+            .shared
+            .authority
+            .issue_node(request, &subject, life, now());
+        issued.map_err(Failure::internal)
+    }
+
+    fn issued(&self, issued: NodeCertificate) -> IssuedCertificate {
+        let life = issued.not_after.duration_since(now());
+        IssuedCertificate {
+            certificate: issued.certificate_pem,
+            authority: self.shared.authority.certificate_pem().to_owned(),
+            not_after: issued.not_after,
+            life_seconds: u64::try_from(life.as_secs()).unwrap_or(0),
+        }
+    }
+
+    /// Removes tokens that nobody can use any more.
+    async fn sweep_tokens(&self, time: Timestamp) -> Result<(), Failure> {
+        let listing = self.list_stored(repo::join_tokens()).await?;
+        for entry in &listing.entries {
+            let token = repo::decode_join_token(entry);
+            let is_over = token.is_ok_and(|token| time.duration_since(token.expires_at) > KEPT);
+            if is_over {
+                match self.commit(repo::delete_join_token(entry)).await {
+                    Ok(_) | Err(WriteError::Conflict { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Records that the admission of a node changed.
+    fn audit_admission(&self, by: &Caller, verb: Verb, node: &Node) {
+        let value = serde_json::to_value(&node.status.admission).unwrap_or_default();
+        let operation = Operation {
+            op: Op::Replace,
+            path: "/status/admission".to_owned(),
+            old: None,
+            new: Some(value),
+        };
+        self.audit_operations::<Node>(by, verb, &node.metadata, vec![operation]);
+    }
+}
+
+/// The node as it is let in.
+fn admitted(
+    found: Option<&Node>,
+    comer: &Comer,
+    admission: Uuid,
+    not_after: Timestamp,
+    time: Timestamp,
+) -> Node {
+    let mut node = found.cloned().unwrap_or_else(|| {
+        let mut node = Node::default();
+        comer.node.as_str().clone_into(&mut node.metadata.name);
+        begin(&mut node.metadata);
+        node.status = NodeStatus::default();
+        node
+    });
+    if !comer.hostname.is_empty() {
+        comer.hostname.clone_into(&mut node.spec.hostname);
+    }
+    node.metadata.updated_at = Some(time);
+    node.status.admission = Some(Admission {
+        id: admission,
+        joined_at: time,
+        certificate_not_after: not_after,
+        revoked_at: None,
+    });
+    node
+}
+
+fn refused(refusal: &Refusal) -> Failure {
+    match refusal {
+        Refusal::NameTaken(_) => Failure::conflict(refusal.to_string()),
+        Refusal::Unknown
+        | Refusal::Used { .. }
+        | Refusal::Expired(_)
+        | Refusal::OtherNode { .. } => Failure::forbidden(refusal.to_string()),
+    }
+}
+
+async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Failure> {
+    let bytes = extract::body(body).await?;
+    let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+    serde_json::from_slice(text)
+        .map_err(|error| Failure::bad_request(format!("invalid request body: {error}")))
+}
+
+fn wanted_name(text: &str) -> Result<NodeName, Failure> {
+    NodeName::parse(text)
+        .map_err(|error| Failure::bad_request(format!("node: {text:?} is not valid: {error}")))
+}
+
+fn checked(pem: &str) -> Result<CheckedRequest, Failure> {
+    CheckedRequest::from_pem(pem)
+        .map_err(|error: CaError| Failure::bad_request(format!("certificateRequest: {error}")))
+}
+
+fn hash(text: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    hex(digest.as_ref())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn random<const N: usize>() -> Result<String, Failure> {
+    let mut bytes = [0; N];
+    ring::rand::SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| Failure::internal(NoRandomness))?;
+    Ok(hex(&bytes))
+}
+
+/// Who registers a node may do so: the agent inside the server only its own.
+pub(super) fn may_register(who: &Who, node: &str) -> Result<(), Failure> {
+    match who {
+        Who::Inside(own) if own.as_str() != node => Err(Failure::forbidden(format!(
+            "node {own} may not register node {node}"
+        ))),
+        Who::Somebody | Who::Node(_) | Who::Inside(_) | Who::Refused(_) => Ok(()),
+    }
+}

@@ -214,7 +214,7 @@ class Server:
         # Machines reach this side of the first one's link as well as of their own.
         self.ip = machines[0].host_ip
         self.process = Process(self.work / "log", programs / "cara-server", "--data-dir", self.work / "data",
-                               "--api-listen", f"{self.ip}:{API}", "--http-listen", f"127.0.0.1:{GATEWAY}",
+                               "--insecure-api", "--api-listen", f"{self.ip}:{API}", "--http-listen", f"127.0.0.1:{GATEWAY}",
                                "--access-log", self.work / "access.log", *flags)
         server = self.process.child
         try:

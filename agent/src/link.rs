@@ -33,6 +33,7 @@ pub(crate) async fn follow(
 ) {
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     let mut was_connected = true;
+    let mut is_shut_out = false;
     let mut connection = 0;
     loop {
         let result = tokio::select! {
@@ -40,11 +41,17 @@ pub(crate) async fn follow(
             () = token.cancelled() => return,
         };
         was_connected |= backoff.is_fresh();
+        is_shut_out &= result.as_ref().is_err_and(is_refusal);
         let pause = backoff.pause();
         match result {
             Ok(Ended::Renewed) => {
                 was_connected = true;
                 continue;
+            }
+            // Said once: nothing changes until somebody does something about it.
+            Err(error) if is_refusal(&error) && !is_shut_out => {
+                tracing::error!(server = link.client.base(), error = %chain(&error), "the server does not let this node in; trying again");
+                is_shut_out = true;
             }
             Ok(Ended::ByServer) => tracing::info!("the server ended the stream; connecting again"),
             Err(error) if was_connected => {
@@ -60,6 +67,10 @@ pub(crate) async fn follow(
             () = token.cancelled() => return,
         }
     }
+}
+
+fn is_refusal(error: &Error) -> bool {
+    matches!(error.status(), Some(401 | 403))
 }
 
 /// Why a stream ended in order.

@@ -35,8 +35,8 @@ pub static SETTINGS: &[Setting] = &[
     Setting {
         key: "advertise-ip",
         value: "IP",
-        default: "127.0.0.1",
-        help: "Address at which gateways and the server reach this node; on a loopback address they run on this host and reach containers directly, on any other, ports are published on it",
+        default: "",
+        help: "Address at which gateways and the server reach this node; on a loopback address they run on this host and reach containers directly, on any other, ports are published on it. If not given, the address from which the node reaches an https:// server, and 127.0.0.1 with an http:// server",
     },
     Setting {
         key: "data-dir",
@@ -86,7 +86,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Options {
     config: Config,
     join_file: Option<String>,
-    listen: SocketAddr,
+    /// None: the address from which the server is reached.
+    advertise_ip: Option<IpAddr>,
+    listen: Option<SocketAddr>,
     log: (LogFormat, String),
 }
 
@@ -96,17 +98,20 @@ impl Options {
     /// # Errors
     /// All faults.
     pub fn read(mut reader: Reader) -> Result<Self, SettingsError> {
-        let advertise_ip = advertise_ip(&mut reader);
-        let fallback = SocketAddr::new(advertise_ip, DEFAULT_PORT);
+        let server = server_url(&mut reader);
+        let advertise_ip = advertise_ip(&mut reader, &server);
         let node = node_name(&mut reader);
         let options = Self {
             join_file: reader.text(JOIN_FILE.key),
             config: Config {
-                server: server_url(&mut reader),
-                advertise_ip,
+                server,
                 ..node_config(&mut reader, node)
             },
-            listen: reader.value("listen", "an address such as 10.0.0.5:9090", fallback),
+            advertise_ip,
+            listen: reader.with("listen", |text| {
+                text.parse()
+                    .map_err(|_| "must be an address such as 10.0.0.5:9090")
+            }),
             log: log_options(&mut reader),
         };
         reader.finish(options)
@@ -151,13 +156,34 @@ pub fn node_config(reader: &mut Reader, node: NodeName) -> Config {
     }
 }
 
-fn advertise_ip(reader: &mut Reader) -> IpAddr {
+fn advertise_ip(reader: &mut Reader, server: &str) -> Option<IpAddr> {
     let read = |text: &str| match text.parse::<IpAddr>() {
         Ok(ip) if !ip.is_unspecified() => Ok(ip),
         Ok(_) | Err(_) => Err("must be the address at which others reach this node"),
     };
-    let ip = reader.with("advertise-ip", read);
-    ip.unwrap_or(IpAddr::from([127, 0, 0, 1]))
+    let fallback = (!server.starts_with("https://")).then_some(IpAddr::from([127, 0, 0, 1]));
+    reader.with("advertise-ip", read).or(fallback)
+}
+
+/// The address from which this machine reaches the server. Nothing is sent for it.
+async fn own_address(server: &str) -> anyhow::Result<IpAddr> {
+    let host = server.split("://").nth(1).unwrap_or_default();
+    let host = host.split('/').next().unwrap_or_default();
+    let with_port = match host.rsplit_once(':') {
+        Some((_, port)) if port.parse::<u16>().is_ok() => host.to_owned(),
+        Some(_) | None => format!("{host}:443"),
+    };
+    let server = tokio::net::lookup_host(&with_port)
+        .await?
+        .next()
+        .with_context(|| format!("{host} has no address"))?;
+    let any: IpAddr = match server.ip() {
+        IpAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = tokio::net::UdpSocket::bind((any, 0)).await?;
+    socket.connect(server).await?;
+    Ok(socket.local_addr()?.ip())
 }
 
 fn server_url(reader: &mut Reader) -> String {
@@ -216,8 +242,7 @@ pub fn main(flags: &ArgMatches) -> anyhow::Result<()> {
         let signals = process::cancel_on_signal(&token)?;
         let (listens, listening) = oneshot::channel();
         let agent = async {
-            let config = options.config;
-            let run = start(config, options.listen, token.clone(), listens);
+            let run = run(options, token.clone(), listens);
             let result = process::within("the agent", &token, STOP_TIMEOUT, run).await;
             token.cancel();
             result
@@ -233,6 +258,32 @@ pub fn main(flags: &ArgMatches) -> anyhow::Result<()> {
     });
     runtime.shutdown_timeout(process::SHUTDOWN_GRACE);
     result
+}
+
+/// Finds out what was not given, then starts.
+async fn run(
+    options: Options,
+    token: CancellationToken,
+    listens: oneshot::Sender<()>,
+) -> anyhow::Result<()> {
+    let mut config = options.config;
+    let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
+    config.advertise_ip = match options.advertise_ip {
+        Some(ip) => ip,
+        None => loop {
+            match own_address(&config.server).await {
+                Ok(ip) => break ip,
+                Err(error) => tracing::warn!(server = config.server, "{error:#}; trying again"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(backoff.pause()) => {}
+                () = token.cancelled() => return Ok(()),
+            }
+        },
+    };
+    let fallback = SocketAddr::new(config.advertise_ip, DEFAULT_PORT);
+    let listen = options.listen.unwrap_or(fallback);
+    start(config, listen, token, listens).await
 }
 
 /// Who reaches the server by HTTPS shows a certificate there.

@@ -17,6 +17,7 @@ mod follow;
 mod get;
 mod logs;
 mod manifest;
+mod node;
 mod open;
 mod progress;
 mod rollback;
@@ -28,7 +29,7 @@ mod wait;
 
 use std::process::ExitCode;
 
-use cara_api::client::Client;
+use cara_api::client::{Client, Trust};
 use clap::{CommandFactory, Parser};
 
 use args::{Args, Command};
@@ -75,7 +76,9 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> Result<(), Failure> {
-    let client = Client::new(&args.server).map_err(|e| Failure::of("connect", &e))?;
+    let trust = trust(args.ca_file.as_deref())?;
+    let client =
+        Client::with_trust(&args.server, &trust).map_err(|e| Failure::of("connect", &e))?;
     let context = Context {
         client,
         output: args.output,
@@ -93,6 +96,7 @@ async fn run(args: Args) -> Result<(), Failure> {
         Command::Cordon(options) => cordon::run(&context, options, cordon::Gate::Close).await,
         Command::Uncordon(options) => cordon::run(&context, options, cordon::Gate::Open).await,
         Command::Drain(options) => drain::run(&context, options).await,
+        Command::Node { what } => node::run(&context, what).await,
         Command::Routes(options) => routes::run(&context, options).await,
         Command::Tail(options) => tail::run(&context, options).await,
         Command::Logs(options) => logs::run(&context, options).await,
@@ -109,6 +113,18 @@ async fn run(args: Args) -> Result<(), Failure> {
             Ok(())
         }
     }
+}
+
+/// Whom to trust: the system's authorities, or the one of a file alone.
+fn trust(ca_file: Option<&std::path::Path>) -> Result<Trust, Failure> {
+    let read = |path: &std::path::Path| {
+        std::fs::read_to_string(path)
+            .map_err(|error| Failure::other(format!("ca-file {}: {error}", path.display())))
+    };
+    Ok(Trust {
+        authority: ca_file.map(read).transpose()?,
+        ..Trust::default()
+    })
 }
 
 async fn version(context: &Context) -> Result<(), Failure> {

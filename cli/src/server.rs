@@ -43,6 +43,9 @@ pub use settings::SETTINGS;
 /// Holds the key for secrets itself. Not a setting: flags and files show what they hold.
 const SECRET_KEY: &str = "CARA_SECRET_KEY";
 
+/// File in the data directory with the authority of the server.
+const AUTHORITY: &str = "server-ca.crt";
+
 /// How long the store of a server that was told to close it may stay locked.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 /// Pause between tries to open it.
@@ -231,6 +234,9 @@ async fn run(
     };
     let control = ControlPlane::open(config, store, &registry).await?;
     let authority = control.authority_pem().to_owned();
+    if api_config.tls != ApiTls::Off {
+        publish_authority(&options.data_dir, &authority)?;
+    }
     let log = access_log(&options.access_log)?;
     let drain = options.gateway.drain_timeout;
     let settings = cara_gateway::Config {
@@ -355,6 +361,14 @@ async fn say_ready(mut served: watch::Receiver<ResourceVersion>, whole: &Cancell
         true = known => notify::tell(Milestone::Ready).await,
         () = whole.cancelled() => {}
     }
+}
+
+/// Puts the authority where those who control this machine find it, and says how nodes join.
+fn publish_authority(data_dir: &Path, authority: &str) -> anyhow::Result<()> {
+    let path = data_dir.join(AUTHORITY);
+    std::fs::write(&path, authority).with_context(|| format!("cannot write {}", path.display()))?;
+    tracing::info!(authority = %path.display(), "nodes join by the line that `caractrl node join-token` prints");
+    Ok(())
 }
 
 /// The agent of this process: it reaches the API as any other does, and shows by a secret of this

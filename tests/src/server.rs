@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
-use cara_api::client::Client;
+use cara_api::client::{Client, Trust};
+use cara_api::join::SERVER_NAME;
 use cara_api::project::ProjectPhase;
 use cara_api::{Project, paths};
 use serde_json::Value;
@@ -99,7 +100,7 @@ impl Server {
         })
         .await;
         (self.api, self.http, self.https) = (api, http, https);
-        let client = crate::http();
+        let client = self.api_http();
         eventually("the server is ready", async || {
             let answer = client.get(self.url(paths::READYZ)).send().await.ok()?;
             answer.status().is_success().then_some(())
@@ -215,7 +216,64 @@ impl Server {
 
     /// A URL of the API.
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.api)
+        match self.has_tls() {
+            true => format!("https://{SERVER_NAME}:{}{path}", self.api.port()),
+            false => format!("{}{path}", self.base()),
+        }
+    }
+
+    /// The URL of the API, without a path.
+    pub fn base(&self) -> String {
+        let scheme = if self.has_tls() { "https" } else { "http" };
+        format!("{scheme}://{}", self.api)
+    }
+
+    fn has_tls(&self) -> bool {
+        let at = self.args.iter().position(|arg| arg == "--api-tls");
+        let mode = at.and_then(|at| self.args.get(at + 1));
+        mode.is_some_and(|mode| mode != "off")
+    }
+
+    /// The data directory.
+    ///
+    /// # Panics
+    /// Never while the server exists.
+    pub fn data_dir(&self) -> &Path {
+        self.setup.data_dir.as_deref().unwrap_or(self.directory())
+    }
+
+    /// File with the authority of the API, if that has TLS.
+    pub fn authority(&self) -> PathBuf {
+        self.data_dir().join("server-ca.crt")
+    }
+
+    /// Whom clients of the API trust.
+    fn trust(&self) -> Trust {
+        let read = || std::fs::read_to_string(self.authority()).expect("the authority");
+        Trust {
+            authority: self.has_tls().then(read),
+            ..Trust::default()
+        }
+    }
+
+    /// An HTTP client that believes the API.
+    ///
+    /// # Panics
+    /// When it cannot be set up.
+    pub fn api_http(&self) -> reqwest::Client {
+        let builder = match self.trust().authority {
+            Some(pem) => {
+                let roots = reqwest::Certificate::from_pem_bundle(pem.as_bytes()).expect("PEM");
+                self.api_http_builder().tls_certs_only(roots)
+            }
+            None => self.api_http_builder(),
+        };
+        builder.build().expect("a client")
+    }
+
+    /// An HTTP client that finds the API by its own name, and believes nobody in particular.
+    pub fn api_http_builder(&self) -> reqwest::ClientBuilder {
+        crate::http_builder().resolve(SERVER_NAME, self.api)
     }
 
     /// A client of the API.
@@ -223,7 +281,7 @@ impl Server {
     /// # Panics
     /// When it cannot be set up.
     pub fn client(&self) -> Client {
-        Client::new(&format!("http://{}", self.api)).expect("a client")
+        Client::with_trust(&self.base(), &self.trust()).expect("a client")
     }
 
     /// A request to the API with a JSON body; status and answer.
@@ -232,7 +290,8 @@ impl Server {
     /// When no answer comes.
     pub async fn call(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
         let method = method.parse().expect("a method");
-        let request = crate::http()
+        let request = self
+            .api_http()
             .request(method, self.url(path))
             .body(body.to_owned());
         let answer = request
@@ -375,8 +434,11 @@ impl Server {
         let mut command = tokio::process::Command::new(program("caractrl"));
         command
             .args(args)
-            .env("CARA_SERVER", format!("http://{}", self.api))
+            .env("CARA_SERVER", self.base())
             .env("NO_COLOR", "1");
+        if self.has_tls() {
+            command.env("CARA_CA_FILE", self.authority());
+        }
         let output = command.output().await.expect("caractrl runs");
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         (
@@ -451,6 +513,44 @@ impl Agent {
             command.arg("--data-dir").arg(directory);
             command
         })
+    }
+
+    /// Starts an agent of `server` that joins by a token; on this machine's own engine.
+    pub fn join(server: &Server, node: &str, token: &str) -> Self {
+        let agent = [
+            ("--server", server.base()),
+            ("--node-name", node.to_owned()),
+            ("--listen", "127.0.0.1:0".to_owned()),
+            ("--heartbeat-interval", "500ms".to_owned()),
+        ];
+        let token = token.to_owned();
+        Self::launch(node, move |directory| {
+            let mut command = Command::new(program("cara-agent"));
+            for (flag, value) in &agent {
+                command.args([flag, value.as_str()]);
+            }
+            command.env("CARA_JOIN", &token);
+            command.arg("--data-dir").arg(directory);
+            command
+        })
+    }
+
+    /// The agent's data directory.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Starts the agent again with another command, on the same data.
+    pub fn start_again_with(&mut self, change: impl Fn(&mut Command)) {
+        self.process.kill();
+        let mut command = agent_defaults((self.command)(self.directory.path()));
+        change(&mut command);
+        self.process = Process::start(command, self.directory.path(), "agent");
+    }
+
+    /// True when the agent has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.process.has_ended()
     }
 
     /// Starts an agent by a command that gets the agent's data directory.

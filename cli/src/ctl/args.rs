@@ -2,6 +2,7 @@
 
 mod certificates;
 mod look;
+mod nodes;
 mod operate;
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 pub use certificates::{Ca, Install, NewCertificate};
 pub use look::{Explain, Routes, RoutesCommand, Tail};
+pub use nodes::{JoinToken, NodeCommand};
 pub use operate::{Create, Drain, Events, NewSecret, NodeName, Revisions, Rollback, Share};
 
 /// Command line client of Caravanserai.
@@ -27,6 +29,10 @@ pub struct Args {
         value_name = "URL"
     )]
     pub server: String,
+    /// Certificate (PEM) of the authority that the server's certificate comes from: server-ca.crt
+    /// in the data directory of the server
+    #[arg(long, global = true, env = "CARA_CA_FILE", value_name = "FILE")]
+    pub ca_file: Option<std::path::PathBuf>,
     /// Form of the output
     #[arg(long, short, global = true, value_enum, default_value_t = Output::Table)]
     pub output: Output,
@@ -98,6 +104,13 @@ pub enum Command {
     /// Move all projects away from a node
     #[command(arg_required_else_help = true)]
     Drain(Drain),
+    /// Let machines join as nodes, and shut them out
+    #[command(arg_required_else_help = true)]
+    Node {
+        /// What to do
+        #[command(subcommand)]
+        what: NodeCommand,
+    },
     /// List what the gateway serves, or explain where a URL goes
     Routes(Routes),
     /// Print requests as they end

@@ -65,6 +65,14 @@ pub enum Refused {
     Replaced(NodeName),
 }
 
+impl Refused {
+    fn node(&self) -> &NodeName {
+        match self {
+            Self::Ended(node) | Self::Revoked(node) | Self::Replaced(node) => node,
+        }
+    }
+}
+
 /// Who shows this; `admission` is what the record of the node says.
 pub fn who(shown: &Shown, admission: Option<&Admission>, now: Timestamp) -> Who {
     let presented = match shown {
@@ -103,7 +111,7 @@ pub enum Denied {
     )]
     NotANode(String),
     /// The certificate does not count.
-    #[error("{0}: let it join again with a token of `caractrl node join-token --node NAME`")]
+    #[error("{0}: let it join again with a token of `caractrl node join-token --node {node}`", node = .0.node())]
     Refused(Refused),
     /// It is the certificate of another node.
     #[error("this is the certificate of node {own}: it may not act for node {other}")]

@@ -105,7 +105,11 @@ impl Setting {
     async fn start() -> Self {
         let machine = machine_with_images(LARGE_DISK_MIB).await;
         let clock = Clock::new();
-        let mut args = vec!["--api-listen".to_owned(), format!("{}:0", machine.host_ip)];
+        let mut args = vec![
+            "--insecure-api".to_owned(),
+            "--api-listen".to_owned(),
+            format!("{}:0", machine.host_ip),
+        ];
         args.extend(timing::server_flags());
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let setup = Setup {

@@ -104,7 +104,11 @@ impl Setting {
         let machine = machine_with_images(ENGINE_DISK_MIB).await;
         let disk = machine.data_root();
         note_pulled(&machine, &disk);
-        let mut args = vec!["--api-listen".to_owned(), format!("{}:0", machine.host_ip)];
+        let mut args = vec![
+            "--insecure-api".to_owned(),
+            "--api-listen".to_owned(),
+            format!("{}:0", machine.host_ip),
+        ];
         args.extend(timing::server_flags());
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let server = Server::start_as(setup, &args).await;

@@ -30,7 +30,11 @@ impl Setting {
     async fn start() -> Self {
         let first = machine_with_images(LARGE_DISK_MIB).await;
         let second = machine_with_images(LARGE_DISK_MIB).await;
-        let mut args = vec!["--api-listen".to_owned(), format!("{}:0", first.host_ip)];
+        let mut args = vec![
+            "--insecure-api".to_owned(),
+            "--api-listen".to_owned(),
+            format!("{}:0", first.host_ip),
+        ];
         args.extend(timing::server_flags());
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let server = Server::start(&args).await;

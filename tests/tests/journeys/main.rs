@@ -14,6 +14,7 @@ mod engine;
 mod events;
 mod faults;
 mod handover;
+mod join;
 mod mtls;
 mod nodes;
 mod observe;

@@ -134,12 +134,9 @@ async fn two_machines_share_the_projects_and_the_gateway_reaches_both() {
     machine.copy_image("cara-test/app:1");
     let (near, far) = (unique("near"), unique("far"));
     let api = format!("{}:0", machine.host_ip);
-    let server = Server::with_agent(&near, &["--api-listen", &api]).await;
-    let (url, ip, docker_host) = (
-        format!("http://{}", server.api),
-        machine.ip.clone(),
-        machine.docker_host(),
-    );
+    let server = Server::with_agent(&near, &["--api-listen", &api, "--api-tls", "internal"]).await;
+    let (_, token, _) = server.ctl(&["node", "join-token", "--token-only"]).await;
+    let (url, ip, docker_host) = (server.base(), machine.ip.clone(), machine.docker_host());
     let prefix: Vec<String> = machine
         .command(program("cara-agent"))
         .get_args()
@@ -157,6 +154,7 @@ async fn two_machines_share_the_projects_and_the_gateway_reaches_both() {
             &ip,
         ]);
         command
+            .env("CARA_JOIN", &token)
             .args(["--docker-host", &docker_host])
             .arg("--data-dir")
             .arg(directory);

@@ -47,7 +47,8 @@ async fn weakness_09_a_node_that_was_cut_off_removes_its_copy_and_gets_no_reques
         ["--reschedule-grace", "2s"],
         ["--heartbeat-interval", "500ms"],
     ];
-    let server = Server::with_agent(&near, &flags.concat()).await;
+    let server =
+        Server::with_agent(&near, &[&["--insecure-api"], &flags.concat()[..]].concat()).await;
     let _agent = agent_on(&machine, &server, &far);
     server.node_ready(&far).await;
     let name = unique("split");

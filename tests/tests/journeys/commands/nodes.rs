@@ -208,7 +208,7 @@ async fn a_drain_moves_projects_and_they_answer_all_the_time() {
     machine.copy_image("cara-test/app:1");
     let (near, far) = (unique("near"), unique("far"));
     let api = format!("{}:0", machine.host_ip);
-    let server = Server::with_agent(&near, &["--api-listen", &api]).await;
+    let server = Server::with_agent(&near, &["--insecure-api", "--api-listen", &api]).await;
     let name = unique("moves");
     server.create(&name, &reached(&name, &app("1"))).await;
     server.running(&name).await;

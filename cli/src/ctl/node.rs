@@ -1,0 +1,124 @@
+//! `node join-token` and `node revoke`: let a machine in as a node, and shut one out.
+
+use cara_api::client::Method;
+use cara_api::join::{IssuedJoinToken, JoinRole, NewJoinToken};
+use cara_api::paths;
+
+use super::args::{JoinToken, NodeCommand, NodeName, Output};
+use super::failure::Failure;
+use super::{Context, out, tell};
+
+/// Stands where the address of the server is not known.
+const UNKNOWN_SERVER: &str = "https://ADDRESS-OF-THE-SERVER:8080";
+
+/// Does what is asked for with nodes.
+pub async fn run(context: &Context, what: NodeCommand) -> Result<(), Failure> {
+    match what {
+        NodeCommand::JoinToken(options) => join_token(context, options).await,
+        NodeCommand::Revoke(options) => revoke(context, options).await,
+    }
+}
+
+async fn join_token(context: &Context, options: JoinToken) -> Result<(), Failure> {
+    let wanted = NewJoinToken {
+        role: JoinRole::Agent,
+        node: options.node,
+        ttl_seconds: Some(options.ttl.as_secs()),
+    };
+    let answer =
+        context
+            .client
+            .write::<IssuedJoinToken, _>(Method::POST, paths::JOIN_TOKENS, &wanted);
+    let issued = answer
+        .await
+        .map_err(|e| Failure::of("make a join token", &e))?;
+    let issued = issued.object;
+    if options.token_only {
+        return out(&format!("{}\n", issued.token.reveal()));
+    }
+    if context.output == Output::Json {
+        let text = serde_json::to_string_pretty(&issued);
+        let text = text.map_err(|error| Failure::other(error.to_string()))?;
+        return out(&format!("{text}\n"));
+    }
+    tell(format_args!(
+        "Run this as root on the machine that shall be a node. It works once, until {}:",
+        issued.expires_at.strftime("%F %T UTC"),
+    ));
+    out(&format!("{}\n", line(&issued, context.client.base())))
+}
+
+/// What lets the node in when it is pasted into a shell. The token stands in the environment of
+/// the one command, where no list of processes shows it.
+fn line(issued: &IssuedJoinToken, base: &str) -> String {
+    let is_here = ["localhost", "127.", "[::1]"];
+    let is_here = |url: &str| {
+        let host = url.split("://").nth(1).unwrap_or_default();
+        is_here.iter().any(|here| host.starts_with(here))
+    };
+    let reached = (base.starts_with("https://") && !is_here(base)).then_some(base);
+    let server = reached
+        .or(issued.server.as_deref())
+        .unwrap_or(UNKNOWN_SERVER);
+    let name = issued.node.as_ref();
+    let name = name.map_or_else(String::new, |node| format!(" --node-name {node}"));
+    let token = issued.token.reveal();
+    format!("CARA_JOIN={token} cara-agent --server {server}{name}")
+}
+
+async fn revoke(context: &Context, options: NodeName) -> Result<(), Failure> {
+    let node = &options.node;
+    let path = paths::fill(paths::NODE_REVOKE, &[node]);
+    let posted = context.client.post(&path, &serde_json::json!({})).await;
+    posted.map_err(|error| Failure::of(&format!("revoke node {node:?}"), &error))?;
+    out(&format!("node/{node} revoked\n"))?;
+    tell(format_args!(
+        "Its certificate is useless now; its containers run until its projects are placed elsewhere. To let it join again: caractrl node join-token --node {node}"
+    ));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use cara_api::Timestamp;
+    use cara_api::secret::Hidden;
+
+    use super::*;
+
+    #[test]
+    fn the_line_names_the_server_as_others_reach_it() {
+        let issued = |node: Option<&str>, server: Option<&str>| IssuedJoinToken {
+            id: "1".to_owned(),
+            token: Hidden::new("T"),
+            role: JoinRole::Agent,
+            node: node.map(str::to_owned),
+            expires_at: Timestamp::UNIX_EPOCH,
+            server: server.map(str::to_owned),
+        };
+        let told = Some("https://10.0.0.1:8080");
+        for (issued, base, expected) in [
+            (
+                issued(None, told),
+                "https://localhost:8080",
+                "CARA_JOIN=T cara-agent --server https://10.0.0.1:8080",
+            ),
+            (
+                issued(None, told),
+                "https://cara.example",
+                "CARA_JOIN=T cara-agent --server https://cara.example",
+            ),
+            (
+                issued(Some("a"), told),
+                "http://127.0.0.1:1",
+                "CARA_JOIN=T cara-agent --server https://10.0.0.1:8080 --node-name a",
+            ),
+            (
+                issued(None, None),
+                "http://10.0.0.9:1",
+                "CARA_JOIN=T cara-agent --server https://ADDRESS-OF-THE-SERVER:8080",
+            ),
+        ] {
+            assert_eq!(line(&issued, base), expected);
+        }
+    }
+}

@@ -7,6 +7,7 @@
 //! Where to start: [`project`] for the main resource, [`agent`] for what control plane and
 //! agents say to each other, [`gateway`] for what the edge is told.
 
+pub mod access;
 pub mod agent;
 pub mod certificate;
 #[cfg(feature = "client")]
@@ -37,12 +38,13 @@ pub mod signing;
 pub mod tail;
 pub mod validate;
 
+pub use access::{Federation, Token, User};
 pub use certificate::Certificate;
 pub use condition::Condition;
 pub use event::Event;
 pub use list::{List, WatchEvent, WatchKind};
 pub use meta::{Generation, ObjectMeta, Resource, ResourceVersion, Timestamp};
-pub use names::{CertificateName, NodeName, ProjectName, SecretName};
+pub use names::{CertificateName, FederationName, NodeName, ProjectName, SecretName, TokenName, UserName};
 pub use node::Node;
 pub use problem::Problem;
 pub use project::Project;

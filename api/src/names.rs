@@ -185,6 +185,21 @@ name_type!(
     CertificateName,
     check_subdomain
 );
+name_type!(
+    /// Name of a user: like a DNS name.
+    UserName,
+    check_subdomain
+);
+name_type!(
+    /// Name of a token: like a DNS name.
+    TokenName,
+    check_subdomain
+);
+name_type!(
+    /// Name of a federation rule: like a DNS name.
+    FederationName,
+    check_subdomain
+);
 
 #[cfg(test)]
 mod tests {

@@ -70,6 +70,34 @@ pub const JOIN_TOKENS: &str = "/api/v1/join-tokens";
 pub const JOIN: &str = "/api/v1/join";
 /// The authority of the server itself, for those who know its hash.
 pub const JOIN_AUTHORITY: &str = "/api/v1/join/authority";
+/// All users.
+pub const USERS: &str = "/api/v1/users";
+/// One user.
+pub const USER: &str = "/api/v1/users/{name}";
+/// Tokens, without their values.
+pub const TOKENS: &str = "/api/v1/tokens";
+/// One token, without its value.
+pub const TOKEN: &str = "/api/v1/tokens/{name}";
+/// All federation rules.
+pub const FEDERATIONS: &str = "/api/v1/federations";
+/// One federation rule.
+pub const FEDERATION: &str = "/api/v1/federations/{name}";
+/// Who the server takes the caller for.
+pub const WHOAMI: &str = "/api/v1/whoami";
+/// How people can log in.
+pub const LOGIN: &str = "/api/v1/login";
+/// Begins a login by a device.
+pub const LOGIN_DEVICE: &str = "/api/v1/login/device";
+/// Asks whether it is complete.
+pub const LOGIN_DEVICE_TOKEN: &str = "/api/v1/login/device/token";
+/// Begins a login by a browser.
+pub const LOGIN_BROWSER: &str = "/api/v1/login/browser";
+/// Where the login service sends the browser back to.
+pub const LOGIN_CALLBACK: &str = "/api/v1/login/callback";
+/// Exchanges a token of another issuer.
+pub const LOGIN_FEDERATION: &str = "/api/v1/login/federation";
+/// Revokes the token of a login.
+pub const LOGOUT: &str = "/api/v1/logout";
 /// Health of an agent, on the agent's own listener.
 pub const AGENT_HEALTHZ: &str = "/healthz";
 /// Log of a service, on the agent's own listener.

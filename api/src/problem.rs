@@ -78,6 +78,7 @@ fn title(status: u16) -> &'static str {
         410 => "Gone",
         413 => "Payload Too Large",
         414 => "URI Too Long",
+        415 => "Unsupported Media Type",
         421 => "Misdirected Request",
         429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",

@@ -20,6 +20,17 @@ pub static NODE: LazyLock<Schema> = LazyLock::new(Schema::of::<crate::Node>);
 pub static SECRET: LazyLock<Schema> = LazyLock::new(Schema::of::<crate::Secret>);
 /// Schema of [`crate::Certificate`].
 pub static CERTIFICATE: LazyLock<Schema> = LazyLock::new(Schema::of::<crate::Certificate>);
+/// Schema of [`crate::User`].
+pub static USER: LazyLock<Schema> = LazyLock::new(Schema::of::<crate::User>);
+/// Schema of [`crate::Token`].
+pub static TOKEN: LazyLock<Schema> = LazyLock::new(Schema::of::<crate::Token>);
+/// Schema of [`crate::Federation`].
+pub static FEDERATION: LazyLock<Schema> = LazyLock::new(Schema::of::<crate::Federation>);
+/// Schema of [`crate::access::login::DevicePoll`].
+pub static DEVICE_POLL: LazyLock<Schema> =
+    LazyLock::new(Schema::of::<crate::access::login::DevicePoll>);
+/// Schema of [`crate::access::login::Exchange`].
+pub static EXCHANGE: LazyLock<Schema> = LazyLock::new(Schema::of::<crate::access::login::Exchange>);
 /// Schema of [`crate::node::Drain`].
 pub static DRAIN: LazyLock<Schema> = LazyLock::new(Schema::of::<crate::node::Drain>);
 /// Schema of [`crate::project::Rollback`].

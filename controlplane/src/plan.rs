@@ -4,6 +4,7 @@
 //! a decision goes out as one. Reconcilers read, ask here, and write.
 
 pub mod admission;
+pub mod access;
 pub mod assign;
 pub mod certs;
 pub mod claims;

@@ -1,0 +1,197 @@
+//! Every role against every verb and every scope.
+
+use cara_api::access::{TokenOrigin, TokenSpec, TokenStatus, User, validate::parse_grant};
+use cara_api::Timestamp;
+
+use super::*;
+
+fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let owned = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+    owned.collect()
+}
+
+fn bearer(grants: &[&str], within: Option<&[&str]>) -> Identity {
+    let parse = |texts: &[&str]| {
+        let parsed = texts.iter().map(|text| parse_grant(text).expect("a grant"));
+        parsed.collect()
+    };
+    Identity::Bearer(Bearer {
+        actor: "ann".to_owned(),
+        token: TokenName::trusted("t"),
+        user: Some(UserName::trusted("ann")),
+        rights: Rights {
+            grants: parse(grants),
+            within: within.map(parse),
+        },
+    })
+}
+
+/// What each role may do where it was given, one letter a verb in the order of `Verb::ALL`.
+const TABLE: [(&str, &str); 5] = [
+    ("viewer", "r------"),
+    ("developer", "rlx-ws-"),
+    ("deployer", "rl-dw--"),
+    ("maintainer", "rlxdws-"),
+    ("admin", "rlxdwsa"),
+];
+
+#[test]
+fn every_role_against_every_verb_and_scope() {
+    let (web, other) = (labels(&[("team", "web"), ("tier", "1")]), labels(&[("team", "db")]));
+    let owned = labels(&[("project", "shop"), ("team", "web")]);
+    let foreign = labels(&[("project", "blog")]);
+    let named = |name, labels| Named {
+        name,
+        labels: Some(labels),
+    };
+    // Objects, and which of the scopes `*`, `shop`, `team=web` cover them.
+    let objects = [
+        (Object::Installation, [true, false, false]),
+        (Object::Project(named("shop", &web)), [true, true, true]),
+        (Object::Project(named("shop", &other)), [true, true, false]),
+        (Object::Project(named("blog", &web)), [true, false, true]),
+        (Object::Project(named("blog", &other)), [true, false, false]),
+        (Object::Secret(named("db", &owned)), [true, true, true]),
+        (Object::Secret(named("shop", &other)), [true, false, false]),
+        (Object::Secret(named("db", &foreign)), [true, false, false]),
+        (
+            Object::Project(Named { name: "shop", labels: None }),
+            [true, true, false],
+        ),
+        (
+            Object::Secret(Named { name: "db", labels: None }),
+            [true, false, false],
+        ),
+    ];
+    let mut asked = 0;
+    for (role, allowed) in TABLE {
+        for (index, verb) in Verb::ALL.into_iter().enumerate() {
+            let has_verb = allowed.as_bytes().get(index) != Some(&b'-');
+            for (object, covered) in objects {
+                for (scope, covers) in ["*", "shop", "team=web"].iter().zip(covered) {
+                    let identity = bearer(&[&format!("{role}:{scope}")], None);
+                    assert_eq!(
+                        identity.may(verb, object),
+                        has_verb && covers,
+                        "{role}:{scope} {verb} {object}"
+                    );
+                    assert_eq!(identity.may_somewhere(verb), has_verb);
+                    asked += 1;
+                }
+            }
+        }
+    }
+    assert_eq!(asked, 5 * 7 * 10 * 3);
+}
+
+#[test]
+fn what_nobody_allows_is_refused() {
+    let none = labels(&[]);
+    let shop = Object::Project(Named {
+        name: "shop",
+        labels: Some(&none),
+    });
+    let empty = Grant {
+        role: "admin".to_owned(),
+        ..Grant::default()
+    };
+    let unknown = Grant {
+        role: "boss".to_owned(),
+        all_projects: true,
+        ..Grant::default()
+    };
+    for grants in [vec![], vec![empty], vec![unknown]] {
+        let rights = Rights {
+            grants,
+            within: None,
+        };
+        for verb in Verb::ALL {
+            assert!(!rights.allow(verb, shop), "{rights:?} {verb}");
+            assert!(!rights.allow(verb, Object::Installation));
+        }
+    }
+    for verb in Verb::ALL {
+        assert!(Identity::Unasked.may(verb, Object::Installation));
+        assert!(!Identity::Unknown.may(verb, shop));
+        assert!(!Identity::Node(NodeName::trusted("n")).may(verb, shop));
+    }
+}
+
+#[test]
+fn grants_add_up_and_tokens_only_narrow() {
+    let none = labels(&[]);
+    let project = |name| {
+        Object::Project(Named {
+            name,
+            labels: Some(&none),
+        })
+    };
+    let both = bearer(&["viewer:*", "deployer:shop"], None);
+    assert!(both.may(Verb::Deploy, project("shop")));
+    assert!(!both.may(Verb::Deploy, project("blog")));
+    assert!(both.may(Verb::Read, project("blog")));
+    let narrowed = bearer(&["maintainer:shop"], Some(&["admin:*"]));
+    assert!(narrowed.may(Verb::Exec, project("shop")));
+    assert!(!narrowed.may(Verb::Admin, project("shop")));
+    assert!(!narrowed.may(Verb::Read, project("blog")));
+    let narrowed = bearer(&["admin:*"], Some(&["viewer:shop"]));
+    assert!(narrowed.may(Verb::Read, project("shop")));
+    assert!(!narrowed.may(Verb::Logs, project("shop")));
+    assert!(!narrowed.may(Verb::Read, Object::Installation));
+}
+
+#[test]
+fn a_node_is_itself_only() {
+    let node = Identity::Node(NodeName::trusted("n1"));
+    assert!(node.is_node("n1") && !node.is_node("n2"));
+    assert!(!bearer(&["admin:*"], None).is_node("n1"));
+    assert!(Identity::Unasked.is_node("n1") && !Identity::Unknown.is_node("n1"));
+}
+
+#[test]
+fn a_token_counts_until_its_end_and_while_its_user_is_there() {
+    let at = |second| Timestamp::from_second(second).expect("a time");
+    let mut ann = User::default();
+    ann.spec.grants = vec![parse_grant("viewer:*").expect("a grant")];
+    let mut gone = ann.clone();
+    gone.spec.suspended = true;
+    let status = |expires_at| TokenStatus {
+        expires_at,
+        origin: TokenOrigin::Created,
+        ..TokenStatus::default()
+    };
+    let spec = |user: &str| TokenSpec {
+        user: user.to_owned(),
+        ..TokenSpec::default()
+    };
+    let find = |name: &str| match name {
+        "ann" => Some(&ann),
+        "gone" => Some(&gone),
+        _ => None,
+    };
+    for (user, end, expected) in [
+        ("ann", Some(at(11)), Ok("ann")),
+        ("ann", Some(at(10)), Err(Refusal::Expired)),
+        ("ann", None, Err(Refusal::Expired)),
+        ("gone", Some(at(11)), Err(Refusal::Suspended)),
+        ("bob", Some(at(11)), Err(Refusal::UserGone)),
+        ("", Some(at(11)), Ok("token:t")),
+    ] {
+        let bearer = rights("t", &spec(user), &status(end), find, at(10));
+        let actor = bearer.as_ref().map(|bearer| bearer.actor.as_str());
+        assert_eq!(actor.map_err(|refusal| *refusal), expected, "{user} {end:?}");
+    }
+}
+
+#[test]
+fn a_use_is_written_down_once_a_minute() {
+    let at = |second| Timestamp::from_second(second).expect("a time");
+    for (last, now, expected) in [
+        (None, 0, true),
+        (Some(at(0)), 59, false),
+        (Some(at(0)), 60, true),
+        (Some(at(100)), 0, false),
+    ] {
+        assert_eq!(is_use_news(last, at(now)), expected, "{last:?} {now}");
+    }
+}

@@ -1,5 +1,6 @@
 //! The role of a server: control plane and gateway in one process, an agent if wanted.
 
+mod access;
 mod acme;
 mod api;
 mod options;
@@ -231,6 +232,7 @@ async fn run(
         secret_key: options.secret_key,
         acme: options.acme,
         api: api_config.clone(),
+        access: options.access,
     };
     let control = ControlPlane::open(config, store, &registry).await?;
     let authority = control.authority_pem().to_owned();

@@ -64,6 +64,7 @@ fn config(directory: &Path, http_port: u16) -> Config {
         secret_key: KeySource::File(directory.join("secret.key")),
         acme: None,
         api: cara_controlplane::ApiConfig::default(),
+        access: cara_controlplane::AccessConfig::default(),
     }
 }
 

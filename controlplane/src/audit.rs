@@ -48,6 +48,8 @@ pub(crate) enum Verb {
     Renew,
     /// A node was shut out.
     Revoke,
+    Login,
+    Logout,
 }
 
 /// Who made a request.
@@ -55,6 +57,8 @@ pub(crate) enum Verb {
 pub(crate) struct Caller {
     pub(crate) request_id: uuid::Uuid,
     pub(crate) actor: String,
+    /// Name of the token that was shown.
+    pub(crate) token: Option<String>,
     pub(crate) user_agent: String,
     /// None when the listener does not tell.
     pub(crate) remote: Option<SocketAddr>,
@@ -67,6 +71,8 @@ pub(crate) struct Record {
     time: Timestamp,
     request_id: uuid::Uuid,
     actor: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
     user_agent: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     remote: Option<SocketAddr>,
@@ -93,6 +99,7 @@ impl Record {
             time: Timestamp::now(),
             request_id: caller.request_id,
             actor: caller.actor,
+            token: caller.token,
             user_agent: caller.user_agent,
             remote: caller.remote,
             verb,

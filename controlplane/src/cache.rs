@@ -4,6 +4,7 @@
 //! reconcilers ask "what changed since revision N" instead of holding queues of their own; one
 //! that falls behind the history is told so and reads everything again.
 
+mod access;
 mod follow;
 mod state;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 use cara_store::Revision;
 use tokio::sync::watch;
 
+pub(crate) use access::tokens_of;
 pub(crate) use follow::follow;
 pub(crate) use state::{Change, Object, State, TooOld};
 

@@ -46,6 +46,8 @@ pub struct Config {
     pub acme: Option<AcmeConfig>,
     /// How the API is served.
     pub api: ApiConfig,
+    /// Who may use it.
+    pub access: AccessConfig,
 }
 
 /// How the API is served.
@@ -117,6 +119,24 @@ impl Inside {
             .map_err(|_| NoRandomness)?;
         let secret = Hidden::new(BASE64_STANDARD.encode(*bytes));
         Ok(Self { node, secret })
+    }
+}
+
+/// Who may use the API, where callers must show who they are.
+#[derive(Debug, Clone)]
+pub struct AccessConfig {
+    /// The longest life of a token.
+    pub longest_life: Duration,
+    /// Where the first token is written to, while there is none that may do everything.
+    pub bootstrap_file: Option<PathBuf>,
+}
+
+impl Default for AccessConfig {
+    fn default() -> Self {
+        Self {
+            longest_life: Duration::from_secs(366 * 86_400),
+            bootstrap_file: None,
+        }
     }
 }
 

@@ -10,6 +10,8 @@ mod deliver;
 mod events;
 mod extract;
 mod failure;
+mod federations;
+mod guard;
 mod identify;
 mod join;
 mod logs;
@@ -24,8 +26,11 @@ mod secrets;
 mod share;
 mod status;
 mod tail;
+mod tokens;
+mod users;
 mod view;
 mod watch;
+mod whoami;
 mod write;
 
 use std::sync::Arc;
@@ -90,6 +95,29 @@ pub(crate) fn router(shared: Arc<Shared>, token: CancellationToken) -> Router {
                 .put(certificates::replace)
                 .delete(certificates::delete),
         )
+        .route(paths::USERS, get(users::list).post(users::create))
+        .route(
+            paths::USER,
+            get(users::read).put(users::replace).delete(users::delete),
+        )
+        .route(paths::TOKENS, get(tokens::list).post(tokens::create))
+        .route(
+            paths::TOKEN,
+            get(tokens::read).put(tokens::replace).delete(tokens::delete),
+        )
+        .route(
+            paths::FEDERATIONS,
+            get(federations::list).post(federations::create),
+        )
+        .route(
+            paths::FEDERATION,
+            get(federations::read)
+                .put(federations::replace)
+                .delete(federations::delete),
+        )
+        .route(paths::WHOAMI, get(whoami::whoami))
+        .route(paths::LOGIN, get(whoami::login))
+        .route(paths::LOGOUT, post(whoami::logout))
         .route(paths::CA, get(certificates::authority))
         .route(paths::EVENTS, get(events::list))
         .route(paths::ROUTES, get(routes::list))
@@ -115,6 +143,7 @@ pub(crate) fn router(shared: Arc<Shared>, token: CancellationToken) -> Router {
             plain(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
         })
         .fallback(|| async { plain(StatusCode::NOT_FOUND, "404 page not found\n") })
+        .layer(axum::middleware::from_fn_with_state(app.clone(), guard::guard))
         .layer(axum::middleware::from_fn_with_state(
             app.clone(),
             identify::identify,

@@ -10,6 +10,7 @@
 //! and writes back on condition that nothing changed meanwhile; several control planes may run
 //! over one store. It refuses to know about containers and proxying.
 
+mod access;
 pub mod audit;
 mod authority;
 mod cache;
@@ -41,8 +42,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use access::bootstrap::{BootstrapError, FILE_NAME as BOOTSTRAP_FILE};
 pub use authority::AuthorityError;
-pub use config::{AcmeConfig, ApiConfig, ApiTls, Config, DnsConfig, Inside};
+pub use config::{AccessConfig, AcmeConfig, ApiConfig, ApiTls, Config, DnsConfig, Inside};
 pub use http::openapi;
 pub use listen::tls::TlsError;
 
@@ -53,6 +55,7 @@ use listen::tls::ServerTls;
 use liveness::Liveness;
 use metrics::Metrics;
 use peers::Peers;
+use plan::admission::Auth;
 use reach::Reach;
 use reconcile::certs::acme::Acme;
 use vault::{MasterKey, StoredKey, UnlockError};
@@ -87,6 +90,8 @@ struct Shared {
     authority: Arc<CertificateAuthority>,
     /// Connections of nodes.
     peers: Arc<Peers>,
+    /// Who makes requests.
+    access: access::Access,
     /// Speaks to agents, for streams that pass through the server.
     agents: cara_api::client::Client,
 }
@@ -124,6 +129,9 @@ pub enum StartError {
     /// The means to change the DNS cannot be used.
     #[error("cannot set up changes of the DNS")]
     Dns(#[from] cara_certs::ChallengeError),
+    /// The first token cannot be made.
+    #[error("cannot make the first token")]
+    Bootstrap(#[from] access::bootstrap::BootstrapError),
     /// The secrets cannot be opened.
     #[error("cannot open the secrets")]
     Secrets(#[from] UnlockError),
@@ -162,9 +170,13 @@ impl ControlPlane {
             source,
         })?;
         let acme = config.acme.as_ref().map(Acme::of).transpose()?;
+        if config.api.auth == Auth::On {
+            access::bootstrap::run(&config.access, &*store).await?;
+        }
         let (gateway, published) = watch::channel(Arc::new(GatewayState::default()));
         let shared = Shared {
             acme,
+            access: access::Access::default(),
             tail: Arc::default(),
             published,
             reach: Reach::default(),
@@ -228,6 +240,7 @@ impl ControlPlane {
         if let Some(tls) = &self.tls {
             tasks.spawn(Arc::clone(tls).keep(token.clone()));
         }
+        tasks.spawn(access::sweep::run(Arc::clone(shared), token.clone()));
         tasks.spawn(reconcile::certs::run(Arc::clone(shared), token.clone()));
         tasks.spawn(reconcile::certs::acme::run(
             Arc::clone(shared),

@@ -3,6 +3,7 @@
 //! Every batch that touches a project also carries the claims on its hostnames and ports, so that
 //! project and claims never disagree.
 
+mod access;
 mod certs;
 mod events;
 mod join;
@@ -20,6 +21,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::claims::Claim;
 
+pub(crate) use access::{
+    ACCESS, FEDERATIONS, StoredToken, TOKENS, USERS, create_federation, create_token, create_user,
+    delete_federation, delete_token, delete_user, federation_key, replace_federation,
+    replace_token, replace_user, token_key, user_key,
+};
 pub(crate) use certs::{
     CERTIFICATES, CHALLENGES, Challenge, ISSUING, KEY_FIELD, Lease, SealedAccount, SealedAuthority,
     SealedCertificate, account_key, account_owner, authority_key, authority_owner, certificate_key,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Certificate, ClientBuilder, Identity, Url};
 
 use super::{CALL_TIMEOUT, CONNECT_TIMEOUT, Error, SILENCE_TIMEOUT, install_tls};
@@ -43,6 +43,8 @@ pub enum Credential {
         /// PKCS #8.
         key: Hidden,
     },
+    /// By a token, as people do.
+    Bearer(Hidden),
     /// By what only the process of the server itself knows.
     Inside(Hidden),
 }
@@ -99,6 +101,13 @@ fn builder(base: &str, trust: &Trust) -> Result<ClientBuilder, Error> {
             let pem = format!("{certificate}\n{}", key.reveal());
             let identity = Identity::from_pem(pem.as_bytes()).map_err(unreachable)?;
             builder = builder.identity(identity);
+        }
+        Credential::Bearer(token) => {
+            if let Ok(mut value) = HeaderValue::from_str(&format!("Bearer {}", token.reveal())) {
+                value.set_sensitive(true);
+                let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
+                builder = builder.default_headers(headers);
+            }
         }
         Credential::Inside(secret) => {
             if let Ok(mut value) = HeaderValue::from_str(secret.reveal()) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use cara_api::hostname::{Domain, Hostname};
 use cara_controlplane::plan::Patience;
 use cara_controlplane::vault::{self, KeySource};
-use cara_controlplane::{AcmeConfig, audit};
+use cara_controlplane::{AccessConfig, AcmeConfig, audit};
 use cara_gateway::TlsVersion;
 
 use super::acme;
@@ -37,6 +37,7 @@ pub struct Options {
     pub(super) audit_log: Option<PathBuf>,
     pub(super) secret_key: KeySource,
     pub(super) acme: Option<AcmeConfig>,
+    pub(super) access: AccessConfig,
     pub(super) log: (LogFormat, String),
     pub(super) agent: Option<cara_agent::Config>,
 }
@@ -96,6 +97,7 @@ impl Options {
                     .map_or_else(|| data_dir.join(vault::FILE_NAME), PathBuf::from),
             ),
             acme: acme::read(&mut reader),
+            access: super::access::read(&mut reader, &data_dir),
             log: log_options(&mut reader),
             agent,
             data_dir,

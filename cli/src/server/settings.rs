@@ -1,6 +1,6 @@
 //! The settings of a server, as data.
 
-use super::{acme, api};
+use super::{access, acme, api};
 use crate::observe;
 use crate::settings::{Setting, common};
 
@@ -25,6 +25,7 @@ pub static SETTINGS: &[Setting] = &[
     api::AUTH,
     api::INSECURE,
     api::CERTIFICATE_LIFE,
+    access::MAX_LIFE,
     Setting {
         key: "http-listen",
         value: "ADDRESSES",

@@ -102,14 +102,14 @@ async fn watch(
     Err(ReadError::Unavailable(Arc::new(ended)))
 }
 
-/// True for what is kept in the store alone: what is told about objects, and what certificates
-/// are issued and ordered with.
+/// True for what nobody follows: what is told about objects, what certificates are issued and
+/// ordered with, and who may do what.
 fn is_told_only(event: &Event) -> bool {
     let key = match event {
         Event::Put(entry) => &entry.key,
         Event::Delete(key) => key,
     };
-    [repo::EVENTS, repo::ISSUING]
+    [repo::EVENTS, repo::ISSUING, repo::ACCESS]
         .iter()
         .any(|prefix| key.as_str().starts_with(prefix))
 }

@@ -9,6 +9,7 @@ use cara_api::{CertificateName, Generation, Node, NodeName, Project, ProjectName
 use cara_store::{Entry, Event, Key, Revision};
 use imbl::OrdMap;
 
+use super::access::Access;
 use crate::plan::claims::{self, Claim};
 use crate::plan::evict::Settled;
 use crate::plan::fleet::Fleet;
@@ -115,6 +116,7 @@ pub(crate) struct State {
     /// Everything after this revision is in the history.
     floor: Revision,
     unreadable: BTreeSet<Key>,
+    access: Access,
 }
 
 impl State {
@@ -129,6 +131,11 @@ impl State {
 
     pub(crate) fn projects(&self) -> &BTreeMap<ProjectName, Arc<Project>> {
         &self.projects
+    }
+
+    /// Users, tokens and federation rules.
+    pub(crate) fn access(&self) -> &Access {
+        &self.access
     }
 
     pub(crate) fn nodes(&self) -> &BTreeMap<NodeName, Arc<Node>> {
@@ -268,6 +275,7 @@ impl State {
                 .filter_map(|t| repo::challenge_key(t)),
         );
         let known = known.chain(self.claims.keys().map(repo::claim_key));
+        let known = known.chain(self.access.keys());
         let revisions = self.revisions.iter();
         let known =
             known.chain(revisions.flat_map(|(project, stored)| {
@@ -318,6 +326,9 @@ impl State {
             return;
         } else if let Some(name) = text.strip_prefix(repo::REVISIONS) {
             self.take_revision(name, entry);
+            return;
+        } else if let Some(rest) = text.strip_prefix(repo::ACCESS) {
+            self.take_access(rest, entry);
             return;
         } else {
             self.take_claim(text, entry);
@@ -391,6 +402,19 @@ impl State {
             before.map(Object::Certificate),
             certificate.map(Object::Certificate),
         )
+    }
+
+    fn take_access(&mut self, key: &str, entry: Option<&Entry>) {
+        if let Some(name) = key.strip_prefix(repo::USERS) {
+            let user = entry.and_then(|e| self.readable(e));
+            self.access.set_user(name, user);
+        } else if let Some(name) = key.strip_prefix(repo::TOKENS) {
+            let token = entry.and_then(|e| self.readable(e));
+            self.access.set_token(name, token);
+        } else if let Some(name) = key.strip_prefix(repo::FEDERATIONS) {
+            let rule = entry.and_then(|e| self.readable(e));
+            self.access.set_federation(name, rule);
+        }
     }
 
     /// One that cannot be read is left out: its order fails, and nothing else.
@@ -467,7 +491,7 @@ fn index<'a>(
     }
 }
 
-fn replace<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) -> Option<V> {
+pub(super) fn replace<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) -> Option<V> {
     match value {
         Some(value) => map.insert(key, value),
         None => map.remove(&key),

@@ -10,13 +10,12 @@ use cara_api::Resource;
 use serde_json::json;
 
 use super::App;
+use super::guard::Asker;
 use crate::audit::{self, Caller, Record, Verb, diff, user_part};
-use crate::plan::admission::Who;
+use crate::plan::access::Identity;
 
 /// Longest user agent that is kept, in characters.
 const USER_AGENT_MAX: usize = 200;
-/// Nobody is told apart yet.
-const ANONYMOUS: &str = "anonymous";
 
 /// The id of a request, which the log and the answer carry too.
 #[derive(Debug, Clone, Copy)]
@@ -28,10 +27,13 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let id = parts.extensions.get::<RequestId>().map(|id| id.0);
         let remote = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        let who = parts.extensions.get::<Asker>();
+        let token = who.and_then(|who| who.0.token());
         let user_agent = parts.headers.get(USER_AGENT).and_then(|v| v.to_str().ok());
         Ok(Self {
             request_id: id.unwrap_or_default(),
-            actor: actor(parts.extensions.get::<Who>()),
+            actor: who.map_or_else(|| Identity::Unknown.actor(), |who| who.0.actor()),
+            token: token.map(ToString::to_string),
             user_agent: user_agent
                 .unwrap_or_default()
                 .chars()
@@ -39,14 +41,6 @@ impl<S: Sync> FromRequestParts<S> for Caller {
                 .collect(),
             remote: remote.map(|info| info.0),
         })
-    }
-}
-
-/// Nodes are known by their certificates.
-fn actor(who: Option<&Who>) -> String {
-    match who {
-        Some(Who::Node(node) | Who::Inside(node)) => format!("node:{node}"),
-        Some(Who::Somebody | Who::Refused(_)) | None => ANONYMOUS.to_owned(),
     }
 }
 

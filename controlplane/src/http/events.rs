@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use super::App;
 use super::failure::Failure;
+use super::guard::Asker;
 use super::watch::{self, Start, bookmark_of, line};
 use crate::repo;
 
@@ -26,14 +27,15 @@ use crate::repo;
 const LIMIT: usize = 1_000;
 
 /// Which events a query asks for.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Selection {
+    who: Asker,
     kind: Option<&'static str>,
     name: Option<String>,
 }
 
 impl Selection {
-    fn of(query: &[(String, String)]) -> Result<Self, Failure> {
+    fn of(query: &[(String, String)], who: Asker) -> Result<Self, Failure> {
         let kind = match value(query, "kind") {
             None => None,
             Some(text) if text.eq_ignore_ascii_case(Project::KIND) => Some(Project::KIND),
@@ -46,7 +48,7 @@ impl Selection {
             }
         };
         let name = value(query, "name").map(ToOwned::to_owned);
-        Ok(Self { kind, name })
+        Ok(Self { who, kind, name })
     }
 
     fn prefix(&self) -> String {
@@ -54,9 +56,16 @@ impl Selection {
             .map_or_else(|| repo::EVENTS.to_owned(), repo::events_of_kind)
     }
 
-    fn selects(&self, object: &ObjectRef) -> bool {
-        self.kind.is_none_or(|kind| kind == object.kind)
-            && self.name.as_ref().is_none_or(|name| *name == object.name)
+    /// What is told of a project that is gone, those see who may read it by its name.
+    fn selects(&self, object: &ObjectRef, app: &App) -> bool {
+        let is_asked_for = self.kind.is_none_or(|kind| kind == object.kind)
+            && self.name.as_ref().is_none_or(|name| *name == object.name);
+        is_asked_for
+            && app.shared.cache.read(|state| {
+                let project = state.project(&object.name);
+                let meta = project.map(|project| &project.metadata);
+                self.who.may_read(&object.kind, &object.name, meta)
+            })
     }
 }
 
@@ -76,10 +85,11 @@ fn value<'a>(query: &'a [(String, String)], key: &str) -> Option<&'a str> {
         (status = 410, body = cara_api::Problem, description = "The version is too old: list again")))]
 pub(super) async fn list(
     State(app): State<App>,
+    who: Asker,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Response, Failure> {
     app.must_be_live()?;
-    let selection = Selection::of(&query)?;
+    let selection = Selection::of(&query, who)?;
     let start = watch::requested(&query)?;
     if let Some(Start::After(revision)) = start {
         return Ok(stream_after(&app, selection, revision, VecDeque::new()));
@@ -107,7 +117,7 @@ async fn stored(
     let listing = app.list_stored(selection.prefix()).await?;
     let mut items = Vec::new();
     for entry in &listing.entries {
-        let object = repo::object_of(&entry.key).filter(|object| selection.selects(object));
+        let object = repo::object_of(&entry.key).filter(|object| selection.selects(object, app));
         let record = repo::decode_record(entry);
         if let (Some(object), Ok(record)) = (object, record) {
             items.extend(record.shown(&object).map(|(_, event)| event));
@@ -196,7 +206,7 @@ impl Watcher {
             let StoreEvent::Put(entry) = event else {
                 continue;
             };
-            let object = repo::object_of(&entry.key).filter(|o| self.selection.selects(o));
+            let object = repo::object_of(&entry.key).filter(|o| self.selection.selects(o, &self.app));
             if let (Some(object), Ok(record)) = (object, repo::decode_record(entry)) {
                 let fresh = record.shown(&object).filter(|(is_fresh, _)| *is_fresh);
                 self.lines.extend(fresh.map(|(_, event)| line_of(&event)));

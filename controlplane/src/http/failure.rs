@@ -1,12 +1,18 @@
 //! Errors on their way out: problem documents.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use cara_api::problem::{CONTENT_TYPE, FieldError};
 use cara_api::{Problem, Resource};
 use cara_store::WriteError;
+
+use crate::plan::access::site::Intrusion;
+
+/// How somebody shows who they are (RFC 6750 section 3).
+const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"caravanserai\"");
 
 /// An answer that is an error. The cause goes to the log, never to the client.
 #[derive(Debug, Clone)]
@@ -14,6 +20,8 @@ pub(crate) struct Failure {
     // Boxed, since every handler's result carries room for it.
     problem: Box<Problem>,
     cause: Option<Arc<dyn std::error::Error + Send + Sync>>,
+    /// When to come again.
+    retry_after: Option<Duration>,
 }
 
 impl Failure {
@@ -21,6 +29,24 @@ impl Failure {
         Self {
             problem: Box::new(Problem::new(status, detail)),
             cause: None,
+            retry_after: None,
+        }
+    }
+
+    /// 403, 415 or 421: a page of somebody else sent it, or a name that is not ours led here.
+    pub(crate) fn intrusion(why: &Intrusion) -> Self {
+        Self::new(why.status(), why.to_string())
+    }
+
+    /// 429: too many attempts that failed.
+    pub(crate) fn too_many(wait: Duration) -> Self {
+        let seconds = wait.as_secs().max(1);
+        Self {
+            retry_after: Some(Duration::from_secs(seconds)),
+            ..Self::new(
+                429,
+                format!("too many attempts failed from this address: try again in {seconds} s"),
+            )
         }
     }
 
@@ -29,6 +55,7 @@ impl Failure {
         Self {
             problem: Box::new(Problem::invalid(faults)),
             cause: None,
+            retry_after: None,
         }
     }
 
@@ -124,6 +151,7 @@ impl Failure {
         Self {
             problem: Box::new(problem),
             cause: None,
+            retry_after: None,
         }
     }
 
@@ -149,7 +177,16 @@ impl Failure {
         let status =
             StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&*self.problem).unwrap_or_default();
-        (status, [(header::CONTENT_TYPE, CONTENT_TYPE)], body).into_response()
+        let kind = [(header::CONTENT_TYPE, CONTENT_TYPE)];
+        let mut response = (status, kind, body).into_response();
+        let headers = response.headers_mut();
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, CHALLENGE);
+        }
+        if let Some(wait) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs()));
+        }
+        response
     }
 }
 
@@ -174,6 +211,7 @@ impl From<WriteError> for Failure {
         Self {
             problem: Box::new(problem),
             cause,
+            retry_after: None,
         }
     }
 }

@@ -15,6 +15,7 @@ use cara_store::Batch;
 use super::App;
 use super::extract::{document, expected_version, sound};
 use super::failure::Failure;
+use super::guard::Asker;
 use super::objects::{self, is_forced};
 use super::view::{begin, now, written};
 use super::watch::Filter;
@@ -68,9 +69,10 @@ impl Filter<Project> for Selection {
         (status = 410, body = cara_api::Problem, description = "The version is too old: list again")))]
 pub(super) async fn list(
     State(app): State<App>,
+    who: Asker,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Response, Failure> {
-    objects::list::<Project>(&app, &query, Selection::of(&query))
+    objects::list::<Project>(&app, &query, who.readable(Selection::of(&query)))
 }
 
 /// Reads or watches one project.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Query, State};
-use cara_api::ResourceVersion;
+use cara_api::{Project, Resource, ResourceVersion};
 use cara_api::explanation::Explanation;
 use cara_api::gateway::GatewayState;
 use cara_api::route::RouteList;
@@ -17,6 +17,7 @@ use cara_store::Revision;
 
 use super::App;
 use super::failure::Failure;
+use super::guard::Asker;
 use crate::cache::Cache;
 use crate::plan::routes::listed;
 use crate::reach::Reach;
@@ -33,6 +34,7 @@ const REACHED_WITHIN: Duration = Duration::from_secs(10);
         (status = 503, body = cara_api::Problem, description = "The gateway is not that far within 10 s: ask again")))]
 pub(super) async fn list(
     State(app): State<App>,
+    who: Asker,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Json<RouteList>, Failure> {
     let value = |name: &str| {
@@ -44,7 +46,16 @@ pub(super) async fn list(
         until_served(&app, text).await?;
     }
     let state = published(&app)?;
-    Ok(Json(listed::list(&state, value("project"))))
+    let mut list = listed::list(&state, value("project"));
+    let cache = &app.shared.cache;
+    cache.read(|state| {
+        let may_read = |name: &str| {
+            let meta = state.project(name).map(|project| &project.metadata);
+            who.may_read(Project::KIND, name, meta)
+        };
+        list.items.retain(|route| may_read(&route.project));
+    });
+    Ok(Json(list))
 }
 
 /// Waits until requests are answered by what the store said at a version.

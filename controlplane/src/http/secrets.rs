@@ -14,6 +14,7 @@ use cara_api::{API_VERSION, ResourceVersion, Secret, schema, validate};
 use super::App;
 use super::extract::{document, expected_version, sound};
 use super::failure::Failure;
+use super::guard::Asker;
 use super::objects::{self, Named, in_use, is_forced};
 use super::view::{View, begin, now, written};
 use super::watch::Watched;
@@ -63,9 +64,10 @@ impl Watched for SealedSecret {
         (status = 410, body = cara_api::Problem, description = "The version is too old: list again")))]
 pub(super) async fn list(
     State(app): State<App>,
+    who: Asker,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Response, Failure> {
-    objects::list::<SealedSecret>(&app, &query, Named::All)
+    objects::list::<SealedSecret>(&app, &query, who.readable(Named::All))
 }
 
 /// Reads or watches one secret, without its values.

@@ -92,7 +92,7 @@ fn to_micros(time: Timestamp) -> Timestamp {
 }
 
 /// `Warning` headers (RFC 9111 section 5.5 as Kubernetes uses them) for unknown fields.
-fn warnings(texts: &[String]) -> HeaderMap {
+pub(super) fn warnings(texts: &[String]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for text in texts.iter().take(20) {
         let quoted: String = text.escape_default().to_string().replace("\\'", "'");

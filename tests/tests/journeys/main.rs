@@ -1,6 +1,7 @@
 //! The journeys: what users do, end to end, with real processes and the real Docker Engine.
 
 mod access;
+mod access_api;
 mod acme;
 mod api;
 mod audit;

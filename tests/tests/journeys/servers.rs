@@ -11,7 +11,7 @@ use cara_api::hostname::Domain;
 use cara_api::paths;
 use cara_controlplane::plan::Patience;
 use cara_controlplane::vault::KeySource;
-use cara_controlplane::{AcmeConfig, Config, ControlPlane, DnsConfig};
+use cara_controlplane::{AccessConfig, AcmeConfig, Config, ControlPlane, DnsConfig};
 use cara_store::sqlite::{Options, SqliteStore};
 use cara_tests::acme::{Pebble, free_port};
 use cara_tests::eventually;
@@ -83,6 +83,7 @@ impl World {
             secret_key: KeySource::File(self.directory.path().join("secret.key")),
             acme: Some(self.acme.clone()),
             api: cara_controlplane::ApiConfig::default(),
+            access: AccessConfig::default(),
         };
         let (registry, token) = (Registry::new(), CancellationToken::new());
         let store = Arc::clone(&self.store);

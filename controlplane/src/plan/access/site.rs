@@ -42,7 +42,7 @@ impl Asked<'_> {
 pub enum Intrusion {
     /// The name is not of this host.
     #[error(
-        "host {0:?} is not a name of this API: use localhost or a loopback address, or add the name to api-hosts"
+        "host {0:?} is not a name of this API: use localhost or a loopback address, or add the name to api-names"
     )]
     Host(String),
     /// A page of another host sent it.

@@ -1,0 +1,132 @@
+//! Who makes requests: from what a request shows to an [`Identity`].
+//!
+//! Owns what is remembered of attempts and uses, the first token, and the removal of tokens that
+//! ended. What somebody may do, [`crate::plan::access`] decides; refuses to know about HTTP.
+
+pub mod bootstrap;
+pub(crate) mod sweep;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use cara_api::access::value;
+use cara_api::{Timestamp, TokenName};
+
+use crate::Shared;
+use crate::plan::access::limit::Attempts;
+use crate::plan::access::{Identity, Refusal, is_use_news, rights};
+use crate::repo::{self, StoredToken};
+
+/// Tokens whose uses are remembered before all are forgotten: each costs one write at most.
+const USES_MAX: usize = 10_000;
+/// How often a stream asks whether it may go on.
+const RECHECK: Duration = Duration::from_secs(5);
+
+/// What is remembered of who makes requests.
+#[derive(Default)]
+pub(crate) struct Access {
+    // Each held for one look-up or one change.
+    attempts: Mutex<Attempts>,
+    /// When the last use of a token was told to the store.
+    uses: Mutex<HashMap<TokenName, Timestamp>>,
+}
+
+/// Why somebody is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unknown {
+    /// The text cannot be a token.
+    #[error("that is no token: it is cut off, or mistyped")]
+    Malformed,
+    /// Nobody made it, or it was revoked.
+    #[error("the token is not known, or was revoked")]
+    NoSuchToken,
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+impl Access {
+    /// How long an address has to wait before it may try again to be somebody.
+    pub(crate) fn wait(&self, address: IpAddr) -> Option<Duration> {
+        let attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        attempts.wait(address, Instant::now())
+    }
+
+    /// Counts an attempt that failed, or that costs as much as one.
+    pub(crate) fn count(&self, address: IpAddr) {
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        attempts.count(address, Instant::now());
+    }
+
+    /// Whether a use shall be written down; says so once for each that is.
+    fn is_use_news(&self, token: &StoredToken, now: Timestamp) -> bool {
+        let name = TokenName::trusted(&token.metadata.name);
+        let mut uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = uses.get(&name).copied().max(token.status.last_used);
+        let is_news = is_use_news(last, now);
+        if is_news {
+            if uses.len() >= USES_MAX {
+                uses.clear();
+            }
+            uses.insert(name, now);
+        }
+        is_news
+    }
+}
+
+/// Who shows a token.
+pub(crate) fn identify(shared: &Arc<Shared>, text: &str) -> Result<Identity, Unknown> {
+    if !value::is_whole(text) {
+        return Err(Unknown::Malformed);
+    }
+    let hash = value::hash(text);
+    let now = Timestamp::now();
+    let (token, bearer) = shared.cache.read(|state| {
+        let access = state.access();
+        let token = access.token_of(&hash).ok_or(Unknown::NoSuchToken)?;
+        let user = |_: &str| access.user_of(token);
+        let name = &token.metadata.name;
+        let bearer = rights(name, &token.spec, &token.status, user, now)?;
+        Ok::<_, Unknown>((Arc::clone(token), bearer))
+    })?;
+    if shared.access.is_use_news(&token, now) {
+        let shared_too = Arc::clone(shared);
+        shared.writes.spawn(note_use(shared_too, token, now));
+    }
+    Ok(Identity::Bearer(bearer))
+}
+
+/// Writes down that a token was used. When the write does not come to be, the next use is.
+async fn note_use(shared: Arc<Shared>, token: Arc<StoredToken>, now: Timestamp) {
+    let mut used = (*token).clone();
+    used.status.last_used = Some(Timestamp::from_second(now.as_second()).unwrap_or(now));
+    if let Err(error) = shared.store.apply(repo::replace_token(&used)).await {
+        tracing::debug!(token = %used.metadata.name, %error, "the use was not written down");
+    }
+}
+
+/// Ends when somebody may not do any more what they could when it began: their token ended or was
+/// revoked, or what it is good for changed. Cancel-safe.
+pub(crate) async fn until_changed(shared: Arc<Shared>, identity: Identity) {
+    let Identity::Bearer(bearer) = &identity else {
+        return std::future::pending().await;
+    };
+    loop {
+        tokio::time::sleep(RECHECK).await;
+        let now = Timestamp::now();
+        let is_same = shared.cache.read(|state| {
+            let access = state.access();
+            let Some(token) = access.tokens().get(bearer.token.as_str()) else {
+                return false;
+            };
+            let user = |_: &str| access.user_of(token);
+            let name = &token.metadata.name;
+            rights(name, &token.spec, &token.status, user, now).is_ok_and(|now| now == *bearer)
+        });
+        if !is_same {
+            tracing::info!(actor = bearer.actor, token = %bearer.token, "a stream ends: its token is not good for it any more");
+            return;
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Users, tokens and federation rules in memory.
+//!
+//! They are looked up with each request and followed by nobody: they have no history.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cara_api::{Federation, FederationName, Resource, TokenName, User, UserName};
+use cara_store::Key;
+
+use super::state::replace;
+use crate::repo::{self, StoredToken};
+
+/// Everything that is known of who may do what.
+#[derive(Default)]
+pub(crate) struct Access {
+    users: BTreeMap<UserName, Arc<User>>,
+    tokens: BTreeMap<TokenName, Arc<StoredToken>>,
+    /// Names of tokens by their hashes.
+    by_hash: BTreeMap<String, TokenName>,
+    federations: BTreeMap<FederationName, Arc<Federation>>,
+}
+
+impl Access {
+    pub(crate) fn users(&self) -> &BTreeMap<UserName, Arc<User>> {
+        &self.users
+    }
+
+    pub(crate) fn tokens(&self) -> &BTreeMap<TokenName, Arc<StoredToken>> {
+        &self.tokens
+    }
+
+    pub(crate) fn federations(&self) -> &BTreeMap<FederationName, Arc<Federation>> {
+        &self.federations
+    }
+
+    /// The token of a hash.
+    pub(crate) fn token_of(&self, hash: &str) -> Option<&Arc<StoredToken>> {
+        self.tokens.get(self.by_hash.get(hash)?)
+    }
+
+    /// The user that a token acts for, if it is still the same.
+    pub(crate) fn user_of(&self, token: &StoredToken) -> Option<&User> {
+        let user = self.users.get(token.spec.user.as_str())?;
+        (user.metadata.uid == token.user_uid).then_some(user)
+    }
+
+    /// The keys of everything.
+    pub(super) fn keys(&self) -> impl Iterator<Item = Key> {
+        let users = self.users.keys().map(repo::user_key);
+        let tokens = self.tokens.keys().map(repo::token_key);
+        let rules = self.federations.keys().map(repo::federation_key);
+        users.chain(tokens).chain(rules)
+    }
+
+    pub(super) fn set_user(&mut self, name: &str, user: Option<User>) {
+        replace(&mut self.users, UserName::trusted(name), user.map(Arc::new));
+    }
+
+    pub(super) fn set_token(&mut self, name: &str, token: Option<StoredToken>) {
+        let name = TokenName::trusted(name);
+        if let Some(token) = &token {
+            self.by_hash.insert(token.hash.clone(), name.clone());
+        }
+        let hash = token.as_ref().map(|token| token.hash.clone());
+        let before = replace(&mut self.tokens, name, token.map(Arc::new));
+        if let Some(before) = before.filter(|before| Some(&before.hash) != hash.as_ref()) {
+            self.by_hash.remove(&before.hash);
+        }
+    }
+
+    pub(super) fn set_federation(&mut self, name: &str, rule: Option<Federation>) {
+        let name = FederationName::trusted(name);
+        replace(&mut self.federations, name, rule.map(Arc::new));
+    }
+}
+
+/// The names of all objects of a kind that belong to a user.
+pub(crate) fn tokens_of<'a>(
+    access: &'a Access,
+    user: &'a User,
+) -> impl Iterator<Item = &'a TokenName> {
+    let tokens = access.tokens.iter();
+    let name = user.meta().name.as_str();
+    tokens
+        .filter(move |(_, token)| token.spec.user == name)
+        .map(|(name, _)| name)
+}

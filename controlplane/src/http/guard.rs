@@ -1,0 +1,490 @@
+//! The door of the API: who makes a request, and whether they may, before any handler sees it.
+//!
+//! ```text
+//! request -> names and origins -> identity -> row of the route -> object -> may they? -> handler
+//! ```
+//!
+//! What routes ask for is a table ([`cara_api::access::routes`]); what is allowed is decided by
+//! [`crate::plan::access`]. A route without a row is closed. Handlers that show many objects ask
+//! [`Asker`] about each.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use axum::body::{Body, HttpBody as _};
+use axum::extract::{
+    ConnectInfo, FromRequestParts, MatchedPath, Query, RawPathParams, Request, State,
+};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use cara_api::access::Verb;
+use cara_api::access::routes::{self, Need, On};
+use cara_api::project::ProjectSpec;
+use cara_api::schema::{self, Schema};
+use cara_api::{Node, ObjectMeta, Project, Resource, Secret, decode};
+use futures_util::StreamExt;
+use serde::de::DeserializeOwned;
+
+use super::App;
+use super::extract;
+use super::failure::Failure;
+use super::watch::Filter;
+use crate::access;
+use crate::plan::access::site::{self, Asked, Names};
+use crate::plan::admission::{Auth, Who};
+use crate::plan::access::{Identity, Named, Object};
+use crate::plan::routes::material;
+use crate::repo::SealedSecret;
+
+/// Cookie of browsers that logged in.
+pub(super) const COOKIE: &str = "cara_session";
+
+/// Asker makes the request. Without the door before the handler, nobody.
+#[derive(Debug, Clone)]
+pub(super) struct Asker(pub(super) Arc<Identity>);
+
+impl<S: Sync> FromRequestParts<S> for Asker {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let who = parts.extensions.get::<Self>().cloned();
+        Ok(who.unwrap_or_else(|| Self(Arc::new(Identity::Unknown))))
+    }
+}
+
+impl Asker {
+    /// Only those of the selected objects that may be read.
+    pub(super) fn readable<F>(&self, filter: F) -> Readable<F> {
+        Readable {
+            who: Arc::clone(&self.0),
+            filter,
+        }
+    }
+
+    /// Whether an object of a kind may be read; `meta` is what is known of it.
+    pub(super) fn may_read(&self, kind: &str, name: &str, meta: Option<&ObjectMeta>) -> bool {
+        may_read(&self.0, kind, name, meta)
+    }
+}
+
+/// Objects that a filter selects and somebody may read.
+#[derive(Clone)]
+pub(super) struct Readable<F> {
+    who: Arc<Identity>,
+    filter: F,
+}
+
+impl<T: Resource, F: Filter<T>> Filter<T> for Readable<F> {
+    fn selects(&self, object: &T) -> bool {
+        let meta = object.meta();
+        self.filter.selects(object) && may_read(&self.who, T::KIND, &meta.name, Some(meta))
+    }
+}
+
+fn may_read(who: &Identity, kind: &str, name: &str, meta: Option<&ObjectMeta>) -> bool {
+    let labels = meta.map(|meta| &meta.labels);
+    let named = Named { name, labels };
+    let object = match kind {
+        Project::KIND => Object::Project(named),
+        Secret::KIND => Object::Secret(named),
+        _ => Object::Installation,
+    };
+    who.may(Verb::Read, object)
+}
+
+/// Lets requests in, or answers them.
+pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
+    match admit(&app, request).await {
+        Ok(Admitted::Request(request, who)) => {
+            let response = next.run(request).await;
+            while_allowed(&app, response, who)
+        }
+        Ok(Admitted::NoSuchMethod) => super::plain(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "Method Not Allowed\n",
+        ),
+        Err(failure) => failure.into_response(),
+    }
+}
+
+enum Admitted {
+    Request(Request, Arc<Identity>),
+    NoSuchMethod,
+}
+
+async fn admit(app: &App, mut request: Request) -> Result<Admitted, Failure> {
+    let api = &app.shared.config.api;
+    if api.auth == Auth::Off {
+        let names = Names {
+            hosts: api.names.clone(),
+            any_address: !api.address.ip().to_canonical().is_loopback(),
+        };
+        site::check(asked(&request), &names).map_err(|why| Failure::intrusion(&why))?;
+        let who = Arc::new(Identity::Unasked);
+        request.extensions_mut().insert(Asker(Arc::clone(&who)));
+        return Ok(Admitted::Request(request, who));
+    }
+    let matched = request.extensions().get::<MatchedPath>();
+    let path = matched.map(|path| path.as_str().to_owned());
+    // Nothing is there, and nothing is told.
+    let Some(path) = path else {
+        let who = Arc::new(Identity::Unknown);
+        return Ok(Admitted::Request(request, who));
+    };
+    let Some(need) = routes::need(request.method().as_str(), &path) else {
+        return Ok(Admitted::NoSuchMethod);
+    };
+    let who = Arc::new(identity(app, &request, need)?);
+    if !who.is_known() && need != Need::Public {
+        return Err(Failure::unauthenticated(
+            "this server asks who you are, and no token was shown: log in with `caractrl login`",
+        ));
+    }
+    let request = authorize(app, &who, need, request).await?;
+    let mut request = request;
+    request.extensions_mut().insert(Asker(Arc::clone(&who)));
+    Ok(Admitted::Request(request, who))
+}
+
+/// The node that the request is of, as far as that was found out before.
+fn peer(request: &Request) -> Option<Identity> {
+    match request.extensions().get::<Who>()? {
+        Who::Node(node) | Who::Inside(node) => Some(Identity::Node(node.clone())),
+        Who::Somebody | Who::Refused(_) => None,
+    }
+}
+
+fn asked(request: &Request) -> Asked<'_> {
+    let text = |name| request.headers().get(name).and_then(|v| v.to_str().ok());
+    let authority = request.uri().authority().map(axum::http::uri::Authority::as_str);
+    let agent = text(header::USER_AGENT).unwrap_or_default();
+    Asked {
+        method: request.method().as_str(),
+        host: text(header::HOST).or(authority).unwrap_or_default(),
+        // One that is no text is none of ours.
+        origin: request
+            .headers()
+            .get(header::ORIGIN)
+            .map(|origin| origin.to_str().unwrap_or("null")),
+        fetch_site: text(header::HeaderName::from_static("sec-fetch-site")),
+        content_type: text(header::CONTENT_TYPE),
+        has_body: !request.body().is_end_stream(),
+        has_browser_headers: request.headers().contains_key(header::REFERER)
+            || request.headers().contains_key(header::COOKIE)
+            || agent.starts_with("Mozilla/"),
+    }
+}
+
+/// The address that a request came from.
+pub(super) fn address(extensions: &axum::http::Extensions) -> IpAddr {
+    let remote = extensions.get::<ConnectInfo<SocketAddr>>();
+    remote.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.0.ip())
+}
+
+/// Asker makes the request. A token that does not count is refused, also where none is needed.
+fn identity(app: &App, request: &Request, need: Need) -> Result<Identity, Failure> {
+    if let Some(node) = peer(request) {
+        return Ok(node);
+    }
+    let text = match bearer(request.headers())? {
+        Some(text) => text,
+        None => match session(request.headers()) {
+            // Cookies travel with requests of any page.
+            Some(text) => {
+                site::check_origin(asked(request)).map_err(|why| Failure::intrusion(&why))?;
+                text
+            }
+            None => return Ok(Identity::Unknown),
+        },
+    };
+    if need != Need::Public {
+        // While nothing is known, nobody is.
+        app.must_be_live()?;
+    }
+    let from = address(request.extensions());
+    match access::identify(&app.shared, text) {
+        Ok(identity) => Ok(identity),
+        Err(_) if need == Need::Public => Ok(Identity::Unknown),
+        Err(why) => {
+            if let Some(wait) = app.shared.access.wait(from) {
+                return Err(Failure::too_many(wait));
+            }
+            app.shared.access.count(from);
+            tracing::warn!(%from, %why, "a token was refused");
+            Err(Failure::unauthenticated(format!(
+                "{why}: log in again with `caractrl login`"
+            )))
+        }
+    }
+}
+
+/// The token in `Authorization`.
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Failure> {
+    let Some(value) = headers.get(header::AUTHORIZATION) else {
+        return Ok(None);
+    };
+    let text = value.to_str().unwrap_or_default();
+    let (scheme, token) = text.split_once(' ').unwrap_or_default();
+    if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() {
+        return Ok(Some(token.trim()));
+    }
+    Err(Failure::unauthenticated(
+        "Authorization must be of the form `Bearer TOKEN`: `caractrl login` gets a token",
+    ))
+}
+
+/// The token in the cookie of a browser.
+pub(super) fn session(headers: &HeaderMap) -> Option<&str> {
+    let cookies = headers.get_all(header::COOKIE).iter();
+    let texts = cookies.filter_map(|value| value.to_str().ok());
+    let pairs = texts.flat_map(|text| text.split(';'));
+    let mut pairs = pairs.filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, _)| *name == COOKIE).map(|(_, value)| value)
+}
+
+/// Refuses the request, unless they may. What the decision needs of the body is read, and put back.
+async fn authorize(
+    app: &App,
+    who: &Identity,
+    need: Need,
+    request: Request,
+) -> Result<Request, Failure> {
+    let must = |is_allowed: bool, verb, object: Object<'_>| match is_allowed {
+        true => Ok(()),
+        false => Err(denied(who, verb, object)),
+    };
+    let (mut parts, body) = request.into_parts();
+    let name = path_name(&mut parts).await?;
+    let request = Request::from_parts(parts, body);
+    match need {
+        Need::Public | Need::Known => {}
+        Need::May(_, On::Own) => must(
+            matches!(who, Identity::Bearer(_)),
+            Verb::Admin,
+            Object::Installation,
+        )?,
+        Need::May(verb, On::Each) => {
+            if !who.may_somewhere(verb) {
+                return Err(denied(who, verb, Object::Installation));
+            }
+        }
+        Need::May(verb, On::Installation) => {
+            let object = Object::Installation;
+            must(who.may(verb, object), verb, object)?;
+        }
+        Need::May(verb, On::Project) => may_project(app, who, verb, &name)?,
+        Need::May(verb, On::ProjectInQuery) => {
+            let names = projects_in(&request)?;
+            if names.is_empty() {
+                let object = Object::Installation;
+                must(who.may(verb, object), verb, object)?;
+            }
+            for name in names {
+                may_project(app, who, verb, &name)?;
+            }
+        }
+        Need::May(verb, On::ProjectDocument) => {
+            let (request, project) = read_document::<Project>(request, &schema::PROJECT).await?;
+            may_have(app, who, verb, &project.metadata.name, &project)?;
+            return Ok(request);
+        }
+        Need::May(verb, On::ProjectChange) => {
+            may_project(app, who, verb, &name)?;
+            let (request, project) = read_document::<Project>(request, &schema::PROJECT).await?;
+            may_have(app, who, verb, &name, &project)?;
+            return Ok(request);
+        }
+        Need::May(verb, On::Secret) => may_secret(app, who, verb, &name)?,
+        Need::May(verb, On::SecretDocument) => {
+            let (request, secret) = read_document::<Secret>(request, &schema::SECRET).await?;
+            let object = Object::Secret(named(&secret.metadata.name, &secret.metadata));
+            must(who.may(verb, object), verb, object)?;
+            return Ok(request);
+        }
+        Need::May(verb, On::SecretChange) => {
+            may_secret(app, who, verb, &name)?;
+            let (request, secret) = read_document::<Secret>(request, &schema::SECRET).await?;
+            let object = Object::Secret(named(&name, &secret.metadata));
+            must(who.may(verb, object), verb, object)?;
+            return Ok(request);
+        }
+        Need::Node => must_be_node(who, &name)?,
+        Need::NodeOr(verb) => {
+            if let Identity::Node(_) = who {
+                if !name.is_empty() {
+                    must_be_node(who, &name)?;
+                    return Ok(request);
+                }
+                let (request, node) = read_document::<Node>(request, &schema::NODE).await?;
+                must_be_node(who, &node.metadata.name)?;
+                return Ok(request);
+            }
+            let object = Object::Installation;
+            must(who.may(verb, object), verb, object)?;
+        }
+        Need::NodeOfProject => {
+            let is_there = app.shared.cache.read(|state| {
+                let project = state.project(&name);
+                project.is_some_and(|project| {
+                    let moving = project.status.moving.as_ref();
+                    who.is_node(&project.status.node_ref)
+                        || moving.is_some_and(|moving| who.is_node(&moving.node_ref))
+                })
+            });
+            if !is_there {
+                return Err(Failure::forbidden(format!(
+                    "{} is no node that project {name:?} is bound to",
+                    who.actor()
+                )));
+            }
+        }
+        Need::Door => return Err(Failure::forbidden("this is not served here")),
+    }
+    Ok(request)
+}
+
+fn named<'a>(name: &'a str, meta: &'a ObjectMeta) -> Named<'a> {
+    Named {
+        name,
+        labels: Some(&meta.labels),
+    }
+}
+
+/// 403 that says who may not do what.
+fn denied(who: &Identity, verb: Verb, object: Object<'_>) -> Failure {
+    Failure::forbidden(format!(
+        "{} may not {verb} {object}: ask an administrator for a role that allows it",
+        who.actor()
+    ))
+}
+
+fn must_be_node(who: &Identity, name: &str) -> Result<(), Failure> {
+    match who.is_node(name) {
+        true => Ok(()),
+        false => Err(Failure::forbidden(format!(
+            "{} is not node {name:?}, and only the node itself may do that",
+            who.actor()
+        ))),
+    }
+}
+
+/// Whether they may do something to a project as it is.
+fn may_project(app: &App, who: &Identity, verb: Verb, name: &str) -> Result<(), Failure> {
+    app.shared.cache.read(|state| {
+        let labels = state.project(name).map(|project| &project.metadata.labels);
+        let object = Object::Project(Named { name, labels });
+        match who.may(verb, object) {
+            true => Ok(()),
+            false => Err(denied(who, verb, object)),
+        }
+    })
+}
+
+/// The same for a secret.
+fn may_secret(app: &App, who: &Identity, verb: Verb, name: &str) -> Result<(), Failure> {
+    app.shared.cache.read(|state| {
+        let secret: Option<&Arc<SealedSecret>> = state.secret(name);
+        let labels = secret.map(|secret| &secret.metadata.labels);
+        let object = Object::Secret(Named { name, labels });
+        match who.may(verb, object) {
+            true => Ok(()),
+            false => Err(denied(who, verb, object)),
+        }
+    })
+}
+
+/// Whether they may give a project this document, and use the secrets that it did not use before.
+fn may_have(
+    app: &App,
+    who: &Identity,
+    verb: Verb,
+    name: &str,
+    project: &Project,
+) -> Result<(), Failure> {
+    let object = Object::Project(named(name, &project.metadata));
+    if !who.may(verb, object) {
+        return Err(denied(who, verb, object));
+    }
+    let old = app.shared.cache.read(|state| {
+        let old = state.project(name);
+        old.map(|old| secrets_of(&old.spec)).unwrap_or_default()
+    });
+    let new = secrets_of(&project.spec);
+    new.difference(&old)
+        .try_for_each(|secret| may_secret(app, who, verb, secret))
+}
+
+/// The secrets that a spec names.
+fn secrets_of(spec: &ProjectSpec) -> BTreeSet<String> {
+    let rules = spec.ingress.iter().flat_map(material::secrets);
+    let of_rules = rules.map(|needed| needed.secret.to_owned());
+    let of_services = spec.secrets().into_iter().map(str::to_owned);
+    of_services.chain(of_rules).collect()
+}
+
+/// Reads the body as the handler will, and gives it back unread. A body that is no document is
+/// that of an object without a name: the handler says what is wrong with it, if it is allowed so far.
+async fn read_document<T>(request: Request, schema: &Schema) -> Result<(Request, T), Failure>
+where
+    T: DeserializeOwned + Default,
+{
+    let (parts, body) = request.into_parts();
+    let bytes = extract::body(body).await?;
+    let document = decode::document::<T>(&bytes, schema);
+    let document = document.map(|decoded| decoded.value).unwrap_or_default();
+    let request = Request::from_parts(parts, Body::from(bytes));
+    Ok((request, document))
+}
+
+/// The first name in the path, as handlers get it; empty when there is none.
+async fn path_name(parts: &mut Parts) -> Result<String, Failure> {
+    let names = RawPathParams::from_request_parts(parts, &()).await;
+    let names = names.map_err(|_| Failure::bad_request("the path is not UTF-8"))?;
+    let first = names.iter().next();
+    Ok(first.map(|(_, name)| name.to_owned()).unwrap_or_default())
+}
+
+/// The projects that a query names, as handlers read it.
+fn projects_in(request: &Request) -> Result<Vec<String>, Failure> {
+    let pairs = Query::<Vec<(String, String)>>::try_from_uri(request.uri());
+    let Query(pairs) = pairs.map_err(|error| Failure::bad_request(error.to_string()))?;
+    let named = pairs.into_iter().filter(|(key, _)| key == "project");
+    Ok(named.map(|(_, name)| name).collect())
+}
+
+/// Ends a stream when whoever reads it may not any more.
+fn while_allowed(app: &App, response: Response, who: Arc<Identity>) -> Response {
+    let is_stream = response.body().size_hint().exact().is_none();
+    if !is_stream || !matches!(*who, Identity::Bearer(_)) {
+        return response;
+    }
+    let shared = Arc::clone(&app.shared);
+    let ended = access::until_changed(shared, (*who).clone());
+    response.map(|body| Body::from_stream(body.into_data_stream().take_until(Box::pin(ended))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_a_bearer_or_a_cookie() {
+        let mut headers = HeaderMap::new();
+        assert!(bearer(&headers).is_ok_and(|token| token.is_none()));
+        for (text, expected) in [
+            ("Bearer cara_x", Some("cara_x")),
+            ("bearer  cara_x ", Some("cara_x")),
+            ("Basic YTpi", None),
+            ("Bearer ", None),
+        ] {
+            headers.insert(header::AUTHORIZATION, text.parse().expect("a value"));
+            assert_eq!(bearer(&headers).ok().flatten(), expected, "{text}");
+        }
+        headers.insert(header::COOKIE, "a=b; cara_session=cara_x".parse().expect("a value"));
+        assert_eq!(session(&headers), Some("cara_x"));
+    }
+}

@@ -1,0 +1,318 @@
+//! Tokens. The value is in the answer to the creation, and nowhere else.
+//!
+//! Whoever may administer the installation sees and makes all of them. Users see those that act for
+//! them, revoke them, and make further ones for themselves, which can do no more than they.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::Json;
+use cara_api::access::{self, TokenOrigin, TokenStatus, Verb as May, validate as rules, value};
+use cara_api::{API_VERSION, Resource, ResourceVersion, Timestamp, Token, schema, validate};
+use jiff::SignedDuration;
+
+use super::App;
+use super::extract::{document, expected_version, sound};
+use super::failure::Failure;
+use super::guard::Asker;
+use super::objects;
+use super::users::not_watched;
+use super::view::{View, begin, now};
+use super::watch::{Filter, Watched};
+use crate::Shared;
+use crate::audit::{Caller, Verb};
+use crate::cache::{Object, State as CacheState};
+use crate::plan::access::{Bearer, Identity, Object as On};
+use crate::repo::{self, StoredToken};
+
+impl View for StoredToken {
+    type Shown = Token;
+
+    fn view(&self, _: &Shared) -> Token {
+        shown(self)
+    }
+}
+
+fn shown(token: &StoredToken) -> Token {
+    Token {
+        api_version: API_VERSION.to_owned(),
+        kind: Token::KIND.to_owned(),
+        metadata: token.metadata.clone(),
+        spec: token.spec.clone(),
+        status: token.status.clone(),
+        value: None,
+    }
+}
+
+impl Watched for StoredToken {
+    fn of(_: &Object) -> Option<&Arc<Self>> {
+        None
+    }
+
+    fn all(state: &CacheState) -> Vec<Arc<Self>> {
+        state.access().tokens().values().cloned().collect()
+    }
+
+    fn find<'s>(state: &'s CacheState, name: &str) -> Option<&'s Arc<Self>> {
+        state.access().tokens().get(name)
+    }
+}
+
+/// The tokens that somebody may see: all, or their own.
+#[derive(Clone)]
+struct Own(Arc<Identity>);
+
+impl Filter<StoredToken> for Own {
+    fn selects(&self, token: &StoredToken) -> bool {
+        if may_all(&self.0) {
+            return true;
+        }
+        let Identity::Bearer(bearer) = &*self.0 else {
+            return false;
+        };
+        let is_of_user = bearer
+            .user
+            .as_ref()
+            .is_some_and(|user| user.as_str() == token.spec.user);
+        is_of_user || bearer.token.as_str() == token.metadata.name
+    }
+}
+
+fn may_all(who: &Identity) -> bool {
+    who.may(May::Admin, On::Installation)
+}
+
+/// Lists tokens.
+#[utoipa::path(get, path = "/api/v1/tokens", tag = "access",
+    responses((status = 200, description = "TokenList, without values: all, or those of the caller")))]
+pub(super) async fn list(
+    State(app): State<App>,
+    Asker(who): Asker,
+    Query(query): Query<Vec<(String, String)>>,
+) -> Result<Response, Failure> {
+    not_watched(&query)?;
+    objects::list::<StoredToken>(&app, &query, Own(who))
+}
+
+/// Reads a token, without its value.
+#[utoipa::path(get, path = "/api/v1/tokens/{name}", tag = "access", params(("name" = String, Path)),
+    responses((status = 200, body = Token), (status = 404, body = cara_api::Problem)))]
+pub(super) async fn read(
+    State(app): State<App>,
+    Asker(who): Asker,
+    Path(name): Path<String>,
+    Query(query): Query<Vec<(String, String)>>,
+) -> Result<Response, Failure> {
+    not_watched(&query)?;
+    visible(&app, &who, &name)?;
+    objects::read::<StoredToken>(&app, &query, name)
+}
+
+/// 404 for a token that somebody may not see, as for one that is not there.
+fn visible(app: &App, who: &Arc<Identity>, name: &str) -> Result<(), Failure> {
+    app.must_be_live()?;
+    let token = objects::current::<StoredToken>(app, name)?;
+    match Own(Arc::clone(who)).selects(&token) {
+        true => Ok(()),
+        false => Err(Failure::not_found::<StoredToken>(name)),
+    }
+}
+
+/// Creates a token; the answer is the only one that has its value.
+#[utoipa::path(post, path = "/api/v1/tokens", tag = "access", request_body = Token,
+    responses((status = 201, body = Token, description = "With its value, this once"),
+        (status = 400, body = cara_api::Problem), (status = 403, body = cara_api::Problem),
+        (status = 409, body = cara_api::Problem)))]
+pub(super) async fn create(
+    State(app): State<App>,
+    Asker(who): Asker,
+    by: Caller,
+    body: Body,
+) -> Result<Response, Failure> {
+    app.must_be_live()?;
+    let mut decoded = document::<Token>(body, &schema::TOKEN).await?;
+    for_themselves(&who, &mut decoded.value)?;
+    let longest = app.shared.config.access.longest_life;
+    let given = &decoded.value;
+    let mut faults =
+        validate::identity::<Token>(&given.api_version, &given.kind, &given.metadata.name);
+    faults.extend(rules::token(given, longest));
+    let (given, warned) = sound(decoded, faults)?;
+    let life = rules::token_life(&given.spec, longest);
+    let life = life.map_err(|fault| Failure::invalid(&[fault]))?;
+    let made = Made {
+        status: TokenStatus {
+            origin: TokenOrigin::Created,
+            expires_at: Some(end_after(life)),
+            created_by: by.actor.clone(),
+            ..TokenStatus::default()
+        },
+        token: given,
+    };
+    let (created, value) = made.store(&app).await?;
+    app.audit_operations::<Token>(&by, Verb::Create, &created.metadata, operations(&created));
+    let mut token = shown(&created);
+    token.value = Some(value);
+    let private = [(header::CACHE_CONTROL, "no-store")];
+    let warnings = super::view::warnings(&warned);
+    Ok((StatusCode::CREATED, private, warnings, Json(token)).into_response())
+}
+
+/// Lets users make tokens for themselves, which can do no more than they: not with a token that can
+/// do less.
+fn for_themselves(who: &Identity, token: &mut Token) -> Result<(), Failure> {
+    if may_all(who) {
+        return Ok(());
+    }
+    let Identity::Bearer(Bearer {
+        user: Some(user),
+        rights,
+        ..
+    }) = who
+    else {
+        return Err(Failure::forbidden(format!(
+            "{} may not create tokens: only users and administrators do",
+            who.actor()
+        )));
+    };
+    if rights.within.is_some() {
+        return Err(Failure::forbidden(format!(
+            "this token of {user} may do less than {user}, and may not create others: log in with one that is not narrowed"
+        )));
+    }
+    if token.spec.user.is_empty() {
+        user.as_str().clone_into(&mut token.spec.user);
+    }
+    match token.spec.user == user.as_str() {
+        true => Ok(()),
+        false => Err(Failure::forbidden(format!(
+            "{user} may not create tokens for {:?}: leave spec.user out for one of your own",
+            token.spec.user
+        ))),
+    }
+}
+
+/// What a token will be, but for its value.
+pub(super) struct Made {
+    pub(super) token: Token,
+    pub(super) status: TokenStatus,
+}
+
+impl Made {
+    /// Makes the value and stores the token.
+    pub(super) async fn store(
+        self,
+        app: &App,
+    ) -> Result<(StoredToken, cara_api::secret::Hidden), Failure> {
+        let Self { token, mut status } = self;
+        let value = value::generate().map_err(Failure::internal)?;
+        status.hint = value::hint(value.reveal());
+        let mut metadata = token.metadata;
+        begin(&mut metadata);
+        let mut spec = token.spec;
+        // Said once, and from then on it is `status.expiresAt`.
+        spec.expires_in = String::new();
+        let user_uid = match spec.user.as_str() {
+            "" => None,
+            name => {
+                let user = objects::current::<cara_api::User>(app, name)?;
+                user.metadata.uid
+            }
+        };
+        let stored = StoredToken {
+            metadata,
+            spec,
+            status,
+            user_uid,
+            hash: value::hash(value.reveal()),
+        };
+        let batch = repo::create_token(&stored);
+        let created = objects::create(app, stored, batch).await?;
+        Ok((created, value))
+    }
+}
+
+/// When something ends that begins now, in whole seconds.
+pub(super) fn end_after(life: std::time::Duration) -> Timestamp {
+    let life = SignedDuration::try_from(life).unwrap_or_default();
+    let end = Timestamp::now().checked_add(life).unwrap_or(Timestamp::MAX);
+    Timestamp::from_second(end.as_second()).unwrap_or(end)
+}
+
+/// What of a token the audit log tells: all but its value, which is nowhere.
+pub(super) fn operations(token: &StoredToken) -> Vec<crate::audit::Operation> {
+    let nothing = serde_json::json!({});
+    crate::audit::diff(&nothing, &crate::audit::user_part(token))
+}
+
+/// Replaces labels, annotations, description and grants. User and end stay.
+#[utoipa::path(put, path = "/api/v1/tokens/{name}", tag = "access", request_body = Token,
+    params(("name" = String, Path), ("If-Match" = Option<String>, Header, description = "The expected resourceVersion")),
+    responses((status = 200, body = Token), (status = 400, body = cara_api::Problem),
+        (status = 404, body = cara_api::Problem), (status = 409, body = cara_api::Problem)))]
+pub(super) async fn replace(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    by: Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    app.must_be_live()?;
+    let mut decoded = document::<Token>(body, &schema::TOKEN).await?;
+    let old = objects::current::<StoredToken>(&app, &name)?;
+    // Whom it acts for does not change, so it need not be said again.
+    old.spec.user.clone_into(&mut decoded.value.spec.user);
+    let given = &decoded.value;
+    let mut faults = validate::same_identity::<Token>(
+        &given.api_version,
+        &given.kind,
+        &given.metadata.name,
+        &name,
+    );
+    faults.extend(rules::token(given, access::LIFE_DEFAULT));
+    let (given, warned) = sound(decoded, faults)?;
+    let expected = expected_version(&headers, given.metadata.resource_version)?;
+    let replaced = objects::replace(&app, &name, expected, |old: &StoredToken| {
+        let mut token = old.clone();
+        token.spec.grants = given.spec.grants.clone();
+        token.spec.description = given.spec.description.clone();
+        token.metadata.labels = given.metadata.labels.clone();
+        token.metadata.annotations = given.metadata.annotations.clone();
+        if token == *old {
+            return Ok(None);
+        }
+        token.metadata.generation = old.metadata.generation.next();
+        token.metadata.updated_at = Some(now());
+        let batch = repo::replace_token(&token);
+        Ok(Some((token, batch)))
+    });
+    let replaced = replaced.await?;
+    if let Some(new) = &replaced.new {
+        app.audit(&by, Verb::Replace, Some(&*replaced.old), Some(new));
+    }
+    Ok(replaced.answer(&app, &warned))
+}
+
+/// Revokes a token: from now on it is not known.
+#[utoipa::path(delete, path = "/api/v1/tokens/{name}", tag = "access", params(("name" = String, Path)),
+    responses((status = 204, description = "Revoked"), (status = 404, body = cara_api::Problem)))]
+pub(super) async fn delete(
+    State(app): State<App>,
+    Asker(who): Asker,
+    Path(name): Path<String>,
+    by: Caller,
+    headers: HeaderMap,
+) -> Result<StatusCode, Failure> {
+    visible(&app, &who, &name)?;
+    let expected = expected_version(&headers, ResourceVersion::default())?;
+    let deleted = objects::delete(&app, &name, expected, |old: &StoredToken| {
+        Ok(repo::delete_token(old))
+    });
+    let old = deleted.await?;
+    tracing::info!(token = %name, "revoked");
+    app.audit(&by, Verb::Delete, Some(&*old), None);
+    Ok(StatusCode::NO_CONTENT)
+}

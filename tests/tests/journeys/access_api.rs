@@ -118,6 +118,7 @@ fn refused(row: &routes::Row, project: &str) -> Value {
     let name = match row.need {
         Need::May(_, On::ProjectDocument | On::ProjectChange) => project.to_owned(),
         Need::May(_, On::SecretDocument | On::SecretChange) => format!("{project}-db"),
+        Need::May(_, On::Own) => "not-made".to_owned(),
         _ => return Value::Null,
     };
     let team = if project == "shop" { "web" } else { "db" };
@@ -263,7 +264,7 @@ async fn nobody_moves_what_is_not_theirs_or_uses_secrets_of_others() {
     let using = |secret: &str| {
         let mut document = project("shop", &json!({"team": "web"}));
         document["spec"]["services"][0]["env"] =
-            json!([{"name": "K", "valueFrom": {"secretRef": {"name": secret, "key": "k"}}}]);
+            json!([{"name": "K", "valueFrom": {"secretKeyRef": {"name": secret, "key": "k"}}}]);
         document
     };
     let team = |name: &str, team: &str| project(name, &json!({"team": team}));

@@ -8,6 +8,7 @@
 mod documents;
 mod grant;
 pub mod login;
+pub mod pin;
 pub mod routes;
 pub mod validate;
 pub mod value;

@@ -6,6 +6,7 @@
 mod apply;
 mod args;
 mod ca;
+mod context;
 mod cordon;
 mod create;
 mod delete;
@@ -15,6 +16,7 @@ mod events;
 pub mod failure;
 mod follow;
 mod get;
+mod login;
 mod logs;
 mod manifest;
 mod node;
@@ -25,11 +27,13 @@ mod routes;
 mod share;
 mod table;
 mod tail;
+mod token;
+mod user;
 mod wait;
 
 use std::process::ExitCode;
 
-use cara_api::client::{Client, Trust};
+use cara_api::client::Client;
 use clap::{CommandFactory, Parser};
 
 use args::{Args, Command};
@@ -76,9 +80,14 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> Result<(), Failure> {
-    let trust = trust(args.ca_file.as_deref())?;
-    let client =
-        Client::with_trust(&args.server, &trust).map_err(|e| Failure::of("connect", &e))?;
+    // These choose the server themselves.
+    match &args.command {
+        Command::Context { what } => return context::run(&args, what).await,
+        Command::Login(options) => return login::login(&args, options).await,
+        Command::Logout => return login::logout(&args).await,
+        _ => {}
+    }
+    let client = context::connect(&args).await?;
     let context = Context {
         client,
         output: args.output,
@@ -97,6 +106,11 @@ async fn run(args: Args) -> Result<(), Failure> {
         Command::Uncordon(options) => cordon::run(&context, options, cordon::Gate::Open).await,
         Command::Drain(options) => drain::run(&context, options).await,
         Command::Node { what } => node::run(&context, what).await,
+        Command::Context { .. } | Command::Login(_) | Command::Logout => Ok(()),
+        Command::Whoami => login::whoami(&context).await,
+        Command::Token { what } => token::run(&context, what).await,
+        Command::User { what } => user::run(&context, what).await,
+        Command::Federation { what } => user::federation(&context, what).await,
         Command::Routes(options) => routes::run(&context, options).await,
         Command::Tail(options) => tail::run(&context, options).await,
         Command::Logs(options) => logs::run(&context, options).await,
@@ -113,18 +127,6 @@ async fn run(args: Args) -> Result<(), Failure> {
             Ok(())
         }
     }
-}
-
-/// Whom to trust: the system's authorities, or the one of a file alone.
-fn trust(ca_file: Option<&std::path::Path>) -> Result<Trust, Failure> {
-    let read = |path: &std::path::Path| {
-        std::fs::read_to_string(path)
-            .map_err(|error| Failure::other(format!("ca-file {}: {error}", path.display())))
-    };
-    Ok(Trust {
-        authority: ca_file.map(read).transpose()?,
-        ..Trust::default()
-    })
 }
 
 async fn version(context: &Context) -> Result<(), Failure> {

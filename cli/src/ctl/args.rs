@@ -1,5 +1,6 @@
 //! The command line, as data.
 
+mod access;
 mod certificates;
 mod look;
 mod nodes;
@@ -11,6 +12,10 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+pub use access::{
+    ContextCommand, FederationCommand, Login, NewFederation, NewToken, NewUser, SetContext, SetUser,
+    TokenCommand, UserCommand,
+};
 pub use certificates::{Ca, Install, NewCertificate};
 pub use look::{Explain, Routes, RoutesCommand, Tail};
 pub use nodes::{JoinToken, NodeCommand};
@@ -20,15 +25,12 @@ pub use operate::{Create, Drain, Events, NewSecret, NodeName, Revisions, Rollbac
 #[derive(Debug, Parser)]
 #[command(name = "caractrl", version, arg_required_else_help = true, after_help = EXIT_CODES)]
 pub struct Args {
-    /// URL of the server
-    #[arg(
-        long,
-        global = true,
-        env = "CARA_SERVER",
-        default_value = "http://localhost:8080",
-        value_name = "URL"
-    )]
-    pub server: String,
+    /// URL of the server; that of the context, or http://localhost:8080, when left out
+    #[arg(long, global = true, env = "CARA_SERVER", value_name = "URL")]
+    pub server: Option<String>,
+    /// The context, as `caractrl context list` shows them; the current one when left out
+    #[arg(long, global = true, env = "CARA_CONTEXT", value_name = "NAME")]
+    pub context: Option<String>,
     /// Certificate (PEM) of the authority that the server's certificate comes from: server-ca.crt
     /// in the data directory of the server
     #[arg(long, global = true, env = "CARA_CA_FILE", value_name = "FILE")]
@@ -110,6 +112,40 @@ pub enum Command {
         /// What to do
         #[command(subcommand)]
         what: NodeCommand,
+    },
+    /// Servers, and who you are there
+    #[command(arg_required_else_help = true)]
+    Context {
+        /// What to do
+        #[command(subcommand)]
+        what: ContextCommand,
+    },
+    /// Say who you are: by a token from standard input or a prompt, a browser, or the job of a CI
+    Login(Login),
+    /// Make the token of a login void, and forget it
+    Logout,
+    /// Show who the server takes you for
+    Whoami,
+    /// Tokens for programs and people
+    #[command(arg_required_else_help = true)]
+    Token {
+        /// What to do
+        #[command(subcommand)]
+        what: TokenCommand,
+    },
+    /// Users, and what they may do
+    #[command(arg_required_else_help = true)]
+    User {
+        /// What to do
+        #[command(subcommand)]
+        what: UserCommand,
+    },
+    /// Tokens of other issuers, such as those of CI jobs, and what they are exchanged for
+    #[command(arg_required_else_help = true)]
+    Federation {
+        /// What to do
+        #[command(subcommand)]
+        what: FederationCommand,
     },
     /// List what the gateway serves, or explain where a URL goes
     Routes(Routes),

@@ -1,4 +1,7 @@
-//! The agent's own API: health and logs, as the older system's command line knows them.
+//! The agent's own API: health, logs and forwarded ports, as the older system's command line
+//! knows them.
+
+mod forward;
 
 use std::sync::Arc;
 
@@ -12,25 +15,32 @@ use cara_api::problem::CONTENT_TYPE;
 use cara_api::{Problem, paths};
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::runtime::{Engine, LogOptions};
 
 #[derive(Clone)]
 struct App {
     engine: Arc<Engine>,
+    tasks: TaskTracker,
     token: CancellationToken,
 }
 
 /// The agent's API.
-pub(crate) fn router(engine: Arc<Engine>, token: CancellationToken) -> Router {
+pub(crate) fn router(engine: Arc<Engine>, tasks: TaskTracker, token: CancellationToken) -> Router {
     Router::new()
         .route(paths::AGENT_HEALTHZ, get(|| async { "OK" }))
         .route(paths::AGENT_LOGS, get(logs))
+        .route(paths::AGENT_FORWARD, get(forward::forward))
         .method_not_allowed_fallback(|| async {
             plain(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
         })
         .fallback(|| async { plain(StatusCode::NOT_FOUND, "404 page not found\n") })
-        .with_state(App { engine, token })
+        .with_state(App {
+            engine,
+            tasks,
+            token,
+        })
 }
 
 /// Streams the log of a container, stdout and stderr in one.
@@ -90,7 +100,7 @@ fn plain(status: StatusCode, text: &'static str) -> Response {
 }
 
 /// All other errors are problem documents.
-fn problem(status: u16, detail: String) -> Response {
+pub(crate) fn problem(status: u16, detail: String) -> Response {
     let status_code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let body = serde_json::to_vec(&Problem::new(status, detail)).unwrap_or_default();
     let kind = (header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));

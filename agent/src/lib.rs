@@ -17,7 +17,9 @@ mod machine;
 mod outbox;
 pub mod plan;
 mod runtime;
+mod stream;
 mod supervisor;
+mod tunnel;
 mod work;
 
 use std::sync::Arc;
@@ -116,6 +118,18 @@ impl Agent {
         if let Some(identity) = self.identity {
             tasks.spawn(identity.keep(Arc::clone(&link), token.clone()));
         }
+        let streams = stream::Streams::new(Arc::clone(&self.engine), tasks.clone(), token.clone());
+        let reached = stream::router(streams).merge(http::router(
+            Arc::clone(&self.engine),
+            tasks.clone(),
+            token.clone(),
+        ));
+        tasks.spawn(tunnel::keep(
+            Arc::clone(&link),
+            reached,
+            tasks.clone(),
+            token.clone(),
+        ));
         let (pressed, pressure) = watch::channel(plan::machine::Pressure::default());
         let node = machine::Node {
             link,
@@ -138,9 +152,8 @@ impl Agent {
             outbox,
         });
         tasks.spawn(supervisor.run(assignments, token.clone()));
-        tasks.close();
         let stop = token.clone().cancelled_owned();
-        let router = http::router(self.engine, token.clone());
+        let router = http::router(self.engine, tasks.clone(), token.clone());
         let serve = axum::serve(listener, router).with_graceful_shutdown(stop);
         let overdue = async {
             token.cancelled().await;
@@ -151,6 +164,7 @@ impl Agent {
             () = overdue => Ok(()),
         };
         token.cancel();
+        tasks.close();
         tasks.wait().await;
         served
     }

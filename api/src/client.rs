@@ -5,9 +5,11 @@
 //! whether trying again makes sense ([`Error::is_retryable`]).
 
 mod backoff;
+mod files;
 mod lines;
 mod probe;
 mod trust;
+mod upgrade;
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -22,10 +24,12 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 pub use backoff::Backoff;
+pub use files::Look;
 pub use lines::Lines;
 pub use probe::{Prober, probe};
 pub use trust::{Credential, Trust, fetch_authority};
 use trust::{Pools, wire_base};
+pub use upgrade::{Connection, Duplex};
 
 use crate::{List, Problem, Resource, paths};
 
@@ -325,18 +329,7 @@ impl Client {
         if response.status().is_success() {
             return Ok(response);
         }
-        let status = response.status().as_u16();
-        let is_problem = response.headers().get("content-type").is_some_and(|value| {
-            value
-                .as_bytes()
-                .starts_with(crate::problem::CONTENT_TYPE.as_bytes())
-        });
-        let text = response.text().await.unwrap_or_default();
-        if is_problem && let Ok(problem) = serde_json::from_str::<Problem>(&text) {
-            return Err(Error::Problem(Box::new(problem)));
-        }
-        let body: String = text.trim().chars().take(ERROR_BODY_MAX).collect();
-        Err(Error::Unexpected { status, body })
+        Err(failed(response).await)
     }
 
     async fn read<T: DeserializeOwned>(&self, response: Response) -> Result<T, Error> {
@@ -365,6 +358,22 @@ impl Client {
 pub fn install_tls() {
     // Fails only when a provider is installed already, which serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// What an answer that is no success says.
+async fn failed(response: Response) -> Error {
+    let status = response.status().as_u16();
+    let is_problem = response.headers().get("content-type").is_some_and(|value| {
+        value
+            .as_bytes()
+            .starts_with(crate::problem::CONTENT_TYPE.as_bytes())
+    });
+    let text = response.text().await.unwrap_or_default();
+    if is_problem && let Ok(problem) = serde_json::from_str::<Problem>(&text) {
+        return Error::Problem(Box::new(problem));
+    }
+    let body: String = text.trim().chars().take(ERROR_BODY_MAX).collect();
+    Error::Unexpected { status, body }
 }
 
 fn warnings(response: &Response) -> Vec<String> {

@@ -34,6 +34,7 @@ pub mod schema;
 pub mod secret;
 pub mod share;
 pub mod signing;
+pub mod stream;
 #[cfg(feature = "tail")]
 pub mod tail;
 pub mod validate;

@@ -20,6 +20,16 @@ pub const PROJECT: &str = "/api/v1/projects/{name}";
 pub const PROJECT_STATUS: &str = "/api/v1/projects/{name}/status";
 /// Log of a service, through the server.
 pub const PROJECT_LOGS: &str = "/api/v1/projects/{name}/services/{service}/logs";
+/// Logs of a project's services, as JSON lines.
+pub const PROJECT_ALL_LOGS: &str = "/api/v1/projects/{name}/logs";
+/// Runs a command in a service; a WebSocket.
+pub const SERVICE_EXEC: &str = "/api/v1/projects/{name}/services/{service}/exec";
+/// A connection to a port of a service; a WebSocket.
+pub const SERVICE_FORWARD: &str = "/api/v1/projects/{name}/services/{service}/forward/{port}";
+/// Files in a service, as a tar stream.
+pub const SERVICE_FILES: &str = "/api/v1/projects/{name}/services/{service}/files";
+/// What services and nodes use.
+pub const USAGE: &str = "/api/v1/usage";
 /// Earlier generations of a project.
 pub const PROJECT_REVISIONS: &str = "/api/v1/projects/{name}/revisions";
 /// Returns a project to an earlier generation.
@@ -98,10 +108,24 @@ pub const LOGIN_CALLBACK: &str = "/api/v1/login/callback";
 pub const LOGIN_FEDERATION: &str = "/api/v1/login/federation";
 /// Revokes the token of a login.
 pub const LOGOUT: &str = "/api/v1/logout";
+/// The connection over which the server reaches a node's agent.
+pub const NODE_TUNNEL: &str = "/api/v1/nodes/{name}/tunnel";
 /// Health of an agent, on the agent's own listener.
 pub const AGENT_HEALTHZ: &str = "/healthz";
 /// Log of a service, on the agent's own listener.
 pub const AGENT_LOGS: &str = "/api/v1/logs/{project}/{service}";
+/// A connection to a port of a service, on the agent's own listener; a WebSocket.
+pub const AGENT_FORWARD: &str = "/api/v1/forward/{project}/{service}/{port}";
+/// Through the tunnel: lines of logs.
+pub const STREAM_LOGS: &str = "/streams/logs/{project}";
+/// Through the tunnel: a command in a service.
+pub const STREAM_EXEC: &str = "/streams/exec/{project}/{service}";
+/// Through the tunnel: a connection to a port of a service.
+pub const STREAM_FORWARD: &str = "/streams/forward/{project}/{service}/{port}";
+/// Through the tunnel: files in a service.
+pub const STREAM_FILES: &str = "/streams/files/{project}/{service}";
+/// Through the tunnel: what containers use.
+pub const STREAM_USAGE: &str = "/streams/usage";
 
 /// Fills the segments of a pattern in order.
 pub fn fill(pattern: &str, segments: &[&str]) -> String {

@@ -7,14 +7,17 @@ mod apply;
 mod args;
 mod ca;
 mod context;
+mod copy;
 mod cordon;
 mod create;
 mod delete;
 mod describe;
 mod drain;
 mod events;
+mod exec;
 pub mod failure;
 mod follow;
+mod forward;
 mod get;
 mod login;
 mod logs;
@@ -29,6 +32,8 @@ mod table;
 mod tail;
 mod token;
 mod user;
+mod terminal;
+mod top;
 mod wait;
 
 use std::process::ExitCode;
@@ -114,6 +119,10 @@ async fn run(args: Args) -> Result<(), Failure> {
         Command::Routes(options) => routes::run(&context, options).await,
         Command::Tail(options) => tail::run(&context, options).await,
         Command::Logs(options) => logs::run(&context, options).await,
+        Command::Exec(options) => exec::run(&context, options).await,
+        Command::PortForward(options) => forward::run(&context, options).await,
+        Command::Cp(options) => copy::run(&context, options).await,
+        Command::Top(options) => top::run(&context, options).await,
         Command::Share(options) => share::run(&context, options).await,
         Command::Open(options) => open::run(&context, options).await,
         Command::Version => version(&context).await,

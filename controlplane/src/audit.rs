@@ -50,6 +50,9 @@ pub(crate) enum Verb {
     Revoke,
     Login,
     Logout,
+    Exec,
+    Copy,
+    Forward,
 }
 
 /// Who made a request.

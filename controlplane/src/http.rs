@@ -6,14 +6,17 @@
 mod agents;
 mod caller;
 mod certificates;
+mod copy;
 mod deliver;
 mod events;
+mod exec;
 mod extract;
 mod failure;
 mod federations;
 mod guard;
 mod identify;
 mod join;
+mod forward;
 mod logs;
 mod meta;
 mod nodes;
@@ -25,9 +28,12 @@ mod routes;
 mod secrets;
 mod share;
 mod status;
+mod streams;
 mod tail;
 mod tokens;
 mod users;
+mod top;
+mod tunnel;
 mod view;
 mod watch;
 mod whoami;
@@ -77,7 +83,12 @@ pub(crate) fn router(shared: Arc<Shared>, token: CancellationToken) -> Router {
         .route(paths::PROJECT_REVISIONS, get(revisions::list))
         .route(paths::PROJECT_ROLLBACK, post(revisions::rollback))
         .route(paths::PROJECT_SHARE, post(share::create))
-        .route(paths::PROJECT_LOGS, get(logs::logs))
+        .route(paths::PROJECT_LOGS, get(logs::of_service))
+        .route(paths::PROJECT_ALL_LOGS, get(logs::of_project))
+        .route(paths::SERVICE_EXEC, get(exec::exec))
+        .route(paths::SERVICE_FORWARD, get(forward::forward))
+        .route(paths::SERVICE_FILES, get(copy::read).put(copy::write))
+        .route(paths::USAGE, get(top::usage))
         .route(paths::SECRETS, get(secrets::list).post(secrets::create))
         .route(
             paths::SECRET,
@@ -139,6 +150,7 @@ pub(crate) fn router(shared: Arc<Shared>, token: CancellationToken) -> Router {
         .route(paths::JOIN_TOKENS, post(join::create_token))
         .route(paths::JOIN, post(join::join))
         .route(paths::JOIN_AUTHORITY, get(join::authority))
+        .route(paths::NODE_TUNNEL, get(tunnel::open))
         .method_not_allowed_fallback(|| async {
             plain(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
         })

@@ -26,6 +26,7 @@ mod reach;
 mod reconcile;
 mod repo;
 mod signing;
+mod tunnels;
 pub mod vault;
 
 use std::sync::Arc;
@@ -58,6 +59,7 @@ use peers::Peers;
 use plan::admission::Auth;
 use reach::Reach;
 use reconcile::certs::acme::Acme;
+use tunnels::Tunnels;
 use vault::{MasterKey, StoredKey, UnlockError};
 
 /// How long API requests under way may take to end when the server stops.
@@ -93,6 +95,9 @@ struct Shared {
     /// Who makes requests.
     access: access::Access,
     /// Speaks to agents, for streams that pass through the server.
+    /// The connections that agents opened, for streams that pass through the server.
+    tunnels: Tunnels,
+    /// Speaks to agents that open none.
     agents: cara_api::client::Client,
 }
 
@@ -186,6 +191,7 @@ impl ControlPlane {
             cache: Cache::new(),
             authority,
             peers: Arc::default(),
+            tunnels: Tunnels::new(registry),
             agents: cara_api::client::Client::new("http://agent.invalid")?,
             registry: registry.clone(),
             config,
@@ -276,6 +282,7 @@ impl ControlPlane {
             }
         };
         token.cancel();
+        shared.tunnels.end(STOP_GRACE).await;
         shared.writes.close();
         let finished = tokio::time::timeout(STOP_GRACE, shared.writes.wait());
         if finished.await.is_err() {

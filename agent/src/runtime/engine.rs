@@ -36,6 +36,8 @@ const EVENTS: [&str; 9] = [
 /// A container engine with Docker's API.
 pub(crate) struct Engine {
     pub(super) docker: Docker,
+    /// Where the engine is, for what its client cannot do.
+    pub(super) host: String,
     pub(super) node: String,
     pub(super) files: Files,
     host_paths: Vec<PathBuf>,
@@ -72,6 +74,7 @@ impl Engine {
             .map_err(failed)?;
         Ok(Self {
             docker,
+            host: host.to_owned(),
             node: config.node.as_str().to_owned(),
             files: Files::new(config.files_dir.clone()),
             host_paths: config.host_paths.clone(),

@@ -5,6 +5,7 @@ mod certificates;
 mod look;
 mod nodes;
 mod operate;
+mod streams;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ pub use certificates::{Ca, Install, NewCertificate};
 pub use look::{Explain, Routes, RoutesCommand, Tail};
 pub use nodes::{JoinToken, NodeCommand};
 pub use operate::{Create, Drain, Events, NewSecret, NodeName, Revisions, Rollback, Share};
+pub use streams::{Copy, Exec, Forward, LogSource, Logs, Top};
 
 /// Command line client of Caravanserai.
 #[derive(Debug, Parser)]
@@ -152,8 +154,20 @@ pub enum Command {
     /// Print requests as they end
     #[command(arg_required_else_help = true)]
     Tail(Tail),
-    /// Print the log of a service
+    /// Print the logs of services
+    #[command(arg_required_else_help = true)]
     Logs(Logs),
+    /// Run a command in a service
+    #[command(arg_required_else_help = true)]
+    Exec(Exec),
+    /// Connect ports of this machine with ports of a service
+    #[command(arg_required_else_help = true)]
+    PortForward(Forward),
+    /// Copy files into a service or out of it
+    #[command(arg_required_else_help = true)]
+    Cp(Copy),
+    /// Show what services and nodes use
+    Top(Top),
     /// Make a link that opens a protected project for a time
     #[command(arg_required_else_help = true)]
     Share(Share),
@@ -264,23 +278,6 @@ pub struct Delete {
     /// How long to wait
     #[arg(long, default_value = "2m", value_parser = duration, value_name = "DURATION")]
     pub timeout: Duration,
-}
-
-/// Options of `logs`.
-#[derive(Debug, clap::Args)]
-pub struct Logs {
-    /// Whose log
-    #[arg(value_name = "PROJECT/SERVICE")]
-    pub target: String,
-    /// Go on as lines are written
-    #[arg(long, short)]
-    pub follow: bool,
-    /// Only the last lines
-    #[arg(long, value_name = "LINES")]
-    pub tail: Option<u32>,
-    /// Begin each line with its time
-    #[arg(long)]
-    pub timestamps: bool,
 }
 
 /// Options of `open`.

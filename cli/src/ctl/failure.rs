@@ -140,6 +140,11 @@ impl Failure {
         Self::new(0, "")
     }
 
+    /// A command in a service ended with this code, which is passed on without a word.
+    pub fn passed_on(code: u8) -> Self {
+        Self::new(code, "")
+    }
+
     /// Adds a line below the message.
     #[must_use]
     pub fn with(mut self, detail: impl Into<String>) -> Self {

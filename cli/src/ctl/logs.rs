@@ -1,41 +1,207 @@
 //! `logs`.
+//!
+//! While following, the reader knows how far it came in each container; after a restart of the
+//! server it asks for what follows, and prints no line twice.
 
-use std::io::Write;
+mod line;
 
+use std::time::Duration;
+
+use cara_api::client::Backoff;
 use cara_api::paths;
-use futures_util::StreamExt;
+use cara_api::stream::{LogMessage, LogQuery, LogStream};
+use jiff::Timestamp;
 
-use super::Context;
-use super::args::Logs;
+use super::args::{LogSource, Logs, Output};
 use super::failure::Failure;
+use super::{Context, out, tell};
+use line::Style;
 
-/// Prints the log of a service as it arrives.
+/// First and longest pause before the server is asked again.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+
+/// Prints lines as they arrive.
 pub async fn run(context: &Context, options: Logs) -> Result<(), Failure> {
-    let Some((project, service)) = options
-        .target
-        .split_once('/')
-        .filter(|(p, s)| !p.is_empty() && !s.is_empty())
-    else {
+    let (project, services) = target(&options)?;
+    let is_single = match services.len() {
+        0 => services_of(context, &project).await?.len() == 1,
+        count => count == 1,
+    };
+    if options.node.is_some() {
+        tell(format_args!(
+            "--node is not needed: the server knows where the project runs"
+        ));
+    }
+    let query = LogQuery {
+        services,
+        follow: options.follow,
+        tail: options.tail,
+        since: options.since,
+        previous: options.previous,
+        resume: false,
+        after: Default::default(),
+    };
+    let mut reader = Reader {
+        action: format!("logs {}", options.target),
+        path: paths::fill(paths::PROJECT_ALL_LOGS, &[&project]),
+        style: Style::new(&options, is_single),
+        only: options.stream.map(|source| match source {
+            LogSource::Stdout => LogStream::Stdout,
+            LogSource::Stderr => LogStream::Stderr,
+        }),
+        begin: None,
+        query,
+    };
+    reader.style.is_json = matches!(context.output, Output::Json);
+    if options.follow {
+        reader.follow(context).await
+    } else {
+        reader.read(context).await
+    }
+}
+
+/// The project and the services that are named.
+fn target(options: &Logs) -> Result<(String, Vec<String>), Failure> {
+    let mut services = options.services.clone();
+    let project = match options.target.split_once('/') {
+        Some((project, service)) => {
+            services.insert(0, service.to_owned());
+            project
+        }
+        None => options.target.as_str(),
+    };
+    if project.is_empty() || services.iter().any(|s| s.is_empty() || s.contains('/')) {
         return Err(Failure::usage(format!(
-            "invalid target {:?}: expected <project>/<service>",
+            "invalid target {:?}: expected <project>/<service>, or <project> and services",
             options.target
         )));
-    };
-    let failed = |error| Failure::of(&format!("logs {project}/{service}"), &error);
-    let tail = options.tail.map(|lines| lines.to_string());
-    let mut query = Vec::new();
-    query.extend(options.follow.then_some(("follow", "true")));
-    query.extend(options.timestamps.then_some(("timestamps", "true")));
-    query.extend(tail.as_deref().map(|lines| ("tail", lines)));
-    let path = paths::fill(paths::PROJECT_LOGS, &[project, service]);
-    let mut stream = context.client.stream(&path, &query).await.map_err(failed)?;
-    let mut stdout = std::io::stdout();
-    while let Some(bytes) = stream.next().await {
-        let bytes = bytes.map_err(failed)?;
-        stdout
-            .write_all(&bytes)
-            .and_then(|()| stdout.flush())
-            .map_err(|_| Failure::closed())?;
     }
-    Ok(())
+    Ok((project.to_owned(), services))
+}
+
+/// The names of a project's services.
+pub(super) async fn services_of(context: &Context, project: &str) -> Result<Vec<String>, Failure> {
+    let path = paths::fill(paths::PROJECT, &[project]);
+    let found: Result<cara_api::Project, _> = context.client.get(&path).await;
+    let found = found.map_err(|error| Failure::of(&format!("get project {project:?}"), &error))?;
+    Ok(found.spec.services.into_iter().map(|s| s.name).collect())
+}
+
+/// The service that is meant: the one that is named, else the only one.
+pub(super) async fn service_of(
+    context: &Context,
+    project: &str,
+    named: Option<&str>,
+) -> Result<String, Failure> {
+    let services = services_of(context, project).await?;
+    let all = services.join(", ");
+    match (named, services.as_slice()) {
+        (Some(name), all) if all.iter().any(|s| s == name) => Ok(name.to_owned()),
+        (Some(name), _) => Err(Failure::other(format!(
+            "project {project:?} has no service {name:?}: it has {all}"
+        ))),
+        (None, [only]) => Ok(only.clone()),
+        (None, _) => Err(Failure::usage(format!(
+            "project {project:?} has several services: name one of {all}"
+        ))),
+    }
+}
+
+struct Reader {
+    action: String,
+    path: String,
+    query: LogQuery,
+    style: Style,
+    only: Option<LogStream>,
+    /// All that was written from this time on is shown, if it is not in `query.after`.
+    begin: Option<Timestamp>,
+}
+
+impl Reader {
+    fn failed(&self, error: &cara_api::client::Error) -> Failure {
+        Failure::of(&self.action, error)
+    }
+
+    async fn open(
+        &self,
+        context: &Context,
+    ) -> Result<cara_api::client::Lines, cara_api::client::Error> {
+        let mut query = self.query.clone();
+        if let Some(begin) = self.begin {
+            query.since = Some(begin);
+            query.tail = None;
+            query.resume = true;
+        }
+        let pairs = query.pairs();
+        let pairs: Vec<_> = pairs.iter().map(|(k, v)| (*k, v.as_str())).collect();
+        context.client.follow(&self.path, &pairs).await
+    }
+
+    /// All that there is.
+    async fn read(&mut self, context: &Context) -> Result<(), Failure> {
+        let opened = self.open(context).await;
+        let mut lines = opened.map_err(|error| self.failed(&error))?;
+        loop {
+            let message = lines.next().await.map_err(|error| self.failed(&error))?;
+            let Some(message) = message else {
+                return Ok(());
+            };
+            if let Some(note) = self.take(message)? {
+                return Err(Failure::other(format!("{}: {note}", self.action)));
+            }
+        }
+    }
+
+    /// On and on, until the project is gone.
+    async fn follow(&mut self, context: &Context) -> Result<(), Failure> {
+        let (first, longest) = PAUSES;
+        let mut backoff = Backoff::new(first, longest);
+        let (mut was_open, mut is_told) = (false, false);
+        loop {
+            match self.open(context).await {
+                Ok(mut lines) => {
+                    was_open = true;
+                    while let Ok(Some(message)) = lines.next().await {
+                        if std::mem::take(&mut is_told) {
+                            tell(format_args!("{} answers again", context.client.base()));
+                        }
+                        backoff.reset();
+                        if let Some(note) = self.take(message)? {
+                            tell(format_args!("{note}"));
+                        }
+                    }
+                }
+                Err(error) if was_open && error.status() == Some(404) => {
+                    tell(format_args!("{}: the project is gone", self.action));
+                    return Ok(());
+                }
+                Err(error) if !was_open || !error.is_retryable() => return Err(self.failed(&error)),
+                Err(error) => {
+                    if !std::mem::replace(&mut is_told, true) {
+                        tell(format_args!("{error}; trying again"));
+                    }
+                }
+            }
+            tokio::time::sleep(backoff.pause()).await;
+        }
+    }
+
+    /// Prints a line; gives back what else is said.
+    fn take(&mut self, message: LogMessage) -> Result<Option<String>, Failure> {
+        match message {
+            LogMessage::Line(line) => {
+                self.query.after.note(&line);
+                if self.only.is_none_or(|only| only == line.stream) {
+                    out(&self.style.line(&line))?;
+                }
+                Ok(None)
+            }
+            LogMessage::Begin { begin } => {
+                self.begin = Some(self.begin.map_or(begin, |first| first.min(begin)));
+                Ok(None)
+            }
+            LogMessage::Keepalive { .. } => Ok(None),
+            LogMessage::Note { note } => Ok(Some(note)),
+        }
+    }
 }

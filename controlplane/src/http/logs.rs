@@ -1,16 +1,17 @@
-//! Logs of a service, passed through from its agent.
+//! Logs of services, passed through from their agents.
 
-use std::sync::Arc;
+mod follow;
+mod text;
 
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
-use axum::http::header;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use cara_api::client::Error;
-use cara_api::{Node, Project, paths};
+use cara_api::stream::{JSON_LINES, LogQuery};
 
 use super::App;
 use super::failure::Failure;
+use follow::lines;
 
 /// Streams the log of a service.
 #[utoipa::path(get, path = "/api/v1/projects/{name}/services/{service}/logs", tag = "projects",
@@ -18,95 +19,52 @@ use super::failure::Failure;
         ("follow" = Option<bool>, Query, description = "Go on as lines are written"),
         ("tail" = Option<u32>, Query, description = "Only the last lines"),
         ("timestamps" = Option<bool>, Query, description = "Begin each line with its time")),
-    responses((status = 200, description = "Lines of text"), (status = 404, body = cara_api::Problem),
+    responses((status = 200, description = "Lines of text; with `Accept: application/x-ndjson` JSON lines, as of all services of a project"),
+        (status = 404, body = cara_api::Problem),
         (status = 502, body = cara_api::Problem), (status = 503, body = cara_api::Problem)))]
-pub(super) async fn logs(
+pub(super) async fn of_service(
     State(app): State<App>,
     Path((name, service)): Path<(String, String)>,
-    RawQuery(query): RawQuery,
+    Query(pairs): Query<Vec<(String, String)>>,
+    headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    app.must_be_live()?;
-    let (project, node) = app.shared.cache.read(|state| {
-        let project = state.project(&name).map(Arc::clone);
-        let node = project
-            .as_ref()
-            .and_then(|p| state.node(&p.status.node_ref))
-            .map(Arc::clone);
-        (project, node)
+    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
+    if accept.is_some_and(|accept| accept.contains(JSON_LINES)) {
+        let mut query = LogQuery::parse(&pairs).map_err(Failure::bad_request)?;
+        query.services = vec![service];
+        return of(app, name, query).await;
+    }
+    text::log(&app, &name, &service, &pairs).await
+}
+
+/// Streams the logs of a project's services.
+#[utoipa::path(get, path = "/api/v1/projects/{name}/logs", tag = "streams",
+    params(("name" = String, Path),
+        ("service" = Option<Vec<String>>, Query, description = "Only these services; may be repeated"),
+        ("follow" = Option<bool>, Query, description = "Go on as lines are written, over restarts, replacements and moves"),
+        ("tail" = Option<u32>, Query, description = "Only the last lines of each service"),
+        ("since" = Option<String>, Query, description = "Only lines of this time or later (RFC 3339)"),
+        ("previous" = Option<bool>, Query, description = "What was written before each service was last replaced or started"),
+        ("resume" = Option<bool>, Query, description = "Read all containers on from `after`, those that it does not name from `since`"),
+        ("after" = Option<Vec<String>>, Query, description = "How far the reader came: container,stream,time,count; may be repeated")),
+    responses((status = 200, description = "JSON lines: {stream, time, service, line, container}, and {begin}, {keepalive}, {note} between them", content_type = "application/x-ndjson"),
+        (status = 400, body = cara_api::Problem), (status = 404, body = cara_api::Problem),
+        (status = 502, body = cara_api::Problem), (status = 503, body = cara_api::Problem)))]
+pub(super) async fn of_project(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Query(pairs): Query<Vec<(String, String)>>,
+) -> Result<Response, Failure> {
+    let query = LogQuery::parse(&pairs).map_err(Failure::bad_request)?;
+    of(app, name, query).await
+}
+
+async fn of(app: App, name: String, query: LogQuery) -> Result<Response, Failure> {
+    let receiver = lines(app, name, query).await?;
+    let pieces = futures_util::stream::unfold(receiver, |mut receiver| async move {
+        let piece = receiver.recv().await?;
+        Some((Ok::<_, std::convert::Infallible>(piece), receiver))
     });
-    let project = project.ok_or_else(|| Failure::not_found::<Project>(&name))?;
-    if !project.spec.services.iter().any(|s| s.name == service) {
-        let all: Vec<&str> = project
-            .spec
-            .services
-            .iter()
-            .map(|s| s.name.as_str())
-            .collect();
-        let detail = format!(
-            "project {name:?} has no service {service:?}: it has {}",
-            all.join(", ")
-        );
-        return Err(Failure::missing(detail));
-    }
-    let node =
-        node.ok_or_else(|| Failure::unavailable(format!("project {name:?} is not on a node yet")))?;
-    let base = agent_url(&node).ok_or_else(|| {
-        Failure::unavailable(format!(
-            "the agent of node {:?} has not said how to reach it",
-            node.metadata.name
-        ))
-    })?;
-    let path = paths::fill(paths::AGENT_LOGS, &[&name, &service]);
-    let pairs: Vec<(String, String)> = query
-        .and_then(|text| {
-            axum::extract::Query::try_from_uri(&format!("/?{text}").parse().ok()?).ok()
-        })
-        .map(|axum::extract::Query(pairs)| pairs)
-        .unwrap_or_default();
-    let pairs: Vec<(&str, &str)> = pairs
-        .iter()
-        .map(|(k, v)| (k.as_str(), v.as_str()))
-        .collect();
-    let answer = app
-        .shared
-        .agents
-        .with_base(&base)
-        .stream(&path, &pairs)
-        .await;
-    let stream = answer.map_err(|error| from_agent(error, &node.metadata.name))?;
-    let body = Body::from_stream(cancel_with(stream, app.token.clone()));
-    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response())
-}
-
-/// Ends the stream when the server stops.
-fn cancel_with(
-    stream: cara_api::client::ByteStream,
-    token: tokio_util::sync::CancellationToken,
-) -> impl futures_util::Stream<Item = Result<bytes::Bytes, Error>> {
-    use futures_util::StreamExt;
-    stream.take_until(token.cancelled_owned())
-}
-
-fn agent_url(node: &Node) -> Option<String> {
-    let network = &node.status.network;
-    let ip: std::net::IpAddr = network.ip.parse().ok()?;
-    let port = u16::try_from(network.agent_port)
-        .ok()
-        .filter(|port| *port != 0)?;
-    Some(format!("http://{}", std::net::SocketAddr::new(ip, port)))
-}
-
-fn from_agent(error: Error, node: &str) -> Failure {
-    match error {
-        Error::Problem(problem) => Failure::passed_on(*problem),
-        Error::Unexpected { status: 404, body } => Failure::missing(body),
-        Error::Unexpected { status: 409, body } => Failure::conflict(body),
-        Error::Unreachable { .. }
-        | Error::TimedOut { .. }
-        | Error::Unexpected { .. }
-        | Error::Unreadable { .. } => {
-            tracing::warn!(node, error = %error, "agent does not answer");
-            Failure::bad_gateway(format!("the agent of node {node:?} does not answer"))
-        }
-    }
+    let kind = [(header::CONTENT_TYPE, JSON_LINES)];
+    Ok((kind, Body::from_stream(pieces)).into_response())
 }

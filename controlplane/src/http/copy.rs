@@ -1,0 +1,129 @@
+//! Files in services, as tar streams.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderName, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use cara_api::stream::files::{KIND, SIZE, path_of};
+use cara_api::{Project, paths};
+use futures_util::StreamExt;
+use serde_json::json;
+
+use super::App;
+use super::failure::Failure;
+use super::streams::{Place, agent_url, with_query};
+use crate::audit::{Caller, Op, Operation, Verb};
+use crate::tunnels::Kind;
+
+/// How long a user may send nothing, or take nothing.
+const IDLE_LIMIT: Duration = Duration::from_secs(60);
+
+/// Reads a file or directory with all that is in it.
+#[utoipa::path(get, path = "/api/v1/projects/{name}/services/{service}/files", tag = "streams",
+    params(("name" = String, Path), ("service" = String, Path),
+        ("path" = String, Query, description = "Absolute path in the container")),
+    responses((status = 200, description = "A tar stream; x-cara-kind is file, directory or link, x-cara-size the size of a file", content_type = "application/x-tar"),
+        (status = 400, body = cara_api::Problem), (status = 404, body = cara_api::Problem),
+        (status = 502, body = cara_api::Problem), (status = 503, body = cara_api::Problem)))]
+pub(super) async fn read(
+    State(app): State<App>,
+    Path((name, service)): Path<(String, String)>,
+    Query(pairs): Query<Vec<(String, String)>>,
+    by: Caller,
+    request: Request,
+) -> Result<Response, Failure> {
+    let path = path_of(&pairs).map_err(Failure::bad_request)?;
+    let place = app.place(&name, &[&service])?;
+    let is_look = request.method() == axum::http::Method::HEAD;
+    let ask = Request::builder()
+        .method(request.method())
+        .uri(url(&name, &service, path))
+        .body(Body::empty())
+        .map_err(Failure::internal)?;
+    let answer = app.ask_agent(&place.node, Kind::Files, ask).await?;
+    if !is_look {
+        record(&app, &by, &place, json!({"service": service, "read": path}));
+    }
+    let mut response = Response::new(Body::empty());
+    for name in [
+        header::CONTENT_TYPE,
+        HeaderName::from_static(KIND),
+        HeaderName::from_static(SIZE),
+    ] {
+        if let Some(value) = answer.head().headers().get(&name) {
+            response.headers_mut().insert(name, value.clone());
+        }
+    }
+    if !is_look {
+        let pieces = answer
+            .pieces()
+            .take_until(app.token.clone().cancelled_owned());
+        *response.body_mut() = Body::from_stream(pieces);
+    }
+    Ok(response)
+}
+
+/// Puts what a tar stream holds into a directory that exists.
+#[utoipa::path(put, path = "/api/v1/projects/{name}/services/{service}/files", tag = "streams",
+    params(("name" = String, Path), ("service" = String, Path),
+        ("path" = String, Query, description = "Absolute path of a directory in the container")),
+    responses((status = 204, description = "All of it is there"),
+        (status = 400, body = cara_api::Problem), (status = 404, body = cara_api::Problem), (status = 409, body = cara_api::Problem),
+        (status = 502, body = cara_api::Problem), (status = 503, body = cara_api::Problem)))]
+pub(super) async fn write(
+    State(app): State<App>,
+    Path((name, service)): Path<(String, String)>,
+    Query(pairs): Query<Vec<(String, String)>>,
+    by: Caller,
+    body: Body,
+) -> Result<Response, Failure> {
+    let path = path_of(&pairs).map_err(Failure::bad_request)?;
+    let place = app.place(&name, &[&service])?;
+    // What stops coming must not stay open for ever.
+    let pieces = futures_util::stream::unfold(Some(body.into_data_stream()), |body| async {
+        let mut body = body?;
+        match tokio::time::timeout(IDLE_LIMIT, body.next()).await {
+            Ok(Some(Ok(bytes))) => Some((Ok(bytes), Some(body))),
+            Ok(Some(Err(error))) => Some((Err(std::io::Error::other(error)), None)),
+            Ok(None) => None,
+            Err(_) => Some((Err(std::io::ErrorKind::TimedOut.into()), None)),
+        }
+    });
+    let ask = Request::put(url(&name, &service, path))
+        .body(Body::from_stream(pieces))
+        .map_err(Failure::internal)?;
+    app.put_files(&place, ask).await?;
+    record(
+        &app,
+        &by,
+        &place,
+        json!({"service": service, "write": path}),
+    );
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+impl App {
+    async fn put_files(&self, place: &Place, ask: Request) -> Result<(), Failure> {
+        tokio::select! {
+            answer = self.ask_agent(&place.node, Kind::Files, ask) => answer.map(drop),
+            () = self.token.cancelled() => Err(Failure::unavailable("the server stops; try again")),
+        }
+    }
+}
+
+fn url(name: &str, service: &str, path: &str) -> String {
+    let at = paths::fill(paths::STREAM_FILES, &[name, service]);
+    agent_url(&with_query(&at, &[("path", path.to_owned())]))
+}
+
+fn record(app: &App, by: &Caller, place: &Place, what: serde_json::Value) {
+    let operation = Operation {
+        op: Op::Add,
+        path: "/files".to_owned(),
+        old: None,
+        new: Some(what),
+    };
+    app.audit_operations::<Project>(by, Verb::Copy, &place.project.metadata, vec![operation]);
+}

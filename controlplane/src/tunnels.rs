@@ -1,0 +1,315 @@
+//! The connections that agents opened to this server, by node, and what passes through them.
+//!
+//! ```text
+//! agent --dials--> server        then, on the same connection:
+//! agent <--HTTP/2 requests-- server (many at once, each with its own flow control)
+//! ```
+//!
+//! A second tunnel of a node replaces the first, whose streams go on until they end. What waits
+//! unread is bounded for each stream; a tunnel carries a bounded number of them. Every task is
+//! under one tracker and ends with the server's token. It refuses to know what streams are about
+//! and who may open them.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Request, Response};
+use bytes::Bytes;
+use cara_api::NodeName;
+use cara_api::stream::{STREAM_WINDOW, TUNNEL_STREAMS, TUNNEL_WINDOW};
+use futures_util::{Stream, StreamExt};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How long an agent may take to begin its answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(40);
+/// Pause after which an idle tunnel is tried, and how long the answer may take.
+const PING: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(10));
+/// Bytes that wait to be sent in one stream.
+const SEND_BUFFER: usize = 256 * 1024;
+/// What is held of an answer that is an error, in bytes.
+pub(crate) const ERROR_MAX: usize = 64 * 1024;
+
+/// Why there is no stream.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The agent did not dial, or its connection is gone.
+    #[error("the agent of node {0:?} is not connected to this server")]
+    NotConnected(String),
+    /// As many as a tunnel carries are open.
+    #[error("node {0:?} has {TUNNEL_STREAMS} streams open, which is the most: close some first")]
+    Busy(String),
+    /// The connection broke, or nothing came.
+    #[error("the agent of node {0:?} does not answer")]
+    NoAnswer(String),
+}
+
+/// What a stream is about, for counting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Logs,
+    Exec,
+    Forward,
+    Files,
+    Usage,
+}
+
+impl Kind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Logs => "logs",
+            Self::Exec => "exec",
+            Self::Forward => "forward",
+            Self::Files => "files",
+            Self::Usage => "usage",
+        }
+    }
+}
+
+/// All tunnels of this server.
+pub(crate) struct Tunnels {
+    all: Mutex<HashMap<NodeName, Tunnel>>,
+    /// Says that one was opened.
+    news: watch::Sender<()>,
+    next: AtomicU64,
+    /// Everything that belongs to streams runs under this.
+    pub(crate) tasks: TaskTracker,
+    open: IntGauge,
+    streams: IntGaugeVec,
+}
+
+#[derive(Clone)]
+struct Tunnel {
+    id: u64,
+    requests: SendRequest<Body>,
+    slots: Arc<Semaphore>,
+}
+
+impl Tunnels {
+    pub(crate) fn new(registry: &Registry) -> Self {
+        let build = || -> prometheus::Result<(IntGauge, IntGaugeVec)> {
+            let open = IntGauge::new("cara_tunnels", "Agents that this server reaches")?;
+            let help = "Streams between users and containers that are open";
+            let streams = IntGaugeVec::new(Opts::new("cara_streams", help), &["kind"])?;
+            registry.register(Box::new(open.clone()))?;
+            registry.register(Box::new(streams.clone()))?;
+            Ok((open, streams))
+        };
+        let (open, streams) =
+            build().expect("the metrics of streams are registered once, under valid names");
+        Self {
+            all: Mutex::default(),
+            news: watch::Sender::new(()),
+            next: AtomicU64::new(0),
+            tasks: TaskTracker::new(),
+            open,
+            streams,
+        }
+    }
+
+    /// Takes a connection for the tunnel of a node, and holds it until it breaks or `token` is
+    /// cancelled.
+    pub(crate) async fn hold<T>(&self, node: NodeName, connection: T, token: CancellationToken)
+    where
+        T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (interval, timeout) = PING;
+        let handshake = http2::Builder::new(Tracked(self.tasks.clone()))
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(TUNNEL_WINDOW)
+            .max_send_buf_size(SEND_BUFFER)
+            .keep_alive_interval(interval)
+            .keep_alive_timeout(timeout)
+            .keep_alive_while_idle(true)
+            .handshake(TokioIo::new(connection));
+        let (requests, connection) = match tokio::time::timeout(timeout, handshake).await {
+            Ok(Ok(made)) => made,
+            Ok(Err(error)) => {
+                tracing::info!(%node, error = %error, "the agent's tunnel broke at once");
+                return;
+            }
+            Err(_) => return,
+        };
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let slots = usize::try_from(TUNNEL_STREAMS).unwrap_or(usize::MAX);
+        let tunnel = Tunnel {
+            id,
+            requests,
+            slots: Arc::new(Semaphore::new(slots)),
+        };
+        // The one before ends when its last stream did: nobody asks it for another.
+        let _ = self.lock().insert(node.clone(), tunnel);
+        self.open.inc();
+        self.news.send_replace(());
+        tracing::info!(%node, "agent reached");
+        let ended = tokio::select! {
+            ended = connection => ended,
+            () = token.cancelled() => Ok(()),
+        };
+        self.open.dec();
+        let mut all = self.lock();
+        if all.get(&node).is_some_and(|tunnel| tunnel.id == id) {
+            all.remove(&node);
+        }
+        drop(all);
+        match ended {
+            Ok(()) => tracing::debug!(%node, "tunnel closed"),
+            Err(error) => tracing::info!(%node, error = %error, "tunnel lost"),
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<NodeName, Tunnel>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find(&self, node: &NodeName) -> Option<Tunnel> {
+        let found = self.lock().get(node).cloned();
+        found.filter(|tunnel| !tunnel.requests.is_closed())
+    }
+
+    /// Whether the node's agent is connected, or becomes so while there is patience.
+    pub(crate) async fn is_connected(&self, node: &NodeName, patience: Duration) -> bool {
+        let mut news = self.news.subscribe();
+        let connected = async {
+            while self.find(node).is_none() {
+                if news.changed().await.is_err() {
+                    return false;
+                }
+            }
+            true
+        };
+        tokio::time::timeout(patience, connected)
+            .await
+            .unwrap_or(false)
+    }
+
+    /// Asks the agent of a node.
+    ///
+    /// # Errors
+    /// See [`Error`]. Whatever the agent answers, errors too, is an answer.
+    pub(crate) async fn ask(
+        &self,
+        node: &NodeName,
+        kind: Kind,
+        request: Request<Body>,
+    ) -> Result<Answer, Error> {
+        let name = || node.as_str().to_owned();
+        let tunnel = self.find(node).ok_or_else(|| Error::NotConnected(name()))?;
+        let slot = tunnel.slots.try_acquire_owned();
+        let slot = slot.map_err(|_| Error::Busy(name()))?;
+        let open = Open::new(self.streams.with_label_values(&[kind.as_str()]), slot);
+        let mut requests = tunnel.requests;
+        let answer = async {
+            requests.ready().await?;
+            requests.send_request(request).await
+        };
+        match tokio::time::timeout(ANSWER_LIMIT, answer).await {
+            Ok(Ok(response)) => Ok(Answer { response, open }),
+            Ok(Err(error)) => {
+                tracing::info!(%node, error = %error, "the agent's answer did not come");
+                Err(Error::NoAnswer(name()))
+            }
+            Err(_) => Err(Error::NoAnswer(name())),
+        }
+    }
+
+    /// Waits for everything to end that the server's token ended.
+    pub(crate) async fn end(&self, grace: Duration) {
+        self.tasks.close();
+        if tokio::time::timeout(grace, self.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!("leaving streams that did not end in time");
+        }
+    }
+}
+
+/// An agent's answer; the stream is open until it is dropped.
+pub(crate) struct Answer {
+    response: Response<Incoming>,
+    open: Open,
+}
+
+/// Bytes of an answer as they arrive.
+pub(crate) type Pieces = std::pin::Pin<Box<dyn Stream<Item = Result<Bytes, hyper::Error>> + Send>>;
+
+impl Answer {
+    /// What stands before the body.
+    pub(crate) fn head(&self) -> &Response<Incoming> {
+        &self.response
+    }
+
+    /// The body; the stream is open until it is dropped.
+    pub(crate) fn pieces(self) -> Pieces {
+        let open = self.open;
+        let pieces = self.response.into_body().into_data_stream();
+        // The closure holds what counts the stream.
+        Box::pin(pieces.map(move |piece| {
+            let _counted = &open;
+            piece
+        }))
+    }
+
+    /// The beginning of the body, of an answer that is short, as far as it comes in time.
+    pub(crate) async fn text(self, limit: usize, patience: Duration) -> Vec<u8> {
+        let mut pieces = self.pieces();
+        let mut text = Vec::new();
+        let read = async {
+            while let Some(Ok(piece)) = pieces.next().await {
+                text.extend_from_slice(&piece);
+                if text.len() > limit {
+                    text.truncate(limit);
+                    return;
+                }
+            }
+        };
+        // What came in time says enough.
+        let _ = tokio::time::timeout(patience, read).await;
+        text
+    }
+}
+
+/// Counts a stream while it is open.
+struct Open {
+    count: IntGauge,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Open {
+    fn new(count: IntGauge, slot: OwnedSemaphorePermit) -> Self {
+        count.inc();
+        Self { count, _slot: slot }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.count.dec();
+    }
+}
+
+/// Runs what belongs to a connection under the tracker.
+#[derive(Clone)]
+struct Tracked(TaskTracker);
+
+impl<F> hyper::rt::Executor<F> for Tracked
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, future: F) {
+        self.0.spawn(future);
+    }
+}

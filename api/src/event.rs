@@ -73,6 +73,7 @@ impl EventList {
             kind: "EventList".to_owned(),
             metadata: ListMeta {
                 resource_version: version,
+                ..ListMeta::default()
             },
             items,
         }

@@ -32,6 +32,7 @@ pub mod quantity;
 pub mod route;
 pub mod schema;
 pub mod secret;
+pub mod selector;
 pub mod share;
 pub mod signing;
 pub mod stream;

@@ -6,13 +6,23 @@ use utoipa::ToSchema;
 use crate::meta::{Resource, ResourceVersion};
 
 /// Where in the history a list stands.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ListMeta {
     /// Watch from here to see everything that happened after the list was made.
     #[serde(skip_serializing_if = "ResourceVersion::is_zero")]
     #[schema(value_type = String)]
     pub resource_version: ResourceVersion,
+    /// Where the next page begins; none on the last one. Opaque.
+    #[serde(rename = "continue", skip_serializing_if = "String::is_empty")]
+    pub continues: String,
+    /// How many objects are on later pages.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub remaining_item_count: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// All objects of a kind that a query selected, sorted by name.
@@ -38,6 +48,7 @@ impl<T: Resource> List<T> {
             kind: format!("{}List", T::KIND),
             metadata: ListMeta {
                 resource_version: version,
+                ..ListMeta::default()
             },
             items,
         }

@@ -7,6 +7,7 @@ mod agents;
 mod caller;
 mod certificates;
 mod copy;
+mod compress;
 mod deliver;
 mod events;
 mod exec;
@@ -21,14 +22,20 @@ mod logs;
 mod meta;
 mod nodes;
 mod objects;
+mod once;
 pub mod openapi;
+mod page;
 mod projects;
+mod reference;
+mod rehearse;
 mod revisions;
 mod routes;
 mod secrets;
+mod select;
 mod share;
 mod status;
 mod streams;
+mod tag;
 mod tail;
 mod tokens;
 mod users;
@@ -61,17 +68,25 @@ pub(crate) struct App {
     shared: Arc<Shared>,
     /// Ends streams when the server stops.
     token: CancellationToken,
+    /// Whether what is written is kept.
+    mode: rehearse::Mode,
 }
 
 /// The whole API.
 pub(crate) fn router(shared: Arc<Shared>, token: CancellationToken) -> Router {
-    let app = App { shared, token };
+    let mode = rehearse::Mode::Real;
+    let app = App {
+        shared,
+        token,
+        mode,
+    };
     Router::new()
         .route(paths::HEALTHZ, get(meta::healthz))
         .route(paths::READYZ, get(meta::readyz))
         .route(paths::VERSION, get(meta::version))
         .route(paths::METRICS, get(meta::metrics))
         .route(paths::OPENAPI, get(openapi::serve))
+        .route(paths::DOCS, get(reference::serve))
         .route(paths::PROJECTS, get(projects::list).post(projects::create))
         .route(
             paths::PROJECT,
@@ -155,11 +170,18 @@ pub(crate) fn router(shared: Arc<Shared>, token: CancellationToken) -> Router {
             plain(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
         })
         .fallback(|| async { plain(StatusCode::NOT_FOUND, "404 page not found\n") })
+        .layer(axum::middleware::from_fn_with_state(
+            app.clone(),
+            once::once,
+        ))
+        .layer(axum::middleware::from_fn(rehearse::unless_impossible))
+        .layer(axum::middleware::from_fn(tag::unless_known))
         .layer(axum::middleware::from_fn_with_state(app.clone(), guard::guard))
         .layer(axum::middleware::from_fn_with_state(
             app.clone(),
             identify::identify,
         ))
+        .layer(compress::layer())
         .layer(axum::middleware::from_fn_with_state(app.clone(), observe))
         .with_state(app)
 }

@@ -58,6 +58,7 @@ use metrics::Metrics;
 use peers::Peers;
 use plan::admission::Auth;
 use reach::Reach;
+use reconcile::answers::Tally;
 use reconcile::certs::acme::Acme;
 use tunnels::Tunnels;
 use vault::{MasterKey, StoredKey, UnlockError};
@@ -78,6 +79,8 @@ struct Shared {
     /// What gateways sign with.
     keys: Arc<Keys>,
     audit: Audit,
+    /// How many answers are kept for those who ask again.
+    answers: Tally,
     /// Requests that may write: they go on without their clients.
     writes: TaskTracker,
     /// Where certificates are ordered, if they are.
@@ -199,6 +202,7 @@ impl ControlPlane {
             key,
             keys: Arc::new(Keys { signing }),
             audit,
+            answers: Tally::default(),
             writes: TaskTracker::new(),
         };
         Ok(Self {
@@ -247,6 +251,7 @@ impl ControlPlane {
             tasks.spawn(Arc::clone(tls).keep(token.clone()));
         }
         tasks.spawn(access::sweep::run(Arc::clone(shared), token.clone()));
+        tasks.spawn(reconcile::answers::run(Arc::clone(shared), token.clone()));
         tasks.spawn(reconcile::certs::run(Arc::clone(shared), token.clone()));
         tasks.spawn(reconcile::certs::acme::run(
             Arc::clone(shared),

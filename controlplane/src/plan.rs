@@ -12,6 +12,7 @@ pub mod events;
 pub mod evict;
 pub mod fleet;
 pub mod node;
+pub mod once;
 pub mod place;
 pub mod project;
 pub mod routes;

@@ -3,6 +3,7 @@
 //! Each loop is level-triggered: a change of the cache only says *that* something happened, the
 //! pass reads what *is*. A write that lost a race is decided again from the newer state.
 
+pub(crate) mod answers;
 pub(crate) mod certs;
 pub(crate) mod claims;
 pub(crate) mod events;

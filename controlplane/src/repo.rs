@@ -8,6 +8,7 @@ mod certs;
 mod events;
 mod join;
 mod keys;
+mod once;
 mod secrets;
 
 use std::collections::BTreeSet;
@@ -43,6 +44,9 @@ pub(crate) use join::{
     server_authority_key, server_authority_owner, use_join_token, write_server_authority,
 };
 pub(crate) use keys::{decode_key, signing_key, signing_owner, write_signing_key};
+pub(crate) use once::{
+    ANSWERS, SealedAnswer, answer_key, answer_owner, decode_answer, delete_answer, write_answer,
+};
 pub(crate) use secrets::{
     SECRETS, SealedSecret, create_secret, delete_secret, owner as secret_owner, replace_secret,
     secret_key,

@@ -103,13 +103,13 @@ async fn watch(
 }
 
 /// True for what nobody follows: what is told about objects, what certificates are issued and
-/// ordered with, and who may do what.
+/// ordered with, who may do what, and answers that may be asked for again.
 fn is_told_only(event: &Event) -> bool {
     let key = match event {
         Event::Put(entry) => &entry.key,
         Event::Delete(key) => key,
     };
-    [repo::EVENTS, repo::ISSUING, repo::ACCESS]
+    [repo::EVENTS, repo::ISSUING, repo::ACCESS, repo::ANSWERS]
         .iter()
         .any(|prefix| key.as_str().starts_with(prefix))
 }

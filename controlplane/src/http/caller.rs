@@ -79,6 +79,9 @@ impl App {
         meta: &cara_api::ObjectMeta,
         operations: Vec<audit::Operation>,
     ) {
+        if self.is_rehearsal() {
+            return;
+        }
         let record = Record::new::<T>(by, verb, meta, operations);
         self.shared.audit.record(record);
     }

@@ -1,5 +1,6 @@
 //! Certificates. Private keys come in and are sealed; no answer carries them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ use super::App;
 use super::extract::{document, expected_version, sound};
 use super::failure::Failure;
 use super::objects::{self, Named, in_use, is_forced};
+use super::rehearse::Writing;
 use super::view::{View, begin, now, written};
 use super::watch::Watched;
 use crate::Shared;
@@ -101,6 +103,16 @@ fn serves(facts: &Facts, state: &CacheState) -> (Vec<String>, u64) {
 }
 
 impl Watched for SealedCertificate {
+    const FIELDS: &'static [&'static str] = &["metadata.name", "status.managedBy"];
+
+    fn field(&self, field: &str) -> Cow<'_, str> {
+        match field {
+            "metadata.name" => Cow::Borrowed(&self.metadata.name),
+            "status.managedBy" => Cow::Borrowed(self.managed_by.as_str()),
+            _ => Cow::Borrowed(""),
+        }
+    }
+
     fn of(object: &Object) -> Option<&Arc<Self>> {
         match object {
             Object::Certificate(certificate) => Some(certificate),
@@ -167,7 +179,7 @@ pub(super) async fn authority(State(app): State<App>) -> Result<Response, Failur
         (status = 400, body = cara_api::Problem), (status = 409, body = cara_api::Problem),
         (status = 413, body = cara_api::Problem)))]
 pub(super) async fn create(
-    State(app): State<App>,
+    Writing(app): Writing,
     by: Caller,
     body: Body,
 ) -> Result<Response, Failure> {
@@ -251,7 +263,7 @@ fn with_conditions(mut certificate: SealedCertificate) -> SealedCertificate {
     responses((status = 200, body = Certificate), (status = 400, body = cara_api::Problem),
         (status = 404, body = cara_api::Problem), (status = 409, body = cara_api::Problem)))]
 pub(super) async fn replace(
-    State(app): State<App>,
+    Writing(app): Writing,
     Path(name): Path<String>,
     by: Caller,
     headers: HeaderMap,
@@ -274,7 +286,9 @@ pub(super) async fn replace(
     });
     let replaced = replaced.await?;
     if let Some(new) = &replaced.new {
-        tracing::info!(certificate = %name, revision = %new.metadata.resource_version, "replaced");
+        if !app.is_rehearsal() {
+            tracing::info!(certificate = %name, revision = %new.metadata.resource_version, "replaced");
+        }
         audit(&app, &by, Verb::Replace, Some(&replaced.old), Some(new));
     }
     Ok(replaced.answer(&app, &warned))
@@ -344,7 +358,7 @@ fn changed(
     responses((status = 204, description = "Gone"), (status = 404, body = cara_api::Problem),
         (status = 409, body = cara_api::Problem, description = "Projects still name it, or the server takes care of it")))]
 pub(super) async fn delete(
-    State(app): State<App>,
+    Writing(app): Writing,
     Path(name): Path<String>,
     Query(query): Query<Vec<(String, String)>>,
     by: Caller,

@@ -11,6 +11,7 @@ use cara_api::{NodeName, Resource, ResourceVersion};
 use serde::de::DeserializeOwned;
 
 use super::failure::Failure;
+use super::tag::version_of;
 
 /// Largest request body, in bytes.
 pub(super) const BODY_MAX: usize = 1024 * 1024;
@@ -89,10 +90,10 @@ pub(super) fn expected_version(
     let header = headers.get(axum::http::header::IF_MATCH);
     match header.map(|value| value.to_str().unwrap_or_default().trim()) {
         Some("*") => Ok(None),
-        Some(text) => match text.parse::<ResourceVersion>() {
+        Some(text) => match version_of(text).parse::<ResourceVersion>() {
             Ok(version) if !version.is_zero() => Ok(Some(version)),
             Ok(_) | Err(_) => Err(Failure::bad_request(format!(
-                "If-Match {text:?} is not a resourceVersion"
+                "If-Match {text:?} is neither an ETag of this server nor a resourceVersion"
             ))),
         },
         None => Ok((!document.is_zero()).then_some(document)),

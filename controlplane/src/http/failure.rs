@@ -120,12 +120,22 @@ impl Failure {
         )
     }
 
+    /// 410: what is asked about is not known any more.
+    pub(crate) fn gone(detail: impl Into<String>) -> Self {
+        Self::new(410, detail)
+    }
+
     /// 413.
     pub(crate) fn too_large(limit_bytes: usize) -> Self {
         Self::new(
             413,
             format!("request body is larger than {limit_bytes} bytes"),
         )
+    }
+
+    /// 422: well-formed, and still not possible.
+    pub(crate) fn unprocessable(detail: impl Into<String>) -> Self {
+        Self::new(422, detail)
     }
 
     /// 500: something that should not happen; the cause goes to the log.

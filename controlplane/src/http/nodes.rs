@@ -14,6 +14,7 @@ use super::extract::{self, document, document_or_default, expected_version, node
 use super::failure::Failure;
 use super::join::may_register;
 use super::objects::{self, Named, Replaced, is_forced};
+use super::rehearse::Writing;
 use super::view::{begin, now, written};
 use crate::audit::{Caller, Verb};
 use crate::liveness::Peer;
@@ -49,7 +50,7 @@ pub(super) async fn read(
     responses((status = 201, body = Node), (status = 400, body = cara_api::Problem),
         (status = 409, body = cara_api::Problem)))]
 pub(super) async fn create(
-    State(app): State<App>,
+    Writing(app): Writing,
     Extension(who): Extension<Who>,
     by: Caller,
     body: Body,
@@ -76,7 +77,7 @@ pub(super) async fn create(
     responses((status = 200, body = Node), (status = 400, body = cara_api::Problem),
         (status = 404, body = cara_api::Problem), (status = 409, body = cara_api::Problem)))]
 pub(super) async fn replace(
-    State(app): State<App>,
+    Writing(app): Writing,
     Path(name): Path<String>,
     by: Caller,
     headers: HeaderMap,
@@ -112,7 +113,7 @@ pub(super) async fn replace(
 #[utoipa::path(post, path = "/api/v1/nodes/{name}/cordon", tag = "nodes", params(("name" = String, Path)),
     responses((status = 200, body = Node), (status = 404, body = cara_api::Problem)))]
 pub(super) async fn cordon(
-    State(app): State<App>,
+    Writing(app): Writing,
     Path(name): Path<String>,
     by: Caller,
 ) -> Result<Response, Failure> {
@@ -124,7 +125,7 @@ pub(super) async fn cordon(
 #[utoipa::path(post, path = "/api/v1/nodes/{name}/uncordon", tag = "nodes", params(("name" = String, Path)),
     responses((status = 200, body = Node), (status = 404, body = cara_api::Problem)))]
 pub(super) async fn uncordon(
-    State(app): State<App>,
+    Writing(app): Writing,
     Path(name): Path<String>,
     by: Caller,
 ) -> Result<Response, Failure> {
@@ -139,7 +140,7 @@ pub(super) async fn uncordon(
     responses((status = 200, body = Node), (status = 400, body = cara_api::Problem),
         (status = 404, body = cara_api::Problem)))]
 pub(super) async fn drain(
-    State(app): State<App>,
+    Writing(app): Writing,
     Path(name): Path<String>,
     by: Caller,
     body: Body,
@@ -202,7 +203,7 @@ async fn change(
     responses((status = 204, description = "Gone"), (status = 404, body = cara_api::Problem),
         (status = 409, body = cara_api::Problem, description = "Projects are still bound to it")))]
 pub(super) async fn delete(
-    State(app): State<App>,
+    Writing(app): Writing,
     Path(name): Path<String>,
     Query(query): Query<Vec<(String, String)>>,
     by: Caller,
@@ -224,6 +225,9 @@ pub(super) async fn delete(
         Ok(repo::delete_node(old))
     });
     let node = deleted.await?;
+    if app.is_rehearsal() {
+        return Ok(StatusCode::NO_CONTENT);
+    }
     app.shared.liveness.forget(&key);
     app.shared.order.forget(&key);
     app.shared.peers.cut_node(&key);

@@ -6,15 +6,17 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use cara_api::{List, Resource, ResourceVersion};
 use cara_store::{Batch, Revision, WriteError};
 
 use super::App;
 use super::extract::check_version;
 use super::failure::Failure;
+use super::page::Page;
+use super::select::Selector;
+use super::tag::tagged;
 use super::view::{View, written};
 use super::watch::{self, Filter, Watched};
 use super::write::at;
@@ -47,7 +49,7 @@ pub(super) fn in_use<T: Resource>(name: &str, users: &[String]) -> Failure {
     ))
 }
 
-/// All objects of a kind, or one.
+/// All objects of a kind, or one; selectors narrow that down.
 #[derive(Debug, Clone)]
 pub(super) enum Named {
     All,
@@ -63,21 +65,30 @@ impl<T: Resource> Filter<T> for Named {
     }
 }
 
-/// Lists or watches the objects that a filter selects.
+/// Lists or watches the objects that a filter and the selectors of a query select.
 pub(super) fn list<T: Watched>(
     app: &App,
     query: &Parameters,
     filter: impl Filter<T>,
 ) -> Result<Response, Failure> {
     app.must_be_live()?;
+    let filter = Selector::of::<T>(query, filter)?;
     if let Some(start) = watch::requested(query)? {
         return watch::stream::<T>(app, filter, start);
     }
+    let page = Page::of::<T>(query)?;
     let cache = &app.shared.cache;
-    let (items, revision) = cache.read(|state| (T::all(state), state.revision()));
-    let chosen = items.iter().filter(|object| filter.selects(object));
-    let views = chosen.map(|object| object.view(&app.shared)).collect();
-    Ok(Json(List::new(views, ResourceVersion(revision.0))).into_response())
+    let (mut items, revision) = cache.read(|state| page.objects::<T>(state))?;
+    items.retain(|object| filter.selects(object));
+    let (items, meta) = page.cut(items, revision);
+    let views = items.iter().map(|object| object.view(&app.shared));
+    let mut list = List::new(views.collect(), meta.resource_version);
+    list.metadata = meta;
+    Ok(tagged(
+        StatusCode::OK,
+        list.metadata.resource_version,
+        &list,
+    ))
 }
 
 /// Reads or watches one object.
@@ -91,7 +102,8 @@ pub(super) fn read<T: Watched>(
         return watch::stream::<T>(app, Named::One(name), start);
     }
     let found = current::<T>(app, &name)?;
-    Ok(Json(found.view(&app.shared)).into_response())
+    let version = found.meta().resource_version;
+    Ok(tagged(StatusCode::OK, version, &found.view(&app.shared)))
 }
 
 /// The object as the cache shows it.
@@ -106,7 +118,9 @@ pub(super) async fn create<T: Resource>(app: &App, object: T, batch: Batch) -> R
     let name = object.meta().name.clone();
     match app.commit(batch).await {
         Ok(revision) => {
-            tracing::info!(kind = T::NOUN, name, %revision, "created");
+            if !app.is_rehearsal() {
+                tracing::info!(kind = T::NOUN, name, %revision, "created");
+            }
             Ok(at(object, revision))
         }
         Err(WriteError::Conflict { key }) => {

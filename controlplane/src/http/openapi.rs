@@ -1,5 +1,8 @@
 //! The OpenAPI document, generated from handlers and types.
 
+mod common;
+mod examples;
+
 use axum::Json;
 use cara_api::project::StatusPatch;
 use cara_api::{Certificate, Node, Problem, Project, Secret, node::Heartbeat};
@@ -90,7 +93,9 @@ struct Document;
 
 /// The document.
 pub fn document() -> utoipa::openapi::OpenApi {
-    Document::openapi()
+    let mut document = Document::openapi();
+    common::complete(&mut document);
+    document
 }
 
 pub(super) async fn serve() -> Json<utoipa::openapi::OpenApi> {

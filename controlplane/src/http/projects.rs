@@ -17,6 +17,7 @@ use super::extract::{document, expected_version, sound};
 use super::failure::Failure;
 use super::guard::Asker;
 use super::objects::{self, is_forced};
+use super::rehearse::Writing;
 use super::view::{begin, now, written};
 use super::watch::Filter;
 use crate::audit::{Caller, Verb};
@@ -94,7 +95,7 @@ pub(super) async fn read(
         (status = 400, body = cara_api::Problem), (status = 409, body = cara_api::Problem),
         (status = 413, body = cara_api::Problem)))]
 pub(super) async fn create(
-    State(app): State<App>,
+    Writing(app): Writing,
     by: Caller,
     body: Body,
 ) -> Result<Response, Failure> {
@@ -122,7 +123,7 @@ pub(super) async fn create(
     responses((status = 200, body = Project), (status = 400, body = cara_api::Problem),
         (status = 404, body = cara_api::Problem), (status = 409, body = cara_api::Problem)))]
 pub(super) async fn replace(
-    State(app): State<App>,
+    Writing(app): Writing,
     Path(name): Path<String>,
     by: Caller,
     headers: HeaderMap,
@@ -224,7 +225,7 @@ pub(super) fn with_spec(
     responses((status = 202, description = "On its way out"), (status = 204, description = "Gone"),
         (status = 404, body = cara_api::Problem), (status = 409, body = cara_api::Problem)))]
 pub(super) async fn delete(
-    State(app): State<App>,
+    Writing(app): Writing,
     Path(name): Path<String>,
     Query(query): Query<Vec<(String, String)>>,
     by: Caller,
@@ -242,7 +243,7 @@ pub(super) async fn delete(
         Ok(((!is_ending).then(|| ending(old)), StatusCode::ACCEPTED))
     });
     let deleted = deleted.await?;
-    if deleted.revision.is_some() {
+    if deleted.revision.is_some() && !app.is_rehearsal() {
         app.audit(&by, Verb::Delete, Some(&*deleted.old), None);
         tracing::info!(project = %name, forced = is_forced, "deletion");
     }

@@ -15,6 +15,7 @@ use super::extract::{document_or_default, sound};
 use super::failure::Failure;
 use super::objects;
 use super::projects::{spec_faults, with_spec};
+use super::rehearse::Writing;
 use crate::audit::{Caller, Verb};
 use crate::plan::project::revision_before;
 
@@ -55,7 +56,7 @@ pub(super) async fn list(
         (status = 404, body = cara_api::Problem),
         (status = 409, body = cara_api::Problem, description = "There is no such generation")))]
 pub(super) async fn rollback(
-    State(app): State<App>,
+    Writing(app): Writing,
     Path(name): Path<String>,
     by: Caller,
     body: Body,
@@ -73,7 +74,9 @@ pub(super) async fn rollback(
         with_spec(&app, old, &spec)
     });
     let replaced = replaced.await?;
-    if let Some(project) = &replaced.new {
+    if let Some(project) = &replaced.new
+        && !app.is_rehearsal()
+    {
         app.audit(&by, Verb::Rollback, Some(&*replaced.old), Some(project));
         tracing::info!(project = %name, generation = project.metadata.generation.0, "rolled back by request");
     }

@@ -16,6 +16,7 @@ use super::extract::{document, expected_version, sound};
 use super::failure::Failure;
 use super::guard::Asker;
 use super::objects::{self, Named, in_use, is_forced};
+use super::rehearse::Writing;
 use super::view::{View, begin, now, written};
 use super::watch::Watched;
 use crate::Shared;
@@ -87,7 +88,7 @@ pub(super) async fn read(
         (status = 400, body = cara_api::Problem), (status = 409, body = cara_api::Problem),
         (status = 413, body = cara_api::Problem)))]
 pub(super) async fn create(
-    State(app): State<App>,
+    Writing(app): Writing,
     by: Caller,
     body: Body,
 ) -> Result<Response, Failure> {
@@ -127,7 +128,7 @@ fn seal(app: &App, given: &Secret) -> Result<vault::Sealed, Failure> {
     responses((status = 200, body = Secret), (status = 400, body = cara_api::Problem),
         (status = 404, body = cara_api::Problem), (status = 409, body = cara_api::Problem)))]
 pub(super) async fn replace(
-    State(app): State<App>,
+    Writing(app): Writing,
     Path(name): Path<String>,
     by: Caller,
     headers: HeaderMap,
@@ -156,7 +157,9 @@ pub(super) async fn replace(
     });
     let replaced = replaced.await?;
     if let Some(new) = &replaced.new {
-        tracing::info!(secret = %name, revision = %new.metadata.resource_version, "replaced");
+        if !app.is_rehearsal() {
+            tracing::info!(secret = %name, revision = %new.metadata.resource_version, "replaced");
+        }
         let (before, after) = ((&*replaced.old, &values), (new, &given.data));
         audit(&app, &by, Verb::Replace, Some(before), Some(after));
     }
@@ -201,7 +204,7 @@ fn changed(
     responses((status = 204, description = "Gone"), (status = 404, body = cara_api::Problem),
         (status = 409, body = cara_api::Problem, description = "Projects still name it")))]
 pub(super) async fn delete(
-    State(app): State<App>,
+    Writing(app): Writing,
     Path(name): Path<String>,
     Query(query): Query<Vec<(String, String)>>,
     by: Caller,
@@ -218,7 +221,9 @@ pub(super) async fn delete(
         Ok(repo::delete_secret(old))
     });
     let old = deleted.await?;
-    tracing::info!(secret = %name, forced = is_forced, "deleted");
+    if !app.is_rehearsal() {
+        tracing::info!(secret = %name, forced = is_forced, "deleted");
+    }
     let keys = old.keys.iter().map(|k| (k.clone(), Hidden::default()));
     let before = (&*old, &keys.collect());
     audit(&app, &by, Verb::Delete, Some(before), None);

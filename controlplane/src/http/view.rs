@@ -1,7 +1,6 @@
 //! Objects as clients see them: what follows from configuration and memory is added here, so
 //! that it is never stored and never stale.
 
-use axum::Json;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use cara_api::certificate::ManagedBy;
@@ -11,6 +10,7 @@ use cara_api::{
     ResourceVersion, Timestamp,
 };
 
+use super::tag::tagged;
 use crate::Shared;
 use crate::cache::State;
 use crate::plan::certs::served::covers;
@@ -110,7 +110,12 @@ pub(super) fn written<T: View>(
     object: &T,
     texts: &[String],
 ) -> Response {
-    (status, warnings(texts), Json(object.view(shared))).into_response()
+    let version = object.meta().resource_version;
+    (
+        warnings(texts),
+        tagged(status, version, &object.view(shared)),
+    )
+        .into_response()
 }
 
 /// Sets what the server sets on a new object.

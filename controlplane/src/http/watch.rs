@@ -3,6 +3,7 @@
 //! Without a version a watch begins with everything there is; with one it continues after it.
 //! An idle stream carries a bookmark, which also moves the version to resume from.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -32,12 +33,32 @@ pub(super) trait Filter<T>: Clone + Send + Sync + 'static {
 
 /// A kind that can be watched.
 pub(super) trait Watched: View {
+    /// What a field selector can name.
+    const FIELDS: &'static [&'static str] = &["metadata.name"];
+    /// The value of one of these, empty when it has none.
+    fn field(&self, field: &str) -> Cow<'_, str> {
+        match field {
+            "metadata.name" => Cow::Borrowed(&self.meta().name),
+            _ => Cow::Borrowed(""),
+        }
+    }
     fn of(object: &Object) -> Option<&Arc<Self>>;
     fn all(state: &State) -> Vec<Arc<Self>>;
     fn find<'s>(state: &'s State, name: &str) -> Option<&'s Arc<Self>>;
 }
 
 impl Watched for Project {
+    const FIELDS: &'static [&'static str] = &["metadata.name", "status.phase", "status.nodeRef"];
+
+    fn field(&self, field: &str) -> Cow<'_, str> {
+        match field {
+            "metadata.name" => Cow::Borrowed(&self.metadata.name),
+            "status.phase" => Cow::Borrowed(self.status.phase.as_str()),
+            "status.nodeRef" => Cow::Borrowed(&self.status.node_ref),
+            _ => Cow::Borrowed(""),
+        }
+    }
+
     fn of(object: &Object) -> Option<&Arc<Self>> {
         match object {
             Object::Project(project) => Some(project),
@@ -55,6 +76,18 @@ impl Watched for Project {
 }
 
 impl Watched for Node {
+    const FIELDS: &'static [&'static str] =
+        &["metadata.name", "spec.unschedulable", "status.state"];
+
+    fn field(&self, field: &str) -> Cow<'_, str> {
+        match field {
+            "metadata.name" => Cow::Borrowed(&self.metadata.name),
+            "spec.unschedulable" => Cow::Owned(self.spec.unschedulable.to_string()),
+            "status.state" => Cow::Borrowed(self.status.state.as_str()),
+            _ => Cow::Borrowed(""),
+        }
+    }
+
     fn of(object: &Object) -> Option<&Arc<Self>> {
         match object {
             Object::Node(node) => Some(node),

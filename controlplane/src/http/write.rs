@@ -2,13 +2,15 @@
 //! not in the cache.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cara_api::{Resource, ResourceVersion};
-use cara_store::{Batch, Entry, Key, Listing, Revision, Watch, WriteError};
+use cara_store::{Batch, Entry, Key, Listing, Precondition, Revision, Watch, WriteError};
 
 use super::App;
 use super::failure::Failure;
+use super::rehearse::Mode;
 use crate::plan::claims::Claim;
 use crate::repo;
 
@@ -17,10 +19,41 @@ const VISIBLE_WITHIN: Duration = Duration::from_secs(2);
 
 impl App {
     /// Commits, so that what was written can be read right after the answer.
+    /// In a dry run nothing is written; the revision is then zero, which is before the first write.
     pub(super) async fn commit(&self, batch: Batch) -> Result<Revision, WriteError> {
+        if self.is_rehearsal() {
+            self.rehearse(&batch).await?;
+            return Ok(Revision(0));
+        }
         let revision = self.shared.store.apply(batch).await?;
         self.shared.cache.until(revision, VISIBLE_WITHIN).await;
         Ok(revision)
+    }
+
+    /// True when nothing of what is asked for is kept.
+    pub(super) fn is_rehearsal(&self) -> bool {
+        self.mode == Mode::Rehearsal
+    }
+
+    /// Fails as the batch would fail now.
+    async fn rehearse(&self, batch: &Batch) -> Result<(), WriteError> {
+        for (key, when, _) in batch.steps() {
+            if *when == Precondition::Any {
+                continue;
+            }
+            let found = self.shared.store.get(key.clone()).await;
+            let found = found.map_err(|error| WriteError::Unavailable(Arc::new(error)))?;
+            let holds = match when {
+                Precondition::Any => true,
+                Precondition::Absent => found.is_none(),
+                Precondition::Present => found.is_some(),
+                Precondition::At(revision) => found.is_some_and(|e| e.modified == *revision),
+            };
+            if !holds {
+                return Err(WriteError::Conflict { key: key.clone() });
+            }
+        }
+        Ok(())
     }
 
     /// Waits until the cache shows what made a write fail.
@@ -34,6 +67,17 @@ impl App {
     pub(super) async fn store_answers(&self) -> Result<Revision, Failure> {
         let head = self.shared.store.head().await;
         head.map_err(|_| Failure::unavailable("the store is unavailable"))
+    }
+
+    /// Commits what the cache does not show.
+    pub(super) async fn write_beside(&self, batch: Batch) -> Result<Revision, WriteError> {
+        self.shared.store.apply(batch).await
+    }
+
+    /// What is stored under a key and not cached.
+    pub(super) async fn get_stored(&self, key: Key) -> Result<Option<Entry>, Failure> {
+        let found = self.shared.store.get(key).await;
+        found.map_err(|_| Failure::unavailable("the store is unavailable"))
     }
 
     /// What is stored under a prefix and not cached.
@@ -105,8 +149,10 @@ impl App {
     }
 }
 
-/// The object with the revision at which it was written.
+/// The object with the revision at which it was written; as it was, if that was only tried.
 pub(super) fn at<T: Resource>(mut object: T, revision: Revision) -> T {
-    object.meta_mut().resource_version = ResourceVersion(revision.0);
+    if revision != Revision(0) {
+        object.meta_mut().resource_version = ResourceVersion(revision.0);
+    }
     object
 }

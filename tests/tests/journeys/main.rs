@@ -10,6 +10,7 @@ mod browser;
 mod certificates;
 mod cli;
 mod commands;
+mod conveniences;
 mod deploy;
 mod engine;
 mod events;

@@ -20,13 +20,16 @@ mod follow;
 mod forward;
 mod get;
 mod login;
+mod jsonpath;
 mod logs;
 mod manifest;
 mod node;
 mod open;
+mod print;
 mod progress;
 mod rollback;
 mod routes;
+mod screen;
 mod share;
 mod table;
 mod tail;
@@ -43,11 +46,21 @@ use clap::{CommandFactory, Parser};
 
 use args::{Args, Command};
 use failure::Failure;
+use screen::{Screen, Tone};
 
 /// What every command gets.
 struct Context {
     client: Client,
     output: args::Output,
+    screen: Screen,
+}
+
+impl Context {
+    /// Says on stderr what may be wrong.
+    fn warn(&self, text: std::fmt::Arguments<'_>) {
+        let head = self.screen.colours.text(Tone::Warning, "Warning:");
+        tell(format_args!("{head} {text}"));
+    }
 }
 
 /// Parses, runs and reports.
@@ -67,9 +80,10 @@ pub fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
+    let screen = Screen::look(args.no_color);
     let result = match runtime {
         Ok(runtime) => {
-            let result = runtime.block_on(run(args));
+            let result = runtime.block_on(run(args, screen));
             runtime.shutdown_timeout(std::time::Duration::ZERO);
             result
         }
@@ -78,13 +92,13 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            failure.print();
+            failure.print(screen.colours);
             ExitCode::from(failure.code())
         }
     }
 }
 
-async fn run(args: Args) -> Result<(), Failure> {
+async fn run(args: Args, screen: Screen) -> Result<(), Failure> {
     // These choose the server themselves.
     match &args.command {
         Command::Context { what } => return context::run(&args, what).await,
@@ -96,6 +110,7 @@ async fn run(args: Args) -> Result<(), Failure> {
     let context = Context {
         client,
         output: args.output,
+        screen,
     };
     match args.command {
         Command::Apply(options) => apply::run(&context, options).await,

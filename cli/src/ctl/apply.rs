@@ -9,7 +9,7 @@ use super::args::{Apply, Kind, Output};
 use super::failure::Failure;
 use super::get::Rows;
 use super::manifest::{Document, read_all};
-use super::{Context, out, table, wait};
+use super::{Context, out, wait};
 
 /// What became of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub async fn run(context: &Context, options: Apply) -> Result<(), Failure> {
             }
         };
         if let Err(failure) = applied {
-            keep_first(&mut first_failure, failure);
+            keep_first(context, &mut first_failure, failure);
         }
     }
     if options.wait {
@@ -63,7 +63,7 @@ pub async fn run(context: &Context, options: Apply) -> Result<(), Failure> {
         for project in &projects {
             let left = ends_at.saturating_duration_since(Instant::now());
             if let Err(failure) = wait::until_running(context, project, left).await {
-                keep_first(&mut first_failure, failure);
+                keep_first(context, &mut first_failure, failure);
             }
         }
     }
@@ -71,10 +71,10 @@ pub async fn run(context: &Context, options: Apply) -> Result<(), Failure> {
 }
 
 /// The first failure decides the exit code and is told last; the others are told at once.
-fn keep_first(first: &mut Option<Failure>, failure: Failure) {
+fn keep_first(context: &Context, first: &mut Option<Failure>, failure: Failure) {
     match first {
         None => *first = Some(failure),
-        Some(_) => failure.print(),
+        Some(_) => failure.print(context.screen.colours),
     }
 }
 
@@ -104,8 +104,8 @@ async fn apply<T: Rows>(
             .map_err(failed)?,
     };
     for warning in &written.warnings {
-        super::tell(format_args!(
-            "Warning: {}/{}: {warning}",
+        context.warn(format_args!(
+            "{}/{}: {warning}",
             document.kind.noun(),
             document.name
         ));
@@ -117,18 +117,11 @@ async fn apply<T: Rows>(
         Some(_) => Verb::Configured,
     };
     written.object.conceal();
-    match context.output {
-        Output::Json => out(&table::json(&written.object)?)?,
-        Output::Yaml => out(&table::yaml(&written.object)?)?,
-        Output::Name => out(&format!("{}/{}\n", document.kind.noun(), document.name))?,
-        Output::Table | Output::Wide => {
-            out(&format!(
-                "{}/{} {}\n",
-                document.kind.noun(),
-                document.name,
-                verb.as_str()
-            ))?;
-        }
-    }
+    let name = format!("{}/{}", document.kind.noun(), document.name);
+    out(&match context.output.next_document(&written.object)? {
+        Some(text) => text,
+        None if context.output == Output::Name => format!("{name}\n"),
+        None => format!("{name} {}\n", verb.as_str()),
+    })?;
     Ok(written.object)
 }

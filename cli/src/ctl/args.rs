@@ -2,26 +2,32 @@
 
 mod access;
 mod certificates;
+mod consent;
+mod kind;
 mod look;
 mod nodes;
 mod operate;
 mod streams;
+mod output;
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
 pub use access::{
     ContextCommand, FederationCommand, Login, NewFederation, NewToken, NewUser, SetContext, SetUser,
     TokenCommand, UserCommand,
 };
 pub use certificates::{Ca, Install, NewCertificate};
+pub use consent::Consent;
+pub use kind::Kind;
 pub use look::{Explain, Routes, RoutesCommand, Tail};
 pub use nodes::{JoinToken, NodeCommand};
 pub use operate::{Create, Drain, Events, NewSecret, NodeName, Revisions, Rollback, Share};
 pub use streams::{Copy, Exec, Forward, LogSource, Logs, Top};
+pub use output::Output;
 
 /// Command line client of Caravanserai.
 #[derive(Debug, Parser)]
@@ -37,9 +43,19 @@ pub struct Args {
     /// in the data directory of the server
     #[arg(long, global = true, env = "CARA_CA_FILE", value_name = "FILE")]
     pub ca_file: Option<std::path::PathBuf>,
-    /// Form of the output
-    #[arg(long, short, global = true, value_enum, default_value_t = Output::Table)]
+    /// Form of the output: table, wide, json, jsonl, yaml, name, or jsonpath=EXPRESSION
+    #[arg(
+        long,
+        short,
+        global = true,
+        default_value = "table",
+        value_name = "FORM",
+        value_parser = output::FormParser
+    )]
     pub output: Output,
+    /// No colours, also on a terminal; NO_COLOR does the same
+    #[arg(long, global = true)]
+    pub no_color: bool,
     /// What to do
     #[command(subcommand)]
     pub command: Command,
@@ -48,21 +64,6 @@ pub struct Args {
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not allowed, 4 conflict, \
                           5 a project failed, 6 no node can take a project, 7 timed out, \
                           8 projects are left on a node that should be empty, 130 interrupted";
-
-/// Form of the output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// Columns
-    Table,
-    /// More columns
-    Wide,
-    /// JSON
-    Json,
-    /// YAML
-    Yaml,
-    /// kind/name
-    Name,
-}
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -182,45 +183,6 @@ pub enum Command {
     },
 }
 
-/// A kind of object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Kind {
-    /// Projects
-    #[value(alias = "project")]
-    Projects,
-    /// Nodes
-    #[value(alias = "node")]
-    Nodes,
-    /// Secrets
-    #[value(alias = "secret")]
-    Secrets,
-    /// Certificates
-    #[value(aliases = ["certificate", "cert", "certs"])]
-    Certificates,
-}
-
-impl Kind {
-    /// The kind as messages name it.
-    pub fn noun(self) -> &'static str {
-        match self {
-            Self::Projects => "project",
-            Self::Nodes => "node",
-            Self::Secrets => "secret",
-            Self::Certificates => "certificate",
-        }
-    }
-
-    /// The kind as documents name it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Projects => "Project",
-            Self::Nodes => "Node",
-            Self::Secrets => "Secret",
-            Self::Certificates => "Certificate",
-        }
-    }
-}
-
 /// Options of `apply`.
 #[derive(Debug, clap::Args)]
 pub struct Apply {
@@ -233,6 +195,9 @@ pub struct Apply {
     /// How long to wait
     #[arg(long, default_value = "5m", value_parser = duration, value_name = "DURATION")]
     pub timeout: Duration,
+    /// Whether it is agreed to beforehand
+    #[command(flatten)]
+    pub consent: Consent,
 }
 
 /// Options of `get`.
@@ -278,6 +243,9 @@ pub struct Delete {
     /// How long to wait
     #[arg(long, default_value = "2m", value_parser = duration, value_name = "DURATION")]
     pub timeout: Duration,
+    /// Whether it is agreed to beforehand
+    #[command(flatten)]
+    pub consent: Consent,
 }
 
 /// Options of `open`.

@@ -95,7 +95,7 @@ async fn write<T: Resource>(
         }
     })?;
     for warning in &warnings {
-        super::tell(format_args!("Warning: {noun}/{name}: {warning}"));
+        context.warn(format_args!("{noun}/{name}: {warning}"));
     }
     out(&format!("{noun}/{name} {verb}\n"))
 }

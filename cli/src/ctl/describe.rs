@@ -16,10 +16,10 @@ use cara_api::{Certificate, Node, ObjectMeta, Project, Secret, Timestamp, paths}
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::args::{Kind, Output, Target};
+use super::args::{Kind, Target};
 use super::failure::Failure;
 use super::get::Rows;
-use super::table::{age, json, or, table, yaml};
+use super::table::{age, or, table};
 use super::{Context, events, out};
 
 /// Describes an object, with its newest events at the end; secrets have none.
@@ -79,11 +79,7 @@ async fn read<T: DeserializeOwned>(
 
 /// The object as a document, if that is asked for.
 fn document(context: &Context, object: &impl Serialize) -> Result<Option<String>, Failure> {
-    match context.output {
-        Output::Json => json(object).map(Some),
-        Output::Yaml => yaml(object).map(Some),
-        Output::Table | Output::Wide | Output::Name => Ok(None),
-    }
+    context.output.document(object)
 }
 
 /// All projects; none when they cannot be read, which is no reason not to show the rest.

@@ -5,7 +5,7 @@ use cara_api::{Event, Timestamp, WatchEvent, WatchKind, paths};
 
 use super::args::{Events, Kind, Output};
 use super::failure::Failure;
-use super::table::{age, json, table, yaml};
+use super::table::{Layout, age, table};
 use super::{Context, out};
 
 /// Events that `describe` shows.
@@ -16,12 +16,14 @@ pub async fn run(context: &Context, options: Events) -> Result<(), Failure> {
     let failed = |error| Failure::of("events", &error);
     let query = query(options.kind, options.name.as_deref());
     let list = read(context, &query).await.map_err(failed)?;
-    let text = match context.output {
-        Output::Json => json(&list)?,
-        Output::Yaml => yaml(&list)?,
-        Output::Table | Output::Wide | Output::Name => {
-            columns(&list.items, lines_of(context.output), Timestamp::now())
-        }
+    let mut layout = layout(context);
+    let text = match context.output.list(&list, &list.items)? {
+        Some(text) => text,
+        None => layout.head(&rows(
+            &list.items,
+            lines_of(context.output),
+            Timestamp::now(),
+        )),
     };
     out(&text)?;
     if !options.watch {
@@ -41,7 +43,7 @@ pub async fn run(context: &Context, options: Events) -> Result<(), Failure> {
             WatchKind::Added | WatchKind::Modified => {
                 let event = serde_json::from_value(change.object)
                     .map_err(|error| Failure::other(format!("events: {error}")))?;
-                out(&one(&event, context.output)?)?;
+                out(&one(&event, context.output, &mut layout)?)?;
             }
             WatchKind::Deleted | WatchKind::Bookmark => {}
             WatchKind::Error => {
@@ -55,17 +57,12 @@ pub async fn run(context: &Context, options: Events) -> Result<(), Failure> {
 }
 
 /// An event that came while watching.
-fn one(event: &Event, output: Output) -> Result<String, Failure> {
-    match output {
-        Output::Json => json(event),
-        Output::Yaml => Ok(format!("---\n{}", yaml(event)?)),
-        Output::Table | Output::Wide | Output::Name => {
-            let events = std::slice::from_ref(event);
-            let text = columns(events, lines_of(output), Timestamp::now());
-            let rows = text.split_once('\n').map_or("", |(_, rows)| rows);
-            Ok(rows.to_owned())
-        }
+fn one(event: &Event, output: Output, layout: &mut Layout) -> Result<String, Failure> {
+    if let Some(text) = output.next_document(event)? {
+        return Ok(text);
     }
+    let events = std::slice::from_ref(event);
+    Ok(layout.more(&rows(events, lines_of(output), Timestamp::now())))
 }
 
 /// The last events of an object, for people.
@@ -102,7 +99,12 @@ async fn read(
 fn lines_of(output: Output) -> Lines {
     match output {
         Output::Wide => Lines::All,
-        Output::Table | Output::Json | Output::Yaml | Output::Name => Lines::First,
+        Output::Table
+        | Output::Json
+        | Output::Jsonl
+        | Output::Yaml
+        | Output::Name
+        | Output::Jsonpath(_) => Lines::First,
     }
 }
 
@@ -113,20 +115,22 @@ enum Lines {
     All,
 }
 
-fn columns(events: &[Event], lines: Lines, now: Timestamp) -> String {
-    let rows: Vec<Vec<String>> = events
-        .iter()
-        .map(|event| {
-            let [last, count, kind, reason, message] = cells(event, lines, now);
-            let regarding = &event.regarding;
-            let object = format!("{}/{}", regarding.kind.to_lowercase(), regarding.name);
-            vec![last, count, kind, reason, object, message]
-        })
-        .collect();
-    table(
-        &["LAST", "COUNT", "TYPE", "REASON", "OBJECT", "MESSAGE"],
-        &rows,
-    )
+const HEADER: [&str; 6] = ["LAST", "COUNT", "TYPE", "REASON", "OBJECT", "MESSAGE"];
+
+fn layout(context: &Context) -> Layout {
+    let is_wide = context.output == Output::Wide;
+    let columns = context.screen.columns.filter(|_| !is_wide);
+    Layout::new(HEADER.to_vec(), columns)
+}
+
+fn rows(events: &[Event], lines: Lines, now: Timestamp) -> Vec<Vec<String>> {
+    let row = |event: &Event| {
+        let [last, count, kind, reason, message] = cells(event, lines, now);
+        let regarding = &event.regarding;
+        let object = format!("{}/{}", regarding.kind.to_lowercase(), regarding.name);
+        vec![last, count, kind, reason, object, message]
+    };
+    events.iter().map(row).collect()
 }
 
 fn section(events: &[Event], now: Timestamp) -> String {
@@ -197,13 +201,13 @@ mod tests {
             ),
         ];
         assert_eq!(
-            columns(&events, Lines::First, at(120)),
+            table(&HEADER, &rows(&events, Lines::First, at(120))),
             "LAST   COUNT   TYPE      REASON            OBJECT         MESSAGE\n\
              2m     2       Normal    Scheduled         project/shop   bound to node a\n\
              30s    2       Warning   ContainerExited   project/shop   web(exit=3)\n"
         );
         assert_eq!(
-            columns(&events[1..], Lines::All, at(120)),
+            table(&HEADER, &rows(&events[1..], Lines::All, at(120))),
             "LAST   COUNT   TYPE      REASON            OBJECT         MESSAGE\n\
              30s    2       Warning   ContainerExited   project/shop   web(exit=3)\n\
              \u{20}                                                         no database\n"

@@ -15,6 +15,8 @@
 
 use cara_api::client::Error;
 
+use super::screen::{Paint, Tone};
+
 /// Exit code for wrong usage.
 pub const USAGE: u8 = 2;
 const FAILED: u8 = 1;
@@ -165,11 +167,12 @@ impl Failure {
     }
 
     /// Says it on stderr.
-    pub fn print(&self) {
+    pub fn print(&self, paint: Paint) {
         if self.message.is_empty() {
             return;
         }
-        super::tell(format_args!("Error: {}", self.message));
+        let head = paint.text(Tone::Bad, "Error:");
+        super::tell(format_args!("{head} {}", self.message));
         for detail in &self.details {
             super::tell(format_args!("  {detail}"));
         }

@@ -7,7 +7,7 @@ use cara_api::{Certificate, List, Node, Project, Secret, Timestamp, WatchEvent, 
 
 use super::args::{Get, Kind, Output};
 use super::failure::Failure;
-use super::table::{json, table, yaml};
+use super::table::Layout;
 use super::{Context, out};
 pub(super) use certificates::{caretaker, expires_in};
 pub(super) use rows::{Reserved, Rows, taint};
@@ -43,13 +43,14 @@ async fn show<T: Rows>(
         .name
         .as_ref()
         .map_or_else(|| all.to_owned(), |name| paths::fill(one, &[name]));
+    let mut layout = layout::<T>(context);
     let (text, version) = match &options.name {
         Some(_) => {
             let mut object: T = context.client.get(&path).await.map_err(failed)?;
             object.conceal();
             let reserved = reserved::<T>(context).await;
             (
-                one_object(context, &object, &reserved)?,
+                one_object(context, &object, &reserved, &mut layout)?,
                 object.meta().resource_version,
             )
         }
@@ -58,7 +59,7 @@ async fn show<T: Rows>(
             list.items.iter_mut().for_each(T::conceal);
             let reserved = reserved::<T>(context).await;
             (
-                whole_list(context, &list, &reserved)?,
+                whole_list(context, &list, &reserved, &mut layout)?,
                 list.metadata.resource_version,
             )
         }
@@ -70,7 +71,7 @@ async fn show<T: Rows>(
     let version = version.to_string();
     let mut query = query;
     query.extend([("watch", "true"), ("resourceVersion", &version)]);
-    follow::<T>(context, &action, &path, &query).await
+    follow::<T>(context, &action, &path, &query, &mut layout).await
 }
 
 /// Prints changes as they happen, until the stream ends.
@@ -79,6 +80,7 @@ async fn follow<T: Rows>(
     action: &str,
     path: &str,
     query: &[(&str, &str)],
+    layout: &mut Layout,
 ) -> Result<(), Failure> {
     let failed = |error| Failure::of(action, &error);
     let read = |value| {
@@ -97,7 +99,7 @@ async fn follow<T: Rows>(
             WatchKind::Added | WatchKind::Modified => {
                 let object = read(event.object)?;
                 let reserved = reserved::<T>(context).await;
-                out(&changed_object(context, &object, &reserved)?)?;
+                out(&changed_object(context, &object, &reserved, layout)?)?;
             }
             WatchKind::Deleted => {
                 let object = read(event.object)?;
@@ -130,85 +132,70 @@ fn whole_list<T: Rows>(
     context: &Context,
     list: &List<T>,
     reserved: &Reserved,
+    layout: &mut Layout,
 ) -> Result<String, Failure> {
-    match context.output {
-        Output::Json => json(list),
-        Output::Yaml => yaml(list),
-        Output::Name => Ok(list
-            .items
-            .iter()
-            .map(|o| format!("{}/{}\n", T::NOUN, o.meta().name))
-            .collect()),
-        Output::Table | Output::Wide => Ok(columns(context, &list.items, reserved, Head::Shown)),
+    if let Some(text) = context.output.list(list, &list.items)? {
+        return Ok(text);
     }
+    Ok(people(context, &list.items, reserved, Head::Shown(layout)))
 }
 
 fn one_object<T: Rows>(
     context: &Context,
     object: &T,
     reserved: &Reserved,
+    layout: &mut Layout,
 ) -> Result<String, Failure> {
-    match context.output {
-        Output::Json => json(object),
-        Output::Yaml => yaml(object),
-        Output::Name => Ok(format!("{}/{}\n", T::NOUN, object.meta().name)),
-        Output::Table | Output::Wide => Ok(columns(
-            context,
-            std::slice::from_ref(object),
-            reserved,
-            Head::Shown,
-        )),
+    if let Some(text) = context.output.document(object)? {
+        return Ok(text);
     }
+    let items = std::slice::from_ref(object);
+    Ok(people(context, items, reserved, Head::Shown(layout)))
 }
 
 fn changed_object<T: Rows>(
     context: &Context,
     object: &T,
     reserved: &Reserved,
+    layout: &mut Layout,
 ) -> Result<String, Failure> {
-    match context.output {
-        Output::Yaml => Ok(format!("---\n{}", yaml(object)?)),
-        Output::Table | Output::Wide => Ok(columns(
-            context,
-            std::slice::from_ref(object),
-            reserved,
-            Head::Hidden,
-        )),
-        Output::Json | Output::Name => one_object(context, object, reserved),
+    if let Some(text) = context.output.next_document(object)? {
+        return Ok(text);
+    }
+    let items = std::slice::from_ref(object);
+    Ok(people(context, items, reserved, Head::Hidden(layout)))
+}
+
+/// Names, or columns.
+fn people<T: Rows>(context: &Context, items: &[T], reserved: &Reserved, head: Head<'_>) -> String {
+    if context.output == Output::Name {
+        let name = |object: &T| format!("{}/{}\n", T::NOUN, object.meta().name);
+        return items.iter().map(name).collect();
+    }
+    let now = Timestamp::now();
+    let row = |item: &T| {
+        let mut row = item.row(now);
+        if context.output == Output::Wide {
+            row.extend(item.wide(reserved));
+        }
+        row
+    };
+    let rows: Vec<Vec<String>> = items.iter().map(row).collect();
+    match head {
+        Head::Shown(layout) => layout.head(&rows),
+        Head::Hidden(layout) => layout.more(&rows),
     }
 }
 
 /// Whether the names of the columns are shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Head {
-    Shown,
-    Hidden,
+enum Head<'a> {
+    Shown(&'a mut Layout),
+    Hidden(&'a mut Layout),
 }
 
-fn columns<T: Rows>(context: &Context, items: &[T], reserved: &Reserved, head: Head) -> String {
-    let now = Timestamp::now();
-    let is_wide = context.output == Output::Wide;
-    let header: Vec<&str> = if is_wide {
-        [T::HEADER, T::WIDE].concat()
-    } else {
-        T::HEADER.to_vec()
-    };
-    let rows: Vec<Vec<String>> = items
-        .iter()
-        .map(|item| {
-            let mut row = item.row(now);
-            if is_wide {
-                row.extend(item.wide(reserved));
-            }
-            row
-        })
-        .collect();
-    let text = table(&header, &rows);
-    match head {
-        Head::Shown => text,
-        Head::Hidden => text
-            .split_once('\n')
-            .map_or("", |(_, rows)| rows)
-            .to_owned(),
+fn layout<T: Rows>(context: &Context) -> Layout {
+    if context.output == Output::Wide {
+        return Layout::new([T::HEADER, T::WIDE].concat(), None);
     }
+    Layout::new(T::HEADER.to_vec(), context.screen.columns)
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::args::{Output, Revisions, Rollback};
 use super::failure::Failure;
-use super::table::{age, json, or, table, yaml};
+use super::table::{age, or, table};
 use super::{Context, out, wait};
 
 /// Returns a project to an earlier generation, and waits until that runs.
@@ -26,11 +26,10 @@ pub async fn run(context: &Context, options: Rollback) -> Result<(), Failure> {
     })?;
     // What was written, and not what a look afterwards may still show.
     let project = written.object;
-    let text = match context.output {
-        Output::Json => json(&project)?,
-        Output::Yaml => yaml(&project)?,
-        Output::Name => format!("project/{name}\n"),
-        Output::Table | Output::Wide => {
+    let text = match context.output.document(&project)? {
+        Some(text) => text,
+        None if context.output == Output::Name => format!("project/{name}\n"),
+        None => {
             let to = options.to.map(|to| format!(" to generation {to}"));
             format!(
                 "project/{name} rolled back{}, as generation {}\n",
@@ -63,11 +62,10 @@ pub async fn revisions(context: &Context, options: Revisions) -> Result<(), Fail
         .get(&path(paths::PROJECT_REVISIONS))
         .await
         .map_err(failed)?;
-    let text = match context.output {
-        Output::Json => json(&history)?,
-        Output::Yaml => yaml(&history)?,
-        Output::Name => names(&project, &history.items),
-        Output::Table | Output::Wide => columns(&project, &history.items, Timestamp::now()),
+    let text = match context.output.list(&history, &history.items)? {
+        Some(text) => text,
+        None if context.output == Output::Name => names(&project, &history.items),
+        None => columns(&project, &history.items, Timestamp::now()),
     };
     out(&text)
 }

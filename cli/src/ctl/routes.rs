@@ -6,7 +6,7 @@ use cara_api::route::{RouteAction, RouteList, RouteView};
 
 use super::args::{Explain, Output, Routes, RoutesCommand};
 use super::failure::Failure;
-use super::table::{json, table, yaml};
+use super::table::table;
 use super::{Context, out};
 
 /// Lists or explains.
@@ -24,17 +24,18 @@ async fn list(context: &Context, project: Option<&str>) -> Result<(), Failure> {
         .query(paths::ROUTES, &query)
         .await
         .map_err(|error| Failure::of("routes", &error))?;
-    out(&match context.output {
-        Output::Json => json(&list)?,
-        Output::Yaml => yaml(&list)?,
-        Output::Name => list
-            .items
-            .iter()
-            .map(|route| format!("{}{}\n", route.host, route.path))
-            .collect(),
-        Output::Table => columns(&list, Width::Narrow),
-        Output::Wide => columns(&list, Width::Wide),
-    })
+    if let Some(text) = context.output.list(&list, &list.items)? {
+        return out(&text);
+    }
+    if context.output == Output::Name {
+        let name = |route: &RouteView| format!("{}{}\n", route.host, route.path);
+        return out(&list.items.iter().map(name).collect::<String>());
+    }
+    let width = match context.output == Output::Wide {
+        true => Width::Wide,
+        false => Width::Narrow,
+    };
+    out(&columns(&list, width))
 }
 
 async fn explain(context: &Context, options: Explain) -> Result<(), Failure> {
@@ -46,11 +47,10 @@ async fn explain(context: &Context, options: Explain) -> Result<(), Failure> {
         .query(paths::ROUTES_EXPLAIN, &query)
         .await
         .map_err(|error| Failure::of(&format!("explain {:?}", options.url), &error))?;
-    out(&match context.output {
-        Output::Json => json(&told)?,
-        Output::Yaml => yaml(&told)?,
-        Output::Name => format!("{}\n", taken(&told)),
-        Output::Table | Output::Wide => words(&told),
+    out(&match context.output.document(&told)? {
+        Some(text) => text,
+        None if context.output == Output::Name => format!("{}\n", taken(&told)),
+        None => words(&told),
     })
 }
 

@@ -4,9 +4,8 @@ use cara_api::client::Method;
 use cara_api::paths;
 use cara_api::share::{ShareLink, ShareRequest};
 
-use super::args::{Output, Share};
+use super::args::Share;
 use super::failure::Failure;
-use super::table::{json, yaml};
 use super::{Context, out};
 
 /// Prints the link alone on stdout, so that it can be copied, and when it ends on stderr.
@@ -24,16 +23,13 @@ pub async fn run(context: &Context, options: Share) -> Result<(), Failure> {
         .await
         .map_err(|error| Failure::of(&format!("share project {name:?}"), &error))?
         .object;
-    match context.output {
-        Output::Json => out(&json(&link)?),
-        Output::Yaml => out(&yaml(&link)?),
-        Output::Table | Output::Wide | Output::Name => {
-            out(&format!("{}\n", link.url))?;
-            super::tell(format_args!(
-                "Whoever has this link comes in until {}.",
-                link.expires_at
-            ));
-            Ok(())
-        }
+    if let Some(text) = context.output.document(&link)? {
+        return out(&text);
     }
+    out(&format!("{}\n", link.url))?;
+    super::tell(format_args!(
+        "Whoever has this link comes in until {}.",
+        link.expires_at
+    ));
+    Ok(())
 }

@@ -2,29 +2,135 @@
 
 use cara_api::Timestamp;
 use serde::Serialize;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::failure::Failure;
 
 /// Left-aligned columns, padded with three spaces; the header is always shown. The last cell of
 /// a row may have several lines; those after the first stand below it.
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let widths = widths(header, rows);
+    lines(header, rows, &widths)
+}
+
+/// A table that is written bit by bit, for a terminal of a certain width if it is one: the widest
+/// cells are cut off until the lines fit, the names of the columns are not.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    header: Vec<&'static str>,
+    columns: Option<usize>,
+    /// Columns only grow, so that later lines stand below earlier ones.
+    widths: Vec<usize>,
+}
+
+impl Layout {
+    /// `columns` is the width of the terminal; none when nothing shall be cut off.
+    pub fn new(header: Vec<&'static str>, columns: Option<usize>) -> Self {
+        let widths = vec![0; header.len()];
+        Self {
+            header,
+            columns,
+            widths,
+        }
+    }
+
+    /// The names of the columns, and rows below them.
+    pub fn head(&mut self, rows: &[Vec<String>]) -> String {
+        self.fit(rows);
+        lines(&self.header, rows, &self.widths)
+    }
+
+    /// More rows.
+    pub fn more(&mut self, rows: &[Vec<String>]) -> String {
+        self.fit(rows);
+        let text = lines(&self.header, rows, &self.widths);
+        let below = text.split_once('\n').map_or("", |(_, below)| below);
+        below.to_owned()
+    }
+
+    fn fit(&mut self, rows: &[Vec<String>]) {
+        let mut wanted = widths(&self.header, rows);
+        for (width, before) in wanted.iter_mut().zip(&self.widths) {
+            *width = (*width).max(*before);
+        }
+        if let Some(columns) = self.columns {
+            let least: Vec<usize> = self
+                .header
+                .iter()
+                .map(|name| name.width().max(CELL_MIN))
+                .collect();
+            let gaps = GAP.len() * wanted.len().saturating_sub(1);
+            shrink(&mut wanted, &least, columns.saturating_sub(gaps));
+        }
+        self.widths = wanted;
+    }
+}
+
+/// What stands between columns.
+const GAP: &str = "   ";
+/// Cells are not cut below this width.
+const CELL_MIN: usize = 8;
+
+/// Takes from the widest that may give, one at a time, until the sum is `room` or nobody gives.
+fn shrink(widths: &mut [usize], least: &[usize], room: usize) {
+    let mut over = widths.iter().sum::<usize>().saturating_sub(room);
+    while over > 0 {
+        let may_give = widths.iter_mut().zip(least).filter(|(w, l)| **w > **l);
+        let Some((widest, _)) = may_give.max_by_key(|(width, _)| **width) else {
+            return;
+        };
+        *widest -= 1;
+        over -= 1;
+    }
+}
+
+fn widths(header: &[&str], rows: &[Vec<String>]) -> Vec<usize> {
     let width = |column: usize| {
-        let cells = rows
-            .iter()
-            .filter_map(|row| row.get(column))
-            .map(|cell| cell.chars().count());
-        cells
-            .chain(header.get(column).map(|h| h.chars().count()))
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        let lines = cells.flat_map(|cell| cell.lines()).map(|line| line.width());
+        lines
+            .chain(header.get(column).map(|h| h.width()))
             .max()
             .unwrap_or(0)
     };
-    let widths: Vec<usize> = (0..header.len()).map(width).collect();
+    (0..header.len()).map(width).collect()
+}
+
+/// A text cut off and padded to a width.
+fn cell(text: &str, width: usize) -> String {
+    let mut shown = String::new();
+    let is_long = text.width() > width;
+    let room = if is_long {
+        width.saturating_sub(1)
+    } else {
+        width
+    };
+    let mut used = 0;
+    // What comes from containers must not move the cursor.
+    let printable = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    for c in text.chars().map(printable) {
+        let wide = c.width().unwrap_or(0);
+        if used + wide > room {
+            break;
+        }
+        used += wide;
+        shown.push(c);
+    }
+    if is_long {
+        shown.push('…');
+        used += 1;
+    }
+    shown.extend(std::iter::repeat_n(' ', width.saturating_sub(used)));
+    shown
+}
+
+fn lines(header: &[&str], rows: &[Vec<String>], widths: &[usize]) -> String {
     let line = |cells: Vec<&str>| {
         let padded = cells
             .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:<width$}"));
-        format!("{}\n", padded.collect::<Vec<_>>().join("   ").trim_end())
+            .zip(widths)
+            .map(|(text, width)| cell(text, *width));
+        format!("{}\n", padded.collect::<Vec<_>>().join(GAP).trim_end())
     };
     let body = rows.iter().map(|row| {
         let (last, others) = row.split_last().map_or(("", &[][..]), |(l, o)| (l, o));
@@ -103,6 +209,44 @@ mod tests {
             table(&["NAME", "SAYS"], &[row(["a", "one\ntwo"])]),
             "NAME   SAYS\na      one\n       two\n"
         );
+    }
+
+    #[test]
+    fn a_table_fits_its_terminal_as_far_as_it_can() {
+        let cells = ["a-long-name", "1s", "a message that is too long for it"];
+        let rows = [cells.map(str::to_owned).to_vec()];
+        let header = ["NAME", "AGE", "SAYS"];
+        for (columns, expected) in [
+            (
+                None,
+                "NAME          AGE   SAYS\n\
+                 a-long-name   1s    a message that is too long for it\n",
+            ),
+            (
+                Some(40),
+                "NAME          AGE   SAYS\n\
+                 a-long-name   1s    a message that is t…\n",
+            ),
+            (
+                Some(26),
+                "NAME        AGE   SAYS\n\
+                 a-long-n…   1s    a messa…\n",
+            ),
+            (
+                Some(5),
+                "NAME       AGE   SAYS\n\
+                 a-long-…   1s    a messa…\n",
+            ),
+        ] {
+            let mut layout = Layout::new(header.to_vec(), columns);
+            assert_eq!(layout.head(&rows), expected, "{columns:?}");
+        }
+        let mut layout = Layout::new(vec!["N", "S"], None);
+        layout.head(&[vec!["long".to_owned(), "x".to_owned()]]);
+        let later = [vec!["a".to_owned(), "\u{1b}[2J".to_owned()]];
+        assert_eq!(layout.more(&later), "a      \u{fffd}[2J\n");
+        let wide = [vec!["日本語".to_owned(), "x".to_owned()]];
+        assert_eq!(table(&["N", "S"], &wide), "N        S\n日本語   x\n");
     }
 
     #[test]

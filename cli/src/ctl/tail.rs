@@ -39,8 +39,9 @@ pub async fn run(context: &Context, options: Tail) -> Result<(), Failure> {
 
 fn shown(line: &Value, output: Output) -> Result<String, Failure> {
     Ok(match output {
-        Output::Json => format!("{line}\n"),
+        Output::Json | Output::Jsonl => format!("{line}\n"),
         Output::Yaml => format!("---\n{}", super::table::yaml(line)?),
+        Output::Jsonpath(template) => template.render(line),
         Output::Name => format!("{}\n", text(line, "id")),
         Output::Table => words(line),
         Output::Wide => format!("{} {}\n", words(line).trim_end(), more(line)),

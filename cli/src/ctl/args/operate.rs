@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 
-use super::{Kind, NewCertificate, duration};
+use super::{Consent, Kind, NewCertificate, duration};
 
 /// One node.
 #[derive(Debug, clap::Args)]
@@ -44,6 +44,9 @@ pub struct Rollback {
     /// How long to wait
     #[arg(long, default_value = "5m", value_parser = duration, value_name = "DURATION")]
     pub timeout: Duration,
+    /// Whether it is agreed to beforehand
+    #[command(flatten)]
+    pub consent: Consent,
 }
 
 /// Options of `share`.

@@ -1,0 +1,42 @@
+//! The kinds of objects.
+
+use clap::ValueEnum;
+
+/// A kind of object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// Projects
+    #[value(alias = "project")]
+    Projects,
+    /// Nodes
+    #[value(alias = "node")]
+    Nodes,
+    /// Secrets
+    #[value(alias = "secret")]
+    Secrets,
+    /// Certificates
+    #[value(aliases = ["certificate", "cert", "certs"])]
+    Certificates,
+}
+
+impl Kind {
+    /// The kind as messages name it.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::Projects => "project",
+            Self::Nodes => "node",
+            Self::Secrets => "secret",
+            Self::Certificates => "certificate",
+        }
+    }
+
+    /// The kind as documents name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Projects => "Project",
+            Self::Nodes => "Node",
+            Self::Secrets => "Secret",
+            Self::Certificates => "Certificate",
+        }
+    }
+}

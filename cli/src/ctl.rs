@@ -31,6 +31,8 @@ mod rollback;
 mod routes;
 mod screen;
 mod share;
+#[cfg(test)]
+mod snapshots;
 mod table;
 mod tail;
 mod token;

@@ -2,15 +2,16 @@
 
 mod certificates;
 mod rows;
+mod view;
 
 use cara_api::{Certificate, List, Node, Project, Secret, Timestamp, WatchEvent, WatchKind, paths};
 
 use super::args::{Get, Kind, Output};
 use super::failure::Failure;
-use super::table::Layout;
 use super::{Context, out};
 pub(super) use certificates::{caretaker, expires_in};
 pub(super) use rows::{Reserved, Rows, taint};
+pub(super) use view::View;
 
 /// Shows what was asked for.
 pub async fn run(context: &Context, options: Get) -> Result<(), Failure> {
@@ -43,14 +44,14 @@ async fn show<T: Rows>(
         .name
         .as_ref()
         .map_or_else(|| all.to_owned(), |name| paths::fill(one, &[name]));
-    let mut layout = layout::<T>(context);
+    let mut view = View::new::<T>(context.output, context.screen.columns);
     let (text, version) = match &options.name {
         Some(_) => {
             let mut object: T = context.client.get(&path).await.map_err(failed)?;
             object.conceal();
             let reserved = reserved::<T>(context).await;
             (
-                one_object(context, &object, &reserved, &mut layout)?,
+                view.one(&object, &reserved, Timestamp::now())?,
                 object.meta().resource_version,
             )
         }
@@ -59,7 +60,7 @@ async fn show<T: Rows>(
             list.items.iter_mut().for_each(T::conceal);
             let reserved = reserved::<T>(context).await;
             (
-                whole_list(context, &list, &reserved, &mut layout)?,
+                view.list(&list, &reserved, Timestamp::now())?,
                 list.metadata.resource_version,
             )
         }
@@ -71,7 +72,7 @@ async fn show<T: Rows>(
     let version = version.to_string();
     let mut query = query;
     query.extend([("watch", "true"), ("resourceVersion", &version)]);
-    follow::<T>(context, &action, &path, &query, &mut layout).await
+    follow::<T>(context, &action, &path, &query, &mut view).await
 }
 
 /// Prints changes as they happen, until the stream ends.
@@ -80,7 +81,7 @@ async fn follow<T: Rows>(
     action: &str,
     path: &str,
     query: &[(&str, &str)],
-    layout: &mut Layout,
+    view: &mut View,
 ) -> Result<(), Failure> {
     let failed = |error| Failure::of(action, &error);
     let read = |value| {
@@ -99,7 +100,7 @@ async fn follow<T: Rows>(
             WatchKind::Added | WatchKind::Modified => {
                 let object = read(event.object)?;
                 let reserved = reserved::<T>(context).await;
-                out(&changed_object(context, &object, &reserved, layout)?)?;
+                out(&view.changed(&object, &reserved, Timestamp::now())?)?;
             }
             WatchKind::Deleted => {
                 let object = read(event.object)?;
@@ -126,76 +127,4 @@ async fn reserved<T: Rows>(context: &Context) -> Reserved {
     let list = context.client.list::<Project>(paths::PROJECTS, &[]).await;
     list.map(|list| Reserved::of(&list.items))
         .unwrap_or_default()
-}
-
-fn whole_list<T: Rows>(
-    context: &Context,
-    list: &List<T>,
-    reserved: &Reserved,
-    layout: &mut Layout,
-) -> Result<String, Failure> {
-    if let Some(text) = context.output.list(list, &list.items)? {
-        return Ok(text);
-    }
-    Ok(people(context, &list.items, reserved, Head::Shown(layout)))
-}
-
-fn one_object<T: Rows>(
-    context: &Context,
-    object: &T,
-    reserved: &Reserved,
-    layout: &mut Layout,
-) -> Result<String, Failure> {
-    if let Some(text) = context.output.document(object)? {
-        return Ok(text);
-    }
-    let items = std::slice::from_ref(object);
-    Ok(people(context, items, reserved, Head::Shown(layout)))
-}
-
-fn changed_object<T: Rows>(
-    context: &Context,
-    object: &T,
-    reserved: &Reserved,
-    layout: &mut Layout,
-) -> Result<String, Failure> {
-    if let Some(text) = context.output.next_document(object)? {
-        return Ok(text);
-    }
-    let items = std::slice::from_ref(object);
-    Ok(people(context, items, reserved, Head::Hidden(layout)))
-}
-
-/// Names, or columns.
-fn people<T: Rows>(context: &Context, items: &[T], reserved: &Reserved, head: Head<'_>) -> String {
-    if context.output == Output::Name {
-        let name = |object: &T| format!("{}/{}\n", T::NOUN, object.meta().name);
-        return items.iter().map(name).collect();
-    }
-    let now = Timestamp::now();
-    let row = |item: &T| {
-        let mut row = item.row(now);
-        if context.output == Output::Wide {
-            row.extend(item.wide(reserved));
-        }
-        row
-    };
-    let rows: Vec<Vec<String>> = items.iter().map(row).collect();
-    match head {
-        Head::Shown(layout) => layout.head(&rows),
-        Head::Hidden(layout) => layout.more(&rows),
-    }
-}
-
-/// Whether the names of the columns are shown.
-enum Head<'a> {
-    Shown(&'a mut Layout),
-    Hidden(&'a mut Layout),
-}
-
-fn layout<T: Rows>(context: &Context) -> Layout {
-    if context.output == Output::Wide {
-        return Layout::new([T::HEADER, T::WIDE].concat(), None);
-    }
-    Layout::new(T::HEADER.to_vec(), context.screen.columns)
 }

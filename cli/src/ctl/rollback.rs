@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::args::{Output, Revisions, Rollback};
 use super::failure::Failure;
-use super::table::{age, or, table};
+use super::table::{Layout, age, or};
 use super::{Context, out, wait};
 
 /// Returns a project to an earlier generation, and waits until that runs.
@@ -62,12 +62,30 @@ pub async fn revisions(context: &Context, options: Revisions) -> Result<(), Fail
         .get(&path(paths::PROJECT_REVISIONS))
         .await
         .map_err(failed)?;
-    let text = match context.output.list(&history, &history.items)? {
+    let layout = Layout::new(HEADER.to_vec(), context.screen.columns);
+    out(&shown(
+        &project,
+        &history,
+        context.output,
+        layout,
+        Timestamp::now(),
+    )?)
+}
+
+const HEADER: [&str; 4] = ["GENERATION", "REPLACED", "SERVICES", "MARKS"];
+
+fn shown(
+    project: &Project,
+    history: &History,
+    output: Output,
+    layout: Layout,
+    now: Timestamp,
+) -> Result<String, Failure> {
+    Ok(match output.list(history, &history.items)? {
         Some(text) => text,
-        None if context.output == Output::Name => names(&project, &history.items),
-        None => columns(&project, &history.items, Timestamp::now()),
-    };
-    out(&text)
+        None if output == Output::Name => names(project, &history.items),
+        None => columns(project, &history.items, layout, now),
+    })
 }
 
 fn names(project: &Project, earlier: &[ProjectRevision]) -> String {
@@ -78,7 +96,12 @@ fn names(project: &Project, earlier: &[ProjectRevision]) -> String {
         .collect()
 }
 
-fn columns(project: &Project, earlier: &[ProjectRevision], now: Timestamp) -> String {
+fn columns(
+    project: &Project,
+    earlier: &[ProjectRevision],
+    mut layout: Layout,
+    now: Timestamp,
+) -> String {
     let current = project.metadata.generation;
     let mut earlier: Vec<&ProjectRevision> = earlier.iter().collect();
     earlier.sort_by_key(|revision| revision.generation);
@@ -91,7 +114,7 @@ fn columns(project: &Project, earlier: &[ProjectRevision], now: Timestamp) -> St
         })
         .collect();
     rows.push(row(project, current, "-".to_owned(), &project.spec));
-    table(&["GENERATION", "REPLACED", "SERVICES", "MARKS"], &rows)
+    layout.head(&rows)
 }
 
 fn row(
@@ -162,7 +185,12 @@ mod tests {
         project.metadata.generation = Generation(10);
         let history = [earlier(9, 7_000), earlier(8, 100)];
         assert_eq!(
-            columns(&project, &history, at(7_200)),
+            columns(
+                &project,
+                &history,
+                Layout::new(HEADER.to_vec(), None),
+                at(7_200)
+            ),
             "GENERATION   REPLACED   SERVICES                     MARKS\n\
              8            1h ago     web=shop:8,db=postgres:15    -\n\
              9            3m ago     web=shop:9,db=postgres:15    stable\n\
@@ -171,7 +199,7 @@ mod tests {
         project.status.stable_generation = Generation(10);
         project.status.rejected_generation = Generation(0);
         assert_eq!(
-            columns(&project, &[], at(7_200)),
+            columns(&project, &[], Layout::new(HEADER.to_vec(), None), at(7_200)),
             "GENERATION   REPLACED   SERVICES                     MARKS\n\
              10           -          web=shop:10,db=postgres:15   current,stable\n"
         );

@@ -6,7 +6,7 @@ use cara_api::route::{RouteAction, RouteList, RouteView};
 
 use super::args::{Explain, Output, Routes, RoutesCommand};
 use super::failure::Failure;
-use super::table::table;
+use super::table::Layout;
 use super::{Context, out};
 
 /// Lists or explains.
@@ -24,18 +24,26 @@ async fn list(context: &Context, project: Option<&str>) -> Result<(), Failure> {
         .query(paths::ROUTES, &query)
         .await
         .map_err(|error| Failure::of("routes", &error))?;
-    if let Some(text) = context.output.list(&list, &list.items)? {
-        return out(&text);
+    out(&shown(&list, context.output, context.screen.columns)?)
+}
+
+/// The list in the form that was asked for; `columns` is the width of the terminal, if it is one.
+pub(super) fn shown(
+    list: &RouteList,
+    output: Output,
+    columns: Option<usize>,
+) -> Result<String, Failure> {
+    if let Some(text) = output.list(list, &list.items)? {
+        return Ok(text);
     }
-    if context.output == Output::Name {
+    if output == Output::Name {
         let name = |route: &RouteView| format!("{}{}\n", route.host, route.path);
-        return out(&list.items.iter().map(name).collect::<String>());
+        return Ok(list.items.iter().map(name).collect());
     }
-    let width = match context.output == Output::Wide {
-        true => Width::Wide,
-        false => Width::Narrow,
-    };
-    out(&columns(&list, width))
+    Ok(match output == Output::Wide {
+        true => self::columns(list, Width::Wide, None),
+        false => self::columns(list, Width::Narrow, columns),
+    })
 }
 
 async fn explain(context: &Context, options: Explain) -> Result<(), Failure> {
@@ -104,7 +112,7 @@ enum Width {
     Wide,
 }
 
-fn columns(list: &RouteList, width: Width) -> String {
+fn columns(list: &RouteList, width: Width, columns: Option<usize>) -> String {
     let is_wide = width == Width::Wide;
     // Without them, rules that differ in headers alone look the same.
     let has_headers = is_wide || list.items.iter().any(|route| !route.headers.is_empty());
@@ -124,10 +132,10 @@ fn columns(list: &RouteList, width: Width) -> String {
         "STATE",
         "ENDPOINTS",
     ];
-    let header = keep(header.map(str::to_owned).to_vec());
-    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    let header = header.into_iter().zip(shown);
+    let header = header.filter_map(|(name, is_shown)| is_shown.then_some(name));
     let rows: Vec<Vec<String>> = list.items.iter().map(|r| keep(row(r))).collect();
-    table(&header, &rows)
+    Layout::new(header.collect(), columns).head(&rows)
 }
 
 fn row(route: &RouteView) -> Vec<String> {
@@ -222,15 +230,15 @@ mod tests {
             ],
         };
         assert_eq!(
-            columns(&list, Width::Narrow),
+            columns(&list, Width::Narrow, None),
             "HOST   PATH     HEADERS   TO                       STATE                  ENDPOINTS\n\
              a.x    /old/*             /new (308)               Ready\n\
              a.x    /*       x-a: 1    shop/web:9,shop/beta:1   Paused,Ready,Pending   10.0.0.1:80\n"
         );
-        assert!(columns(&list, Width::Wide).contains("INGRESS"));
+        assert!(columns(&list, Width::Wide, None).contains("INGRESS"));
         list.items.truncate(1);
         assert_eq!(
-            columns(&list, Width::Narrow),
+            columns(&list, Width::Narrow, None),
             "HOST   PATH     TO           STATE   ENDPOINTS\n\
              a.x    /old/*   /new (308)   Ready\n"
         );

@@ -158,6 +158,11 @@ pub fn age(since: Option<Timestamp>, now: Timestamp) -> String {
     }
 }
 
+/// A time to the second with its zone, or a word for its absence.
+pub fn moment(time: Option<Timestamp>) -> String {
+    time.map_or_else(|| "<unknown>".to_owned(), |t| format!("{t:.0}"))
+}
+
 /// A text, or a word for its absence.
 pub fn or<'a>(text: &'a str, absent: &'a str) -> &'a str {
     if text.is_empty() { absent } else { text }

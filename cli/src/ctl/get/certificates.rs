@@ -4,7 +4,7 @@ use cara_api::certificate::ManagedBy;
 use cara_api::condition::{self, READY};
 use cara_api::{Certificate, Timestamp};
 
-use super::super::table::{age, or};
+use super::super::table::{age, moment, or};
 use super::rows::{Reserved, Rows};
 
 /// How many names a column shows.
@@ -19,7 +19,8 @@ impl Rows for Certificate {
         "STATE",
         "MANAGED BY",
     ];
-    const WIDE: &'static [&'static str] = &["SERVES", "NEXT TRY", "AGE", "LAST ERROR"];
+    const WIDE: &'static [&'static str] =
+        &["SERVES", "NEXT TRY", "EXPIRES", "CREATED", "LAST ERROR"];
 
     fn row(&self, now: Timestamp) -> Vec<String> {
         let status = &self.status;
@@ -37,11 +38,11 @@ impl Rows for Certificate {
     fn wide(&self, _: &Reserved) -> Vec<String> {
         let status = &self.status;
         let next_try = status.next_try.map(|t| format!("{t:.0}"));
-        let created = self.metadata.created_at;
         vec![
             status.serves_count.to_string(),
             next_try.unwrap_or_else(|| "-".to_owned()),
-            age(created, Timestamp::now()),
+            moment(status.not_after),
+            moment(self.metadata.created_at),
             or(status.last_error.lines().next().unwrap_or_default(), "-").to_owned(),
         ]
     }

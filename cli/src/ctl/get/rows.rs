@@ -7,7 +7,7 @@ use cara_api::node::Taint;
 use cara_api::project::{ServiceState, ServiceStatus};
 use cara_api::{Condition, Node, Project, Resource, Secret, Timestamp};
 
-use super::super::table::{age, cores, mebibytes, or};
+use super::super::table::{age, cores, mebibytes, moment, or};
 
 /// What projects have reserved on each node; none when that is not known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -95,6 +95,7 @@ impl Rows for Project {
         "STABLE",
         "RESTARTS",
         "MOVING TO",
+        "CREATED",
     ];
 
     fn row(&self, now: Timestamp) -> Vec<String> {
@@ -138,6 +139,7 @@ impl Rows for Project {
             stable,
             restarts.to_string(),
             moving_to.to_owned(),
+            moment(self.metadata.created_at),
         ]
     }
 }
@@ -155,13 +157,14 @@ impl Rows for Node {
         "PRESSURE",
         "AGENT",
         "KERNEL",
+        "CREATED",
     ];
     const SHOWS_RESERVED: bool = true;
 
     fn row(&self, now: Timestamp) -> Vec<String> {
         vec![
             self.metadata.name.clone(),
-            self.status.state.to_string(),
+            state(self),
             or(&self.status.network.ip, "<none>").to_owned(),
             age(self.metadata.created_at, now),
         ]
@@ -189,7 +192,16 @@ impl Rows for Node {
             pressure(self),
             or(&status.info.agent_version, "<unknown>").to_owned(),
             or(&status.info.kernel_version, "<unknown>").to_owned(),
+            moment(self.metadata.created_at),
         ]
+    }
+}
+
+/// The state of a node, and whether it takes projects.
+fn state(node: &Node) -> String {
+    match node.spec.unschedulable {
+        true => format!("{},SchedulingDisabled", node.status.state),
+        false => node.status.state.to_string(),
     }
 }
 
@@ -215,7 +227,7 @@ fn pressure(node: &Node) -> String {
 
 impl Rows for Secret {
     const HEADER: &'static [&'static str] = &["NAME", "KEYS", "AGE"];
-    const WIDE: &'static [&'static str] = &["KEY NAMES", "CHANGED"];
+    const WIDE: &'static [&'static str] = &["KEY NAMES", "CHANGED", "CREATED"];
 
     fn row(&self, now: Timestamp) -> Vec<String> {
         vec![
@@ -226,10 +238,10 @@ impl Rows for Secret {
     }
 
     fn wide(&self, _: &Reserved) -> Vec<String> {
-        let changed = self.metadata.updated_at.map(|t| format!("{t:.0}"));
         vec![
             or(&self.keys.join(","), "<none>").to_owned(),
-            changed.unwrap_or_else(|| "<unknown>".to_owned()),
+            moment(self.metadata.updated_at),
+            moment(self.metadata.created_at),
         ]
     }
 

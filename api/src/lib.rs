@@ -26,6 +26,7 @@ pub mod names;
 pub mod network;
 pub mod node;
 pub mod paths;
+pub mod plan;
 pub mod problem;
 pub mod project;
 pub mod quantity;

@@ -8,6 +8,7 @@ mod args;
 mod ca;
 mod context;
 mod copy;
+mod consent;
 mod cordon;
 mod create;
 mod delete;

@@ -41,7 +41,7 @@ stop() {
         tail -20 "$data/server.log" >&2
     fi
     for project in $("$bin/caractrl" get projects -o json 2>/dev/null | sed -n 's/^ *"name": "\([a-z0-9-]*\)",*$/\1/p'); do
-        timeout 30 "$bin/caractrl" delete project "$project" >/dev/null 2>&1 || true
+        timeout 30 "$bin/caractrl" delete project "$project" --yes >/dev/null 2>&1 || true
     done
     for _ in $(seq 150); do
         [ -n "$(docker ps -aq --filter "label=cara.node=$node")" ] || break

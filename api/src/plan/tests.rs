@@ -42,7 +42,8 @@ fn a_new_project_creates_everything() {
 fn each_change_has_its_fate() {
     let owned = |lines: &[&str]| lines.iter().map(ToString::to_string).collect::<Vec<_>>();
     let same: fn(&mut Value) = |_| {};
-    let cases: [(fn(&mut Value), &[&str], Weight); 10] = [
+    type Case = (fn(&mut Value), &'static [&'static str], Weight);
+    let cases: [Case; 10] = [
         (same, &[], Weight::Harmless),
         (
             |s| s["services"][0]["image"] = json!("shop:1.5"),

@@ -3,9 +3,11 @@
 use std::time::Instant;
 
 use cara_api::client::{Method, Written};
-use cara_api::{Certificate, Node, Project, Secret, paths};
+use cara_api::plan::Plan;
+use cara_api::{Certificate, Node, Project, Secret, decode, paths, schema};
 
-use super::args::{Apply, Kind, Output};
+use super::args::{Apply, Consent, Kind, Output};
+use super::consent::{self, Intent};
 use super::failure::Failure;
 use super::get::Rows;
 use super::manifest::{Document, read_all};
@@ -32,6 +34,7 @@ impl Verb {
 /// Applies every document; those after one that is refused are applied all the same.
 pub async fn run(context: &Context, options: Apply) -> Result<(), Failure> {
     let documents = read_all(&options.files)?;
+    agree(context, options.consent, &documents).await?;
     let mut first_failure = None;
     let mut projects = Vec::new();
     for document in &documents {
@@ -68,6 +71,29 @@ pub async fn run(context: &Context, options: Apply) -> Result<(), Failure> {
         }
     }
     first_failure.map_or(Ok(()), Err)
+}
+
+/// Shows what becomes of projects that are there, and asks before it replaces or deletes. A
+/// document that the server will refuse, and a server that does not answer, are told about when
+/// the document is applied.
+async fn agree(context: &Context, consent: Consent, documents: &[Document]) -> Result<(), Failure> {
+    let mut intents = Vec::new();
+    for document in documents.iter().filter(|d| d.kind == Kind::Projects) {
+        let path = paths::fill(paths::PROJECT, &[&document.name]);
+        let Ok(before) = context.client.get::<Project>(&path).await else {
+            continue;
+        };
+        let body = document.body.to_string();
+        let Ok(decoded) = decode::document::<Project>(body.as_bytes(), &schema::PROJECT) else {
+            continue;
+        };
+        if decoded.faults.is_empty() {
+            let plan = Plan::between(Some(&before.spec), &decoded.value.spec);
+            let object = format!("project/{}", document.name);
+            intents.push(Intent::of(&object, &plan, context.screen.colours));
+        }
+    }
+    consent::obtain(context, consent, &intents, "Apply it?")
 }
 
 /// The first failure decides the exit code and is told last; the others are told at once.

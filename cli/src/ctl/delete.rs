@@ -1,9 +1,11 @@
 //! `delete`.
 
 use cara_api::client::Deletion;
+use cara_api::plan::{Plan, Weight};
 use cara_api::{Certificate, Node, Project, Resource, Secret, condition, paths};
 
 use super::args::{Delete, Kind};
+use super::consent::{self, Intent};
 use super::failure::{self, Failure};
 use super::follow::{Change, Follow};
 use super::{Context, out};
@@ -20,6 +22,7 @@ pub async fn run(context: &Context, options: Delete) -> Result<(), Failure> {
         Kind::Certificates => paths::CERTIFICATE,
     };
     let path = paths::fill(pattern, &[name]);
+    agree(context, &options, &path).await?;
     let comes_back = match options.target.kind {
         Kind::Nodes => has_agent(context, &path).await,
         Kind::Projects | Kind::Secrets | Kind::Certificates => false,
@@ -57,6 +60,33 @@ pub async fn run(context: &Context, options: Delete) -> Result<(), Failure> {
         ))
         .with(format!("caractrl describe {noun} {name}"))),
     }
+}
+
+/// Shows what goes, and asks. What is named on the command line is agreed to where nobody can be
+/// asked, unless data that lasts is lost with it.
+async fn agree(context: &Context, options: &Delete, path: &str) -> Result<(), Failure> {
+    let object = format!("{}/{}", options.target.kind.noun(), options.target.name);
+    let mut intent = Intent {
+        lines: Vec::new(),
+        weight: Weight::Replaces,
+    };
+    if options.target.kind == Kind::Projects {
+        // Deleting says why it cannot be read.
+        let Ok(project) = context.client.get::<Project>(path).await else {
+            return Ok(());
+        };
+        let plan = Plan::deletion(&project.spec);
+        intent.lines = Intent::of(&object, &plan, context.screen.colours).lines;
+        if plan.loses_data() {
+            intent.weight = Weight::Destroys;
+        }
+    }
+    // A script that was told to delete something knows what goes.
+    if intent.weight < Weight::Destroys && !context.screen.asks {
+        intent.lines.clear();
+    }
+    let question = format!("Delete {object}?");
+    consent::obtain(context, options.consent, &[intent], &question)
 }
 
 /// Whether a node's agent shows signs of life; unknown counts as none.

@@ -1,11 +1,13 @@
 //! `rollback` and `revisions`: earlier generations of a project.
 
 use cara_api::client::{Method, Written};
+use cara_api::plan::Plan;
 use cara_api::project::{ProjectRevision, ProjectSpec, Rollback as Wish};
 use cara_api::{Generation, Project, Timestamp, paths};
 use serde::{Deserialize, Serialize};
 
 use super::args::{Output, Revisions, Rollback};
+use super::consent::{self, Intent};
 use super::failure::Failure;
 use super::table::{Layout, age, or};
 use super::{Context, out, wait};
@@ -14,10 +16,12 @@ use super::{Context, out, wait};
 pub async fn run(context: &Context, options: Rollback) -> Result<(), Failure> {
     let name = &options.project;
     let action = format!("rollback project {name:?}");
-    let wish = Wish {
-        generation: options.to,
-    };
+    let agreed = agree(context, &options).await?;
     let path = paths::fill(paths::PROJECT_ROLLBACK, &[name]);
+    // The generation that was shown, whatever the server would choose by now.
+    let wish = Wish {
+        generation: agreed.or(options.to),
+    };
     let asked = context.client.write(Method::POST, &path, &wish).await;
     let written: Written<Project> = asked.map_err(|error| {
         Failure::of(&action, &error).with(format!(
@@ -43,6 +47,44 @@ pub async fn run(context: &Context, options: Rollback) -> Result<(), Failure> {
         return Ok(());
     }
     wait::until_running(context, &project, options.timeout).await
+}
+
+/// Shows what the way back replaces and deletes, and asks. What cannot be read, the server tells
+/// about when it is asked to return to it.
+async fn agree(context: &Context, options: &Rollback) -> Result<Option<i64>, Failure> {
+    let path = |pattern| paths::fill(pattern, &[&options.project]);
+    let client = &context.client;
+    let (Ok(project), Ok(history)) = (
+        client.get::<Project>(&path(paths::PROJECT)).await,
+        client.get::<History>(&path(paths::PROJECT_REVISIONS)).await,
+    ) else {
+        return Ok(None);
+    };
+    let Some(target) = target(&project, &history, options.to) else {
+        return Ok(None);
+    };
+    let plan = Plan::between(Some(&project.spec), &target.spec);
+    let object = format!("project/{}", options.project);
+    let intent = Intent::of(&object, &plan, context.screen.colours);
+    let question = format!("Return to generation {}?", target.generation.0);
+    consent::obtain(context, options.consent, &[intent], &question)?;
+    Ok(i64::try_from(target.generation.0).ok())
+}
+
+/// The generation that is returned to: without a wish the newest other one that ran.
+fn target<'a>(
+    project: &Project,
+    history: &'a History,
+    wanted: Option<i64>,
+) -> Option<&'a ProjectRevision> {
+    let current = project.metadata.generation;
+    let mut kept = history.items.iter();
+    match wanted {
+        Some(wanted) => kept.find(|r| i64::try_from(r.generation.0) == Ok(wanted)),
+        None => kept
+            .filter(|r| r.generation < current && *r.spec != project.spec)
+            .max_by_key(|r| (r.ran, r.generation)),
+    }
 }
 
 /// Earlier generations, as the server lists them.
@@ -196,6 +238,15 @@ mod tests {
              9            3m ago     web=shop:9,db=postgres:15    stable\n\
              10           -          web=shop:10,db=postgres:15   current,rejected\n"
         );
+        let to = |project: &Project, wanted| {
+            let history = History {
+                items: history.to_vec(),
+            };
+            target(project, &history, wanted).map(|r| r.generation.0)
+        };
+        assert_eq!(to(&project, None), Some(9));
+        assert_eq!(to(&project, Some(8)), Some(8));
+        assert_eq!(to(&project, Some(3)), None);
         project.status.stable_generation = Generation(10);
         project.status.rejected_generation = Generation(0);
         assert_eq!(

@@ -25,7 +25,7 @@ pub(crate) struct LogOptions {
 /// How long reading the end of a log may take.
 const TAIL_LIMIT: Duration = Duration::from_secs(2);
 /// Lines and bytes of a log that a message carries.
-const TAIL_LINES: &str = "10";
+const TAIL_LINES: &str = "20";
 const TAIL_BYTES: usize = 2_000;
 /// Bytes of a failed command's output that a message carries.
 const SAID_BYTES: usize = 300;

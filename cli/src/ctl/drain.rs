@@ -28,7 +28,7 @@ pub async fn run(context: &Context, options: Drain) -> Result<(), Failure> {
     if options.no_wait {
         return out(&format!("node/{name} draining\n"));
     }
-    let mut progress = Progress::new();
+    let mut progress = Progress::new(context.screen);
     let mut picture = Picture::default();
     let end = tokio::select! {
         end = look_on(context, name, &mut progress, &mut picture) => End::Of(end),

@@ -1,65 +1,169 @@
 //! Progress on stderr: lines that are redrawn on a terminal, else printed when they change.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use super::screen::{Paint, Screen, Tone};
+
+/// A line of progress.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// Tells the line from others; begins it where lines are printed one after the other.
+    pub key: String,
+    /// What begins it on a terminal, such as a branch of a tree.
+    pub branch: String,
+    /// What is named on a terminal; padded by the caller.
+    pub label: String,
+    /// How it stands.
+    pub mark: Mark,
+    /// What goes on.
+    pub text: String,
+    /// What changes too often to be printed line by line: shown on a terminal only.
+    pub detail: String,
+}
+
+/// How a thing stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// On its way.
+    Busy,
+    /// As it should be.
+    Good,
+    /// Failed.
+    Bad,
+}
+
 /// One line for each key.
 pub struct Progress {
-    bars: Option<(MultiProgress, BTreeMap<String, ProgressBar>)>,
+    bars: Option<(MultiProgress, BTreeMap<String, Bar>)>,
     printed: BTreeMap<String, String>,
+    paint: Paint,
+}
+
+struct Bar {
+    bar: ProgressBar,
+    since: Instant,
+    shown: Option<(Mark, String)>,
 }
 
 impl Progress {
     /// Nothing is shown yet.
-    pub fn new() -> Self {
-        let bars = std::io::stderr()
-            .is_terminal()
-            .then(|| (MultiProgress::new(), BTreeMap::new()));
+    pub fn new(screen: Screen) -> Self {
         Self {
-            bars,
+            bars: screen
+                .moves
+                .then(|| (MultiProgress::new(), BTreeMap::new())),
             printed: BTreeMap::new(),
+            paint: screen.colours,
         }
+    }
+
+    /// Whether lines are redrawn.
+    pub fn is_live(&self) -> bool {
+        self.bars.is_some()
     }
 
     /// Sets a line; of a text of several lines the first is shown. What did not change is not
     /// said again.
     pub fn line(&mut self, key: &str, text: &str) {
-        let text = text.lines().next().unwrap_or_default().trim_end();
-        if self.printed.get(key).is_some_and(|shown| shown == text) {
-            return;
-        }
-        match &mut self.bars {
-            Some((all, bars)) => {
-                let bar = bars.entry(key.to_owned()).or_insert_with(|| {
-                    let style = ProgressStyle::with_template("{spinner} {prefix}  {msg}");
-                    let bar = all.add(ProgressBar::new_spinner());
-                    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-                    bar.set_prefix(key.to_owned());
-                    bar.enable_steady_tick(Duration::from_millis(120));
-                    bar
-                });
-                bar.set_message(text.to_owned());
-            }
-            None => super::tell(format_args!("{key}  {text}")),
-        }
-        self.printed.insert(key.to_owned(), text.to_owned());
+        self.item(&Item {
+            key: key.to_owned(),
+            branch: String::new(),
+            label: key.to_owned(),
+            mark: Mark::Busy,
+            text: text.to_owned(),
+            detail: String::new(),
+        });
     }
 
     /// Sets a line that does not change any more.
     pub fn done(&mut self, key: &str, text: &str) {
-        self.line(key, text);
-        if let Some(bar) = self.bars.as_ref().and_then(|(_, bars)| bars.get(key)) {
-            bar.finish();
-        }
+        self.item(&Item {
+            key: key.to_owned(),
+            branch: String::new(),
+            label: key.to_owned(),
+            mark: Mark::Good,
+            text: text.to_owned(),
+            detail: String::new(),
+        });
+    }
+
+    /// Sets a line of a tree.
+    pub fn item(&mut self, item: &Item) {
+        let text = item.text.lines().next().unwrap_or_default().trim_end();
+        let Some((all, bars)) = &mut self.bars else {
+            let is_shown = self.printed.get(&item.key).is_some_and(|t| t == text);
+            if !is_shown {
+                super::tell(format_args!("{}  {text}", item.key));
+                self.printed.insert(item.key.clone(), text.to_owned());
+            }
+            return;
+        };
+        let bar = bars.entry(item.key.clone()).or_insert_with(|| Bar {
+            bar: all.add(ProgressBar::new_spinner()),
+            since: Instant::now(),
+            shown: None,
+        });
+        bar.show(item, text, self.paint);
     }
 
     /// Leaves the lines as they are.
     pub fn finish(&mut self) {
-        for bar in self.bars.iter().flat_map(|(_, bars)| bars.values()) {
-            bar.finish();
+        for bar in self.bars.iter_mut().flat_map(|(_, bars)| bars.values_mut()) {
+            if bar
+                .shown
+                .as_ref()
+                .is_some_and(|(mark, _)| *mark == Mark::Busy)
+            {
+                bar.bar.set_style(style("{prefix}- {wide_msg}"));
+            }
+            bar.bar.disable_steady_tick();
+            bar.bar.abandon();
         }
     }
+}
+
+impl Bar {
+    fn show(&mut self, item: &Item, text: &str, paint: Paint) {
+        let text = match item.detail.as_str() {
+            "" => text.to_owned(),
+            detail => format!("{text} {detail}"),
+        };
+        let shown = (item.mark, text.clone());
+        self.bar.set_prefix(item.branch.clone());
+        if self.shown.as_ref() == Some(&shown) {
+            return;
+        }
+        let was = self.shown.replace(shown).map(|(mark, _)| mark);
+        if was != Some(item.mark) {
+            let sign = match item.mark {
+                Mark::Busy => "{spinner}".to_owned(),
+                Mark::Good => paint.text(Tone::Good, "✓"),
+                Mark::Bad => paint.text(Tone::Bad, "✗"),
+            };
+            self.bar
+                .set_style(style(&format!("{{prefix}}{sign} {{wide_msg}}")));
+            match item.mark {
+                Mark::Busy => self.bar.enable_steady_tick(Duration::from_millis(120)),
+                Mark::Good | Mark::Bad => self.bar.disable_steady_tick(),
+            }
+        }
+        let took = match item.mark {
+            Mark::Good => {
+                let seconds = self.since.elapsed().as_secs_f64();
+                paint.text(Tone::Aside, &format!("  {seconds:.1} s"))
+            }
+            Mark::Busy | Mark::Bad => String::new(),
+        };
+        self.bar
+            .set_message(format!("{}  {text}{took}", item.label));
+        self.bar.tick();
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    let style = ProgressStyle::with_template(template);
+    style.unwrap_or_else(|_| ProgressStyle::default_spinner())
 }

@@ -1,7 +1,9 @@
 //! Waiting for a project: progress while it lasts, the URLs that answered at the end.
 
 mod plan;
+mod tree;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use cara_api::client::{Backoff, probe};
@@ -16,6 +18,7 @@ use super::failure::Failure;
 use super::follow::{Change, Follow};
 use super::progress::Progress;
 use plan::{Account, HEAL_GRACE, Verdict};
+use tree::Reach;
 
 /// Lines of the log that are shown of a service that failed.
 const LOG_LINES: &str = "20";
@@ -29,47 +32,69 @@ pub async fn until_running(
     timeout: Duration,
 ) -> Result<(), Failure> {
     let started = Instant::now();
-    let mut progress = Progress::new();
+    let mut progress = Progress::new(context.screen);
     let mut last: Option<Project> = None;
     let followed = follow(context, applied, &mut progress, &mut last);
     let waited = tokio::time::timeout(timeout, followed).await;
-    progress.finish();
-    let project = match waited {
-        Ok(result) => result?,
-        Err(_) => return Err(timed_out(applied, last.as_ref(), timeout)),
+    let reached = match waited {
+        Ok(Ok(project)) => reach(context, &project, started, timeout, &mut progress).await,
+        Ok(Err(failure)) => Err(failure),
+        Err(_) => Err(timed_out(applied, last.as_ref(), timeout)),
     };
-    if !project.spec.ingress.is_empty() {
-        let left = timeout.saturating_sub(started.elapsed());
-        let served = tokio::time::timeout(left, until_served(context, &project)).await;
-        served.map_err(|_| not_served(&project))??;
+    progress.finish();
+    for line in reached? {
+        super::tell(format_args!("{line}"));
     }
-    let urls = plan::urls(&project);
+    Ok(())
+}
+
+/// Asks the URLs of a project that runs. What is to be said about them.
+async fn reach(
+    context: &Context,
+    project: &Project,
+    started: Instant,
+    timeout: Duration,
+    progress: &mut Progress,
+) -> Result<Vec<String>, Failure> {
+    let left = || timeout.saturating_sub(started.elapsed());
+    let urls = plan::urls(project);
+    let mut found: BTreeMap<&str, Reach> = urls.iter().map(|u| (*u, Reach::Routing)).collect();
+    show(progress, project, &found);
+    if !project.spec.ingress.is_empty() {
+        let served = tokio::time::timeout(left(), until_served(context, project)).await;
+        served.map_err(|_| not_served(project))??;
+    }
+    let mut said = Vec::new();
     for url in &urls {
         if !resolves(url).await {
-            super::tell(format_args!(
+            said.push(format!(
                 "{url}: the project runs; the name does not resolve here, so nobody asked it"
             ));
+            found.insert(*url, Reach::NotAsked);
+            show(progress, project, &found);
             continue;
         }
-        let left = timeout.saturating_sub(started.elapsed());
-        let status = tokio::time::timeout(left, until_answer(url)).await;
+        found.insert(*url, Reach::Asking);
+        show(progress, project, &found);
+        let status = tokio::time::timeout(left(), until_answer(url)).await;
         let seconds = started.elapsed().as_secs_f64();
-        match status {
-            Ok(status) => super::tell(format_args!("{url} answered {status} after {seconds:.1} s")),
-            Err(_) => return Err(Failure::timed_out(format!("{url} does not answer"))),
-        }
+        let Ok(status) = status else {
+            return Err(Failure::timed_out(format!("{url} does not answer")));
+        };
+        said.push(format!("{url} answered {status} after {seconds:.1} s"));
+        found.insert(*url, Reach::Answered(status));
+        show(progress, project, &found);
     }
-    for (url, why) in plan::closed(&project) {
-        super::tell(format_args!("{url}: nobody asked it: {why}"));
-    }
+    let closed = plan::closed(project).into_iter();
+    said.extend(closed.map(|(url, why)| format!("{url}: nobody asked it: {why}")));
     if urls.is_empty() {
-        super::tell(format_args!(
+        said.push(format!(
             "project/{} runs after {:.1} s",
             project.metadata.name,
             started.elapsed().as_secs_f64()
         ));
     }
-    Ok(())
+    Ok(said)
 }
 
 fn timed_out(applied: &Project, last: Option<&Project>, timeout: Duration) -> Failure {
@@ -112,7 +137,7 @@ async fn follow(
             Some(Change::Begin) => is_there = false,
             Some(Change::Seen(project)) => {
                 is_there = true;
-                show(progress, &project);
+                show(progress, &project, &BTreeMap::new());
                 *last = Some(*project);
             }
             Some(Change::Complete) if is_there => {}
@@ -159,12 +184,15 @@ async fn healing(failing_since: Option<Instant>) {
     }
 }
 
-fn show(progress: &mut Progress, project: &Project) {
-    let head = format!("project/{}", project.metadata.name);
-    progress.line(&head, &plan::project_line(project));
-    for service in &project.status.services {
-        let key = format!("  {}", service.name);
-        progress.line(&key, &plan::service_line(service));
+/// Shows the tree; where lines are not redrawn, URLs are told about at the end only.
+fn show(progress: &mut Progress, project: &Project, found: &BTreeMap<&str, Reach>) {
+    let urls = match progress.is_live() {
+        true => plan::urls(project),
+        false => Vec::new(),
+    };
+    let reach = |url: &str| found.get(url).cloned().unwrap_or(Reach::Waiting);
+    for item in tree::tree(project, &urls, reach) {
+        progress.item(&item);
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use cara_api::condition::{self, PHASE, PLACED, PROGRESS, ROLLED_BACK};
+use cara_api::condition::{self, PHASE, ROLLED_BACK};
 use cara_api::project::{
     IngressProtocol, IngressStatus, ProjectPhase, ServiceState, ServiceStatus,
 };
@@ -194,7 +194,7 @@ fn account(project: &Project, kind: &str, what: &str) -> Account {
         "" => format!("{what}: {reason}"),
         first => format!("{what}: {reason}: {first}"),
     };
-    let mut lines: Vec<String> = rest.lines().map(str::to_owned).collect();
+    let mut lines = indented(rest);
     let (mut silent, mut told_of) = (Vec::new(), Vec::new());
     for service in &project.status.services {
         let heading = format!("last lines of {}:", service.name);
@@ -222,22 +222,20 @@ fn account(project: &Project, kind: &str, what: &str) -> Account {
     }
 }
 
-/// The progress of a project in a line.
-pub fn project_line(project: &Project) -> String {
-    let status = &project.status;
-    let message =
-        |kind| condition::find(&status.conditions, kind).map_or("", |c| c.message.as_str());
-    let node = match status.node_ref.as_str() {
-        "" => String::new(),
-        node => format!(" on {node}"),
+/// Lines of a message, those of logs set off from their headings.
+fn indented(text: &str) -> Vec<String> {
+    let mut is_log = false;
+    let line = |line: &str| {
+        if line.starts_with("last lines of ") {
+            is_log = true;
+            return line.to_owned();
+        }
+        match is_log && !line.starts_with("  ") {
+            true => format!("  {line}"),
+            false => line.to_owned(),
+        }
     };
-    let head = format!(
-        "{}{node} {}{}",
-        status.phase,
-        message(PROGRESS),
-        message(PLACED)
-    );
-    head.trim_end().to_owned()
+    text.lines().map(line).collect()
 }
 
 /// The progress of a service in a line.

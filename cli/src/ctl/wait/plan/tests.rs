@@ -179,17 +179,23 @@ fn a_failure_shows_lines_once_and_names_services_without() {
     let whole = "web(exit=3)\nno database";
     broken.status.conditions = vec![condition(PHASE, "ContainerExited", whole)];
     assert_eq!(failed(&broken).lines, ["no database"]);
+    let whole = "web(exit=3)\nlast lines of web:\nno database\nlast lines of job:\n  no file";
+    broken.status.conditions = vec![condition(PHASE, "ContainerExited", whole)];
+    assert_eq!(
+        failed(&broken).lines,
+        [
+            "last lines of web:",
+            "  no database",
+            "last lines of job:",
+            "  no file"
+        ]
+    );
     broken.status.conditions.clear();
     assert_eq!(failed(&broken).headline, "project/shop failed: Failed");
 }
 
 #[test]
 fn progress_is_told_in_a_line() {
-    let mut project = project(ProjectPhase::Scheduled, 0, 0, 0);
-    assert_eq!(project_line(&project), "Scheduled");
-    project.status.node_ref = "a".to_owned();
-    project.status.conditions = vec![condition(PROGRESS, "InProgress", "web: pulling 40%")];
-    assert_eq!(project_line(&project), "Scheduled on a web: pulling 40%");
     for (restarts, expected) in [
         (0, "Running, ready"),
         (1, "Running, ready, restarted once"),

@@ -9,6 +9,7 @@ mod ca;
 mod context;
 mod copy;
 mod consent;
+mod convert;
 mod cordon;
 mod create;
 mod delete;
@@ -143,6 +144,7 @@ async fn run(args: Args, screen: Screen) -> Result<(), Failure> {
         Command::Top(options) => top::run(&context, options).await,
         Command::Share(options) => share::run(&context, options).await,
         Command::Open(options) => open::run(&context, options).await,
+        Command::Convert(options) => convert::run(options),
         Command::Version => version(&context).await,
         Command::Completion { shell } => {
             clap_complete::generate(

@@ -4,6 +4,7 @@ mod access;
 mod certificates;
 mod consent;
 mod kind;
+mod convert;
 mod look;
 mod nodes;
 mod operate;
@@ -23,6 +24,7 @@ pub use access::{
 pub use certificates::{Ca, Install, NewCertificate};
 pub use consent::Consent;
 pub use kind::Kind;
+pub use convert::Convert;
 pub use look::{Explain, Routes, RoutesCommand, Tail};
 pub use nodes::{JoinToken, NodeCommand};
 pub use operate::{Create, Drain, Events, NewSecret, NodeName, Revisions, Rollback, Share};
@@ -174,6 +176,8 @@ pub enum Command {
     Share(Share),
     /// Open a project in the browser
     Open(Open),
+    /// Make a project of a Docker Compose file
+    Convert(Convert),
     /// Print the versions of client and server
     Version,
     /// Print a completion script

@@ -1,0 +1,4 @@
+#!/bin/bash
+set -e;
+
+echo "SETUP INFO: No Environment variables given!"

@@ -4,6 +4,7 @@
 //! a keepalive, arrives for [`SILENCE_TIMEOUT`]. Nothing is retried here: the caller knows
 //! whether trying again makes sense ([`Error::is_retryable`]).
 
+mod archive;
 mod backoff;
 mod files;
 mod lines;

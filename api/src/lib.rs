@@ -9,6 +9,7 @@
 
 pub mod access;
 pub mod agent;
+pub mod backup;
 pub mod certificate;
 #[cfg(feature = "client")]
 pub mod client;
@@ -47,7 +48,9 @@ pub use condition::Condition;
 pub use event::Event;
 pub use list::{List, WatchEvent, WatchKind};
 pub use meta::{Generation, ObjectMeta, Resource, ResourceVersion, Timestamp};
-pub use names::{CertificateName, FederationName, NodeName, ProjectName, SecretName, TokenName, UserName};
+pub use names::{
+    CertificateName, FederationName, NodeName, ProjectName, SecretName, TokenName, UserName,
+};
 pub use node::Node;
 pub use problem::Problem;
 pub use project::Project;

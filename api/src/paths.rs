@@ -48,6 +48,8 @@ pub const CERTIFICATES: &str = "/api/v1/certificates";
 pub const CERTIFICATE: &str = "/api/v1/certificates/{name}";
 /// The internal authority.
 pub const CA: &str = "/api/v1/ca";
+/// Everything that is stored, as one archive; and its way back.
+pub const BACKUP: &str = "/api/v1/backup";
 /// What gateways serve.
 pub const ROUTES: &str = "/api/v1/routes";
 /// Why a URL goes where it goes.

@@ -5,11 +5,12 @@
 
 mod apply;
 mod args;
+mod backup;
 mod ca;
-mod context;
-mod copy;
 mod consent;
+mod context;
 mod convert;
+mod copy;
 mod cordon;
 mod create;
 mod delete;
@@ -21,8 +22,8 @@ pub mod failure;
 mod follow;
 mod forward;
 mod get;
-mod login;
 mod jsonpath;
+mod login;
 mod logs;
 mod manifest;
 mod node;
@@ -37,10 +38,10 @@ mod share;
 mod snapshots;
 mod table;
 mod tail;
-mod token;
-mod user;
 mod terminal;
+mod token;
 mod top;
+mod user;
 mod wait;
 
 use std::process::ExitCode;
@@ -144,6 +145,7 @@ async fn run(args: Args, screen: Screen) -> Result<(), Failure> {
         Command::Top(options) => top::run(&context, options).await,
         Command::Share(options) => share::run(&context, options).await,
         Command::Open(options) => open::run(&context, options).await,
+        Command::Backup { what } => backup::run(&context, what).await,
         Command::Convert(options) => convert::run(options),
         Command::Version => version(&context).await,
         Command::Completion { shell } => {

@@ -4,20 +4,21 @@
 //! shape of errors is decided here and nowhere else.
 
 mod agents;
+mod backup;
 mod caller;
 mod certificates;
-mod copy;
 mod compress;
+mod copy;
 mod deliver;
 mod events;
 mod exec;
 mod extract;
 mod failure;
 mod federations;
+mod forward;
 mod guard;
 mod identify;
 mod join;
-mod forward;
 mod logs;
 mod meta;
 mod nodes;
@@ -38,9 +39,9 @@ mod streams;
 mod tag;
 mod tail;
 mod tokens;
-mod users;
 mod top;
 mod tunnel;
+mod users;
 mod view;
 mod watch;
 mod whoami;
@@ -129,7 +130,9 @@ pub(crate) fn router(shared: Arc<Shared>, token: CancellationToken) -> Router {
         .route(paths::TOKENS, get(tokens::list).post(tokens::create))
         .route(
             paths::TOKEN,
-            get(tokens::read).put(tokens::replace).delete(tokens::delete),
+            get(tokens::read)
+                .put(tokens::replace)
+                .delete(tokens::delete),
         )
         .route(
             paths::FEDERATIONS,
@@ -145,6 +148,7 @@ pub(crate) fn router(shared: Arc<Shared>, token: CancellationToken) -> Router {
         .route(paths::LOGIN, get(whoami::login))
         .route(paths::LOGOUT, post(whoami::logout))
         .route(paths::CA, get(certificates::authority))
+        .route(paths::BACKUP, get(backup::create).post(backup::restore))
         .route(paths::EVENTS, get(events::list))
         .route(paths::ROUTES, get(routes::list))
         .route(paths::ROUTES_EXPLAIN, get(routes::explain))
@@ -174,9 +178,16 @@ pub(crate) fn router(shared: Arc<Shared>, token: CancellationToken) -> Router {
             app.clone(),
             once::once,
         ))
+        .layer(axum::middleware::from_fn_with_state(
+            app.clone(),
+            backup::gate,
+        ))
         .layer(axum::middleware::from_fn(rehearse::unless_impossible))
         .layer(axum::middleware::from_fn(tag::unless_known))
-        .layer(axum::middleware::from_fn_with_state(app.clone(), guard::guard))
+        .layer(axum::middleware::from_fn_with_state(
+            app.clone(),
+            guard::guard,
+        ))
         .layer(axum::middleware::from_fn_with_state(
             app.clone(),
             identify::identify,

@@ -13,6 +13,7 @@
 mod access;
 pub mod audit;
 mod authority;
+mod backup;
 mod cache;
 mod config;
 mod http;
@@ -83,6 +84,8 @@ struct Shared {
     answers: Tally,
     /// Requests that may write: they go on without their clients.
     writes: TaskTracker,
+    /// Held alone while a backup is restored, and shared by every request that may write.
+    restoring: tokio::sync::RwLock<()>,
     /// Where certificates are ordered, if they are.
     acme: Option<Acme>,
     /// Requests as gateways see them end, for those who look on.
@@ -204,6 +207,7 @@ impl ControlPlane {
             audit,
             answers: Tally::default(),
             writes: TaskTracker::new(),
+            restoring: tokio::sync::RwLock::new(()),
         };
         Ok(Self {
             shared: Arc::new(shared),

@@ -83,6 +83,12 @@ impl Liveness {
         *started = (*started + gap).min(now);
     }
 
+    /// Gives every node that was not heard of its time anew, as after a start.
+    pub(crate) fn start_anew(&self) {
+        let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+        *started = Instant::now();
+    }
+
     /// The last sign of life, as seen from `now`. A node that was there before this process
     /// started counts as seen at the start, since what happened before is unknown, not absent;
     /// one that came later and was never heard of was never seen.

@@ -3,8 +3,8 @@
 //! No clock, no randomness, no store, no I/O: everything that matters comes in as a value, and
 //! a decision goes out as one. Reconcilers read, ask here, and write.
 
-pub mod admission;
 pub mod access;
+pub mod admission;
 pub mod assign;
 pub mod certs;
 pub mod claims;

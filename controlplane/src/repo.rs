@@ -4,6 +4,7 @@
 //! project and claims never disagree.
 
 mod access;
+mod carried;
 mod certs;
 mod events;
 mod join;
@@ -27,6 +28,7 @@ pub(crate) use access::{
     delete_federation, delete_token, delete_user, federation_key, replace_federation,
     replace_token, replace_user, token_key, user_key,
 };
+pub(crate) use carried::{carried, check_format};
 pub(crate) use certs::{
     CERTIFICATES, CHALLENGES, Challenge, ISSUING, KEY_FIELD, Lease, SealedAccount, SealedAuthority,
     SealedCertificate, account_key, account_owner, authority_key, authority_owner, certificate_key,

@@ -157,6 +157,20 @@ impl<'de> Deserialize<'de> for Blob {
     }
 }
 
+/// Ids of the keys that open what is sealed anywhere in a document.
+pub(crate) fn keys_in(value: &serde_json::Value) -> Vec<String> {
+    use serde_json::Value;
+    match value {
+        Value::Object(map) if map.get("format").and_then(Value::as_str) == Some(FORMAT) => {
+            let id = map.get("keyId").and_then(Value::as_str);
+            id.map(ToOwned::to_owned).into_iter().collect()
+        }
+        Value::Object(map) => map.values().flat_map(keys_in).collect(),
+        Value::Array(items) => items.iter().flat_map(keys_in).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
+    }
+}
+
 /// Why sealed values cannot be opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum OpenError {

@@ -23,6 +23,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("revisions grow by one with every batch that writes", |s| {
         revisions(s).boxed()
     }),
+    ("a batch may leap over revisions", |s| leaps(s).boxed()),
     ("preconditions guard every step", |s| {
         preconditions(s).boxed()
     }),
@@ -146,6 +147,21 @@ async fn revisions(store: Arc<dyn Store>) {
         Some(revision),
         "a batch that changes nothing takes no revision"
     );
+}
+
+async fn leaps(store: Arc<dyn Store>) {
+    let before = head(&store).await;
+    let mut watch = store.watch(String::new(), before);
+    let far = Revision(before.0 + 1_000_000);
+    let batch = || Batch::new().put(Key::new("a"), "1", Precondition::Any);
+    let leapt = store.apply_beyond(batch(), far).await.expect("applied");
+    assert!(leapt > far, "{leapt} is greater than {far}");
+    assert_eq!(head(&store).await, leapt, "the leap is the head");
+    assert_eq!(next(&mut watch).await.revision, leapt, "a watch sees it");
+    let entry = read(&store, "a").await.expect("written");
+    assert_eq!((entry.created, entry.modified), (leapt, leapt));
+    let after = store.apply_beyond(batch(), far).await.expect("applied");
+    assert!(after > leapt, "no revision is given twice");
 }
 
 async fn preconditions(store: Arc<dyn Store>) {

@@ -3,8 +3,8 @@
 //! Owns durability and order. It refuses to know what the bytes mean: no type of the product
 //! appears here. The semantics are those of etcd, so that an engine on etcd maps one to one:
 //!
-//! - One global [`Revision`] grows by one with every [`Batch`] that writes; all keys of a batch
-//!   carry the same revision.
+//! - One global [`Revision`] grows by one with every [`Batch`] that writes (by more only in
+//!   [`Store::apply_beyond`]); all keys of a batch carry the same revision.
 //! - A batch is applied whole or not at all, and only when every [`Precondition`] holds.
 //! - [`Store::list`] shows all keys under a prefix as they were at one revision.
 //! - [`Store::watch`] yields every change after a revision, in order, without gap or duplicate.
@@ -245,6 +245,20 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// See [`WriteError`].
     fn apply(&self, batch: Batch) -> BoxFuture<'_, Result<Revision, WriteError>>;
+
+    /// Applies a batch like [`Self::apply`], at a revision that is also greater than `beyond`: a
+    /// store that takes over from another one gives no revision a second time. The revisions
+    /// between are never used.
+    ///
+    /// Not cancel-safe, as [`Self::apply`].
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    fn apply_beyond(
+        &self,
+        batch: Batch,
+        beyond: Revision,
+    ) -> BoxFuture<'_, Result<Revision, WriteError>>;
 
     /// Every change under `prefix` after the revision `after`.
     ///

@@ -193,7 +193,20 @@ impl Store for SqliteStore {
     }
 
     fn apply(&self, batch: Batch) -> BoxFuture<'_, Result<Revision, WriteError>> {
-        self.send(|reply| Request::Apply { batch, reply }).boxed()
+        self.apply_beyond(batch, Revision(0))
+    }
+
+    fn apply_beyond(
+        &self,
+        batch: Batch,
+        beyond: Revision,
+    ) -> BoxFuture<'_, Result<Revision, WriteError>> {
+        let request = move |reply| Request::Apply {
+            batch,
+            beyond,
+            reply,
+        };
+        self.send(request).boxed()
     }
 
     fn watch(&self, prefix: String, after: Revision) -> Watch {

@@ -77,7 +77,9 @@ fn inside(text: &str) -> &str {
 /// The value of a constant of `api/src/paths.rs`.
 fn path_of(paths: &str, name: &str) -> String {
     let start = format!("pub const {name}: &str =");
-    let place = paths.find(&start).unwrap_or_else(|| panic!("paths::{name}"));
+    let place = paths
+        .find(&start)
+        .unwrap_or_else(|| panic!("paths::{name}"));
     let value = paths[place..].split('"').nth(1).expect("a text");
     value.to_owned()
 }
@@ -118,9 +120,13 @@ fn every_route_has_a_policy() {
                 continue;
             }
             for word in HIDDEN {
-                let call = text.contains(&format!(" {word}")) || text.contains(&format!("\n{word}"));
+                let call =
+                    text.contains(&format!(" {word}")) || text.contains(&format!("\n{word}"));
                 let is_method = word.starts_with('.') && text.contains(word);
-                assert!(!call && !is_method, "{file}: {word} hides routes: use .route(..)");
+                assert!(
+                    !call && !is_method,
+                    "{file}: {word} hides routes: use .route(..)"
+                );
             }
             routes.extend(routes_in(&file, &text, &paths));
         }
@@ -134,7 +140,10 @@ fn every_route_has_a_policy() {
             "{folder}: say in api/src/access/routes.rs what these ask for: {open:?}"
         );
         let gone: Vec<_> = known.difference(&routes).collect();
-        assert!(gone.is_empty(), "{folder}: these rows have no route: {gone:?}");
+        assert!(
+            gone.is_empty(),
+            "{folder}: these rows have no route: {gone:?}"
+        );
         assert!(!routes.is_empty(), "{folder}: no routes were found");
     }
 }

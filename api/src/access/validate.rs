@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use super::{
-    Federation, Grant, LIFE_DEFAULT, Role, SESSION_MAX, Token, TokenSpec, User, life,
-};
+use super::{Federation, Grant, LIFE_DEFAULT, Role, SESSION_MAX, Token, TokenSpec, User, life};
 use crate::names::{check_label, check_subdomain};
 use crate::problem::FieldError;
 
@@ -68,8 +66,11 @@ pub fn federation_life(rule: &Federation) -> Result<Duration, FieldError> {
 
 fn bounded(text: &str, longest: Duration) -> Result<Duration, FieldError> {
     let fault = |message: String| FieldError::new("spec.expiresIn", message);
-    let life = life(text)
-        .ok_or_else(|| fault(format!("expiresIn {text:?} is no duration: give 90d or 12h")))?;
+    let life = life(text).ok_or_else(|| {
+        fault(format!(
+            "expiresIn {text:?} is no duration: give 90d or 12h"
+        ))
+    })?;
     if life > longest {
         let hours = longest.as_secs() / 3_600;
         return Err(fault(format!(
@@ -93,7 +94,8 @@ pub fn federation(rule: &Federation) -> Vec<FieldError> {
         faults.push(FieldError::new("spec.audience", message));
     }
     if spec.claims.is_empty() {
-        let message = "spec.claims must name at least one claim, or any token of the issuer would do";
+        let message =
+            "spec.claims must name at least one claim, or any token of the issuer would do";
         faults.push(FieldError::new("spec.claims", message));
     }
     for (name, value) in &spec.claims {
@@ -149,7 +151,10 @@ pub fn grants(grants: &[Grant], path: &str) -> Vec<FieldError> {
         for (place, name) in grant.projects.iter().enumerate() {
             if let Err(error) = check_label(name) {
                 let message = error.to_string();
-                faults.push(FieldError::new(format!("{path}.projects[{place}]"), message));
+                faults.push(FieldError::new(
+                    format!("{path}.projects[{place}]"),
+                    message,
+                ));
             }
         }
     }
@@ -196,7 +201,14 @@ mod tests {
             let grant = parse_grant(good).expect("a grant");
             assert_eq!(grant.to_string(), good);
         }
-        for bad in ["admin", "admin:", "boss:*", "viewer:*,shop", "viewer:A", ":*"] {
+        for bad in [
+            "admin",
+            "admin:",
+            "boss:*",
+            "viewer:*,shop",
+            "viewer:A",
+            ":*",
+        ] {
             assert!(parse_grant(bad).is_err(), "{bad}");
         }
     }

@@ -1,15 +1,16 @@
 //! The command line, as data.
 
 mod access;
+mod backup;
 mod certificates;
 mod consent;
-mod kind;
 mod convert;
+mod kind;
 mod look;
 mod nodes;
 mod operate;
-mod streams;
 mod output;
+mod streams;
 #[cfg(test)]
 mod tests;
 
@@ -18,18 +19,19 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 pub use access::{
-    ContextCommand, FederationCommand, Login, NewFederation, NewToken, NewUser, SetContext, SetUser,
-    TokenCommand, UserCommand,
+    ContextCommand, FederationCommand, Login, NewFederation, NewToken, NewUser, SetContext,
+    SetUser, TokenCommand, UserCommand,
 };
+pub use backup::{Backup, Restore};
 pub use certificates::{Ca, Install, NewCertificate};
 pub use consent::Consent;
-pub use kind::Kind;
 pub use convert::Convert;
+pub use kind::Kind;
 pub use look::{Explain, Routes, RoutesCommand, Tail};
 pub use nodes::{JoinToken, NodeCommand};
 pub use operate::{Create, Drain, Events, NewSecret, NodeName, Revisions, Rollback, Share};
-pub use streams::{Copy, Exec, Forward, LogSource, Logs, Top};
 pub use output::Output;
+pub use streams::{Copy, Exec, Forward, LogSource, Logs, Top};
 
 /// Command line client of Caravanserai.
 #[derive(Debug, Parser)]
@@ -176,6 +178,13 @@ pub enum Command {
     Share(Share),
     /// Open a project in the browser
     Open(Open),
+    /// Keep everything that the server stores in a file, and bring it back
+    #[command(arg_required_else_help = true)]
+    Backup {
+        /// What to do
+        #[command(subcommand)]
+        what: Backup,
+    },
     /// Make a project of a Docker Compose file
     Convert(Convert),
     /// Print the versions of client and server

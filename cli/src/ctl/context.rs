@@ -58,8 +58,8 @@ fn client(server: &str, authority: Option<String>, place: &Place) -> Result<Clie
 async fn authority(args: &Args, place: &Place) -> Result<Option<String>, Failure> {
     if let Some(path) = &args.ca_file {
         let text = std::fs::read_to_string(path);
-        let text = text
-            .map_err(|error| Failure::other(format!("ca-file {}: {error}", path.display())))?;
+        let text =
+            text.map_err(|error| Failure::other(format!("ca-file {}: {error}", path.display())))?;
         return Ok(Some(text));
     }
     match variable(CA).filter(|text| !text.is_empty()) {
@@ -187,7 +187,11 @@ fn list(output: &Output) -> Result<(), Failure> {
     }
     let rows = contexts.contexts.iter().map(|(name, entry)| {
         let mark = if *name == contexts.current { "*" } else { "" };
-        let pinned = if entry.ca.is_some() { "pinned" } else { "system" };
+        let pinned = if entry.ca.is_some() {
+            "pinned"
+        } else {
+            "system"
+        };
         let login = if entry.token.is_some() { "yes" } else { "no" };
         let project = or(&entry.project, "-");
         [mark, name, &entry.server, pinned, login, project]

@@ -112,6 +112,11 @@ impl Failure {
         Self::new(DENIED, message)
     }
 
+    /// Something is in the way.
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self::new(CONFLICT, message)
+    }
+
     /// A project failed.
     pub fn unhealthy(message: impl Into<String>) -> Self {
         Self::new(UNHEALTHY, message)

@@ -55,7 +55,10 @@ pub async fn login(args: &Args, options: &Login) -> Result<(), Failure> {
     let who = known.get::<WhoAmI>(paths::WHOAMI).await;
     let who = who.map_err(|error| Failure::of("log in", &error))?;
     session.keep(Some(token))?;
-    out(&format!("logged in to {} as {}\n", session.server, who.actor))
+    out(&format!(
+        "logged in to {} as {}\n",
+        session.server, who.actor
+    ))
 }
 
 /// A token from standard input, or from somebody who is asked for it and does not see it.
@@ -115,10 +118,13 @@ async fn by_device(client: &Client) -> Result<Given, Failure> {
     let mut pause = Duration::from_secs(login.interval_s.max(1));
     loop {
         if tokio::time::Instant::now() + pause >= end {
-            return Err(Failure::timed_out("log in: nobody entered the code in time"));
+            return Err(Failure::timed_out(
+                "log in: nobody entered the code in time",
+            ));
         }
         tokio::time::sleep(pause).await;
-        let answer = client.write::<DeviceAnswer, _>(Method::POST, paths::LOGIN_DEVICE_TOKEN, &poll);
+        let answer =
+            client.write::<DeviceAnswer, _>(Method::POST, paths::LOGIN_DEVICE_TOKEN, &poll);
         let answer = answer.await.map_err(failed)?.object;
         if let Some(given) = answer.session {
             return Ok(given);

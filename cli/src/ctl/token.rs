@@ -52,7 +52,14 @@ fn row(token: &Token) -> Vec<String> {
     };
     let used = status.last_used.map(|used| age(Some(used), now));
     let used = used.map_or("never".to_owned(), |age| format!("{age} ago"));
-    vec![token.metadata.name.clone(), whom, may, end, used, status.hint.clone()]
+    vec![
+        token.metadata.name.clone(),
+        whom,
+        may,
+        end,
+        used,
+        status.hint.clone(),
+    ]
 }
 
 /// Prints the token alone on stdout, so that it can be passed on, and the rest on stderr.
@@ -92,7 +99,10 @@ async fn create(context: &Context, options: NewToken) -> Result<(), Failure> {
         .object;
     let value = made.value.as_ref().map(Hidden::reveal).unwrap_or_default();
     out(&format!("{value}\n"))?;
-    let end = made.status.expires_at.map(|end| format!(" It is good until {end}."));
+    let end = made
+        .status
+        .expires_at
+        .map(|end| format!(" It is good until {end}."));
     tell(format_args!(
         "This is the only time that token {name:?} is shown.{}",
         end.unwrap_or_default()

@@ -66,7 +66,11 @@ pub async fn run(context: &Context, what: UserCommand) -> Result<(), Failure> {
                 .map_err(|error| Failure::of("list users", &error))?;
             let header = ["NAME", "MAY", "STATE", "WHO"];
             print_list(context, "user", &list, &header, |user| {
-                let state = if user.spec.suspended { "suspended" } else { "active" };
+                let state = if user.spec.suspended {
+                    "suspended"
+                } else {
+                    "active"
+                };
                 let who = or(&user.spec.display_name, "-");
                 vec![
                     user.metadata.name.clone(),

@@ -109,12 +109,16 @@ fn token(text: &str, now: Timestamp) -> StoredToken {
 /// Whether a token exists that may do everything now.
 async fn has_admin(store: &dyn Store, now: Timestamp) -> Result<bool, BootstrapError> {
     let unreadable = |entry: &cara_store::Entry| BootstrapError::Object(entry.key.to_string());
-    let users = store.list(format!("{}{}", repo::ACCESS, repo::USERS), None).await?;
+    let users = store
+        .list(format!("{}{}", repo::ACCESS, repo::USERS), None)
+        .await?;
     let users = users.entries.iter();
     let users: Vec<User> = users
         .map(|entry| repo::decode(entry).map_err(|_| unreadable(entry)))
         .collect::<Result<_, _>>()?;
-    let tokens = store.list(format!("{}{}", repo::ACCESS, repo::TOKENS), None).await?;
+    let tokens = store
+        .list(format!("{}{}", repo::ACCESS, repo::TOKENS), None)
+        .await?;
     for entry in &tokens.entries {
         let token: StoredToken = repo::decode(entry).map_err(|_| unreadable(entry))?;
         let user = |name: &str| {

@@ -206,7 +206,8 @@ impl Watcher {
             let StoreEvent::Put(entry) = event else {
                 continue;
             };
-            let object = repo::object_of(&entry.key).filter(|o| self.selection.selects(o, &self.app));
+            let object =
+                repo::object_of(&entry.key).filter(|o| self.selection.selects(o, &self.app));
             if let (Some(object), Ok(record)) = (object, repo::decode_record(entry)) {
                 let fresh = record.shown(&object).filter(|(is_fresh, _)| *is_fresh);
                 self.lines.extend(fresh.map(|(_, event)| line_of(&event)));

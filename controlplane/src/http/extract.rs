@@ -21,11 +21,20 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Reads a body whole.
 pub(super) async fn body(body: Body) -> Result<bytes::Bytes, Failure> {
-    let read = tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, BODY_MAX)).await;
+    large_body(body, BODY_MAX, BODY_TIMEOUT).await
+}
+
+/// Reads a body of at most `max` bytes whole.
+pub(super) async fn large_body(
+    body: Body,
+    max: usize,
+    within: Duration,
+) -> Result<bytes::Bytes, Failure> {
+    let read = tokio::time::timeout(within, axum::body::to_bytes(body, max)).await;
     let read = read.map_err(|_| Failure::bad_request("the request body did not arrive in time"))?;
     read.map_err(|error| {
         if http_body_limit::is_length_limit(&error) {
-            Failure::too_large(BODY_MAX)
+            Failure::too_large(max)
         } else {
             Failure::bad_request("the request body ended early")
         }

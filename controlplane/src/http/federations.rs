@@ -7,7 +7,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use cara_api::access::validate as rules;
-use cara_api::{API_VERSION, Resource, ResourceVersion, Federation, schema, validate};
+use cara_api::{API_VERSION, Federation, Resource, ResourceVersion, schema, validate};
 
 use super::App;
 use super::extract::{document, expected_version, sound};

@@ -35,8 +35,8 @@ use super::failure::Failure;
 use super::watch::Filter;
 use crate::access;
 use crate::plan::access::site::{self, Asked, Names};
-use crate::plan::admission::{Auth, Who};
 use crate::plan::access::{Identity, Named, Object};
+use crate::plan::admission::{Auth, Who};
 use crate::plan::routes::material;
 use crate::repo::SealedSecret;
 
@@ -103,10 +103,9 @@ pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) 
             let response = next.run(request).await;
             while_allowed(&app, response, who)
         }
-        Ok(Admitted::NoSuchMethod) => super::plain(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "Method Not Allowed\n",
-        ),
+        Ok(Admitted::NoSuchMethod) => {
+            super::plain(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
+        }
         Err(failure) => failure.into_response(),
     }
 }
@@ -160,7 +159,10 @@ fn peer(request: &Request) -> Option<Identity> {
 
 fn asked(request: &Request) -> Asked<'_> {
     let text = |name| request.headers().get(name).and_then(|v| v.to_str().ok());
-    let authority = request.uri().authority().map(axum::http::uri::Authority::as_str);
+    let authority = request
+        .uri()
+        .authority()
+        .map(axum::http::uri::Authority::as_str);
     let agent = text(header::USER_AGENT).unwrap_or_default();
     Asked {
         method: request.method().as_str(),
@@ -243,7 +245,9 @@ pub(super) fn session(headers: &HeaderMap) -> Option<&str> {
     let texts = cookies.filter_map(|value| value.to_str().ok());
     let pairs = texts.flat_map(|text| text.split(';'));
     let mut pairs = pairs.filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| *name == COOKIE).map(|(_, value)| value)
+    pairs
+        .find(|(name, _)| *name == COOKIE)
+        .map(|(_, value)| value)
 }
 
 /// Refuses the request, unless they may. What the decision needs of the body is read, and put back.
@@ -484,7 +488,10 @@ mod tests {
             headers.insert(header::AUTHORIZATION, text.parse().expect("a value"));
             assert_eq!(bearer(&headers).ok().flatten(), expected, "{text}");
         }
-        headers.insert(header::COOKIE, "a=b; cara_session=cara_x".parse().expect("a value"));
+        headers.insert(
+            header::COOKIE,
+            "a=b; cara_session=cara_x".parse().expect("a value"),
+        );
         assert_eq!(session(&headers), Some("cara_x"));
     }
 }

@@ -61,6 +61,8 @@ use utoipa::OpenApi;
         super::whoami::whoami,
         super::whoami::login,
         super::whoami::logout,
+        super::backup::create,
+        super::backup::restore,
         super::events::list,
         super::routes::list,
         super::routes::explain,

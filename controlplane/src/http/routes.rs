@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Query, State};
-use cara_api::{Project, Resource, ResourceVersion};
 use cara_api::explanation::Explanation;
 use cara_api::gateway::GatewayState;
 use cara_api::route::RouteList;
+use cara_api::{Project, Resource, ResourceVersion};
 use cara_routes::Asked;
 use cara_store::Revision;
 

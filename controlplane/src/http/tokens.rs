@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::Json;
 use cara_api::access::{self, TokenOrigin, TokenStatus, Verb as May, validate as rules, value};
 use cara_api::{API_VERSION, Resource, ResourceVersion, Timestamp, Token, schema, validate};
 use jiff::SignedDuration;

@@ -9,7 +9,7 @@ use cara_api::access::{TokenOrigin, WhoAmI};
 
 use super::App;
 use super::failure::Failure;
-use super::guard::{COOKIE, Asker};
+use super::guard::{Asker, COOKIE};
 use super::objects;
 use crate::audit::{Caller, Verb};
 use crate::plan::access::Identity;

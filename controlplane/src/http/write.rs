@@ -56,6 +56,17 @@ impl App {
         Ok(())
     }
 
+    /// The same, at a revision that is greater than `beyond`, too.
+    pub(super) async fn commit_beyond(
+        &self,
+        batch: Batch,
+        beyond: Revision,
+    ) -> Result<Revision, WriteError> {
+        let revision = self.shared.store.apply_beyond(batch, beyond).await?;
+        self.shared.cache.until(revision, VISIBLE_WITHIN).await;
+        Ok(revision)
+    }
+
     /// Waits until the cache shows what made a write fail.
     pub(super) async fn catch_up(&self) -> Result<(), Failure> {
         let head = self.store_answers().await?;

@@ -24,6 +24,8 @@ type Reply<T> = oneshot::Sender<Result<T, WriteError>>;
 pub(super) enum Request {
     Apply {
         batch: Batch,
+        /// Its revision is greater than this one, too.
+        beyond: Revision,
         reply: Reply<Revision>,
     },
     Compact {
@@ -113,7 +115,11 @@ impl Writer {
         let mut applies = Vec::with_capacity(group.len());
         for request in group {
             match request {
-                Request::Apply { batch, reply } => applies.push((batch, reply)),
+                Request::Apply {
+                    batch,
+                    beyond,
+                    reply,
+                } => applies.push(((batch, beyond), reply)),
                 Request::Compact { revision, reply } => {
                     let done = self.compact(revision).map_err(unavailable);
                     // A caller that went away needs no answer, here and below.
@@ -124,7 +130,8 @@ impl Writer {
         if applies.is_empty() {
             return;
         }
-        let (batches, replies): (Vec<Batch>, Vec<Reply<Revision>>) = applies.into_iter().unzip();
+        let (batches, replies): (Vec<(Batch, Revision)>, Vec<Reply<Revision>>) =
+            applies.into_iter().unzip();
         let timer = self.metrics.commit_seconds.start_timer();
         let committed = self.commit(&batches);
         timer.observe_duration();
@@ -154,15 +161,15 @@ impl Writer {
     /// Each batch's result, and the new head.
     fn commit(
         &mut self,
-        batches: &[Batch],
+        batches: &[(Batch, Revision)],
     ) -> rusqlite::Result<(Vec<Result<Revision, WriteError>>, Revision)> {
         let mut head = *self.head.borrow();
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut results = Vec::with_capacity(batches.len());
-        for batch in batches {
-            results.push(apply(&transaction, batch, &mut head)?);
+        for (batch, beyond) in batches {
+            results.push(apply(&transaction, batch, *beyond, &mut head)?);
         }
         transaction.commit()?;
         Ok((results, head))
@@ -211,6 +218,7 @@ fn unavailable(error: rusqlite::Error) -> WriteError {
 fn apply(
     transaction: &Transaction<'_>,
     batch: &Batch,
+    beyond: Revision,
     head: &mut Revision,
 ) -> rusqlite::Result<Result<Revision, WriteError>> {
     let mut seen = BTreeSet::new();
@@ -241,7 +249,7 @@ fn apply(
     if rows.is_empty() {
         return Ok(Ok(*head));
     }
-    let revision = Revision(head.0 + 1);
+    let revision = Revision(head.0.max(beyond.0).saturating_add(1));
     let mut insert = transaction.prepare_cached("INSERT INTO log VALUES (?1, ?2, ?3, ?4, ?5)")?;
     for (seq, (key, value, created)) in (0_i64..).zip(rows) {
         let created = created.unwrap_or(revision);

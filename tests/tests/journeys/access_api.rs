@@ -60,7 +60,10 @@ pub async fn secured(args: &[&str]) -> (Server, String) {
     let admin = admin.trim().to_owned();
     assert!(value::is_whole(&admin));
     assert!(!server.log().contains(&admin), "no log has a token");
-    assert!(server.log().contains("bootstrap-token"), "it says where it is");
+    assert!(
+        server.log().contains("bootstrap-token"),
+        "it says where it is"
+    );
     (server, admin)
 }
 
@@ -86,8 +89,14 @@ async fn furnish(server: &Server, admin: &str) {
     for (kind, document) in [
         ("projects", project("shop", &json!({"team": "web"}))),
         ("projects", project("blog", &json!({"team": "db"}))),
-        ("secrets", secret("shop-db", &json!({"project": "shop", "team": "web"}))),
-        ("secrets", secret("blog-db", &json!({"project": "blog", "team": "db"}))),
+        (
+            "secrets",
+            secret("shop-db", &json!({"project": "shop", "team": "web"})),
+        ),
+        (
+            "secrets",
+            secret("blog-db", &json!({"project": "blog", "team": "db"})),
+        ),
     ] {
         let path = format!("/api/v1/{kind}");
         let made = ask(server, Some(admin), "POST", &path, &document).await;
@@ -132,7 +141,11 @@ async fn every_role_may_do_what_its_verbs_say_and_nothing_else() {
     let scopes = [
         ("all", json!({"allProjects": true}), [true, true, true]),
         ("shop", json!({"projects": ["shop"]}), [false, true, false]),
-        ("web", json!({"selector": {"team": "web"}}), [false, true, false]),
+        (
+            "web",
+            json!({"selector": {"team": "web"}}),
+            [false, true, false],
+        ),
     ];
     let mut asked = BTreeMap::new();
     for role in Role::ALL {
@@ -178,7 +191,10 @@ async fn every_role_may_do_what_its_verbs_say_and_nothing_else() {
             }
         }
     }
-    assert!(asked.len() >= 5 && asked.values().all(|count| *count > 20), "{asked:?}");
+    assert!(
+        asked.len() >= 5 && asked.values().all(|count| *count > 20),
+        "{asked:?}"
+    );
 }
 
 #[tokio::test]
@@ -192,7 +208,10 @@ async fn nobody_comes_in_without_a_token_and_lists_show_what_may_be_read() {
             assert_ne!(answer.status, 401, "{} {path}", row.method);
         } else {
             assert_eq!(answer.status, 401, "{} {path} {}", row.method, answer.body);
-            assert_eq!(answer.headers["www-authenticate"], "Bearer realm=\"caravanserai\"");
+            assert_eq!(
+                answer.headers["www-authenticate"],
+                "Bearer realm=\"caravanserai\""
+            );
             let detail = answer.body["detail"].as_str().expect("a detail");
             assert!(detail.contains("caractrl login"), "{detail}");
         }
@@ -205,9 +224,21 @@ async fn nobody_comes_in_without_a_token_and_lists_show_what_may_be_read() {
         }
     }
     // Only the node itself acts as one.
-    let report = ask(&server, Some(&admin), "GET", "/api/v1/nodes/n1/assignments", &Value::Null);
+    let report = ask(
+        &server,
+        Some(&admin),
+        "GET",
+        "/api/v1/nodes/n1/assignments",
+        &Value::Null,
+    );
     assert_eq!(report.await.status, 403);
-    let viewer = token(&server, &admin, "v", &json!([{"role": "viewer", "projects": ["shop"]}])).await;
+    let viewer = token(
+        &server,
+        &admin,
+        "v",
+        &json!([{"role": "viewer", "projects": ["shop"]}]),
+    )
+    .await;
     let names = |answer: &Answer| {
         let items = answer.body["items"].as_array().expect("items").iter();
         let names = items.map(|item| item["metadata"]["name"].as_str().unwrap_or_default());
@@ -220,9 +251,23 @@ async fn nobody_comes_in_without_a_token_and_lists_show_what_may_be_read() {
         let all = ask(&server, Some(&admin), "GET", &path, &Value::Null).await;
         assert_eq!(names(&all).len(), 2);
     }
-    let own = ask(&server, Some(&viewer), "GET", "/api/v1/tokens", &Value::Null).await;
+    let own = ask(
+        &server,
+        Some(&viewer),
+        "GET",
+        "/api/v1/tokens",
+        &Value::Null,
+    )
+    .await;
     assert_eq!(names(&own), ["v"]);
-    let other = ask(&server, Some(&viewer), "GET", "/api/v1/tokens/bootstrap", &Value::Null).await;
+    let other = ask(
+        &server,
+        Some(&viewer),
+        "GET",
+        "/api/v1/tokens/bootstrap",
+        &Value::Null,
+    )
+    .await;
     assert_eq!(other.status, 404);
     let events = eventually("there are events of both", async || {
         let events = ask(&server, Some(&admin), "GET", "/api/v1/events", &Value::Null).await;
@@ -230,9 +275,19 @@ async fn nobody_comes_in_without_a_token_and_lists_show_what_may_be_read() {
         (text.contains("\"shop\"") && text.contains("\"blog\"")).then_some(())
     });
     events.await;
-    let events = ask(&server, Some(&viewer), "GET", "/api/v1/events", &Value::Null).await;
+    let events = ask(
+        &server,
+        Some(&viewer),
+        "GET",
+        "/api/v1/events",
+        &Value::Null,
+    )
+    .await;
     let text = events.body.to_string();
-    assert!(text.contains("\"shop\"") && !text.contains("\"blog\""), "{text}");
+    assert!(
+        text.contains("\"shop\"") && !text.contains("\"blog\""),
+        "{text}"
+    );
     let watch = cara_tests::http()
         .get(server.url("/api/v1/projects?watch=true"))
         .bearer_auth(&viewer)
@@ -243,9 +298,19 @@ async fn nobody_comes_in_without_a_token_and_lists_show_what_may_be_read() {
         let chunk = watch.chunk().await.expect("lines").expect("more");
         seen.push_str(&String::from_utf8_lossy(&chunk));
     }
-    assert!(seen.contains("\"shop\"") && !seen.contains("\"blog\""), "{seen}");
+    assert!(
+        seen.contains("\"shop\"") && !seen.contains("\"blog\""),
+        "{seen}"
+    );
     // The stream ends when its token does.
-    let gone = ask(&server, Some(&admin), "DELETE", "/api/v1/tokens/v", &Value::Null).await;
+    let gone = ask(
+        &server,
+        Some(&admin),
+        "DELETE",
+        "/api/v1/tokens/v",
+        &Value::Null,
+    )
+    .await;
     assert_eq!(gone.status, 204);
     eventually("the stream ends", async || {
         matches!(watch.chunk().await, Ok(None) | Err(_)).then_some(())
@@ -271,13 +336,37 @@ async fn nobody_moves_what_is_not_theirs_or_uses_secrets_of_others() {
     for (token, method, path, body, expected) in [
         (&web, "POST", "/api/v1/projects", team("cart", "web"), 201),
         (&web, "POST", "/api/v1/projects", team("cart2", "db"), 403),
-        (&web, "PUT", "/api/v1/projects/blog", team("blog", "web"), 403),
-        (&web, "PUT", "/api/v1/projects/shop", team("shop", "db"), 403),
-        (&web, "PUT", "/api/v1/projects/cart", team("cart", "web"), 200),
+        (
+            &web,
+            "PUT",
+            "/api/v1/projects/blog",
+            team("blog", "web"),
+            403,
+        ),
+        (
+            &web,
+            "PUT",
+            "/api/v1/projects/shop",
+            team("shop", "db"),
+            403,
+        ),
+        (
+            &web,
+            "PUT",
+            "/api/v1/projects/cart",
+            team("cart", "web"),
+            200,
+        ),
         (&web, "DELETE", "/api/v1/projects/blog", Value::Null, 403),
         (&shop, "POST", "/api/v1/projects", team("other", "web"), 403),
         (&shop, "PUT", "/api/v1/projects/shop", using("blog-db"), 403),
-        (&shop, "PUT", "/api/v1/projects/shop", using("not-there-yet"), 403),
+        (
+            &shop,
+            "PUT",
+            "/api/v1/projects/shop",
+            using("not-there-yet"),
+            403,
+        ),
         (&web, "PUT", "/api/v1/projects/shop", using("shop-db"), 200),
         (&shop, "PUT", "/api/v1/projects/shop", using("shop-db"), 200),
         (
@@ -294,11 +383,21 @@ async fn nobody_moves_what_is_not_theirs_or_uses_secrets_of_others() {
             secret("mine", &json!({"project": "shop"})),
             201,
         ),
-        (&shop, "POST", "/api/v1/secrets", secret("mine2", &json!({})), 403),
+        (
+            &shop,
+            "POST",
+            "/api/v1/secrets",
+            secret("mine2", &json!({})),
+            403,
+        ),
         (&shop, "DELETE", "/api/v1/secrets/mine", Value::Null, 204),
     ] {
         let answer = ask(&server, Some(token), method, path, &body).await;
-        assert_eq!(answer.status, expected, "{method} {path} {body}: {}", answer.body);
+        assert_eq!(
+            answer.status, expected,
+            "{method} {path} {body}: {}",
+            answer.body
+        );
     }
 }
 
@@ -312,7 +411,8 @@ async fn tokens_end_are_revoked_and_are_never_shown_again() {
     let user = json!({"metadata": {"name": "ann"}, "spec": {"grants": [{"role": "maintainer", "projects": ["shop"]}]}});
     let made = ask(&server, Some(&admin), "POST", "/api/v1/users", &user).await;
     assert_eq!(made.status, 201, "{}", made.body);
-    let document = json!({"metadata": {"name": "ann-1"}, "spec": {"user": "ann", "expiresIn": "3s"}});
+    let document =
+        json!({"metadata": {"name": "ann-1"}, "spec": {"user": "ann", "expiresIn": "3s"}});
     let short = ask(&server, Some(&admin), "POST", "/api/v1/tokens", &document).await;
     let short = short.body["value"].as_str().expect("a value").to_owned();
     // She makes one for herself, which cannot do more than she.
@@ -328,14 +428,32 @@ async fn tokens_end_are_revoked_and_are_never_shown_again() {
     for (user, status) in [("ann", 403), ("bob", 403)] {
         let more = json!({"metadata": {"name": "x"}, "spec": {"user": user}});
         let more = ask(&server, Some(&own), "POST", "/api/v1/tokens", &more).await;
-        assert_eq!(more.status, status, "a narrowed token makes no others: {}", more.body);
+        assert_eq!(
+            more.status, status,
+            "a narrowed token makes no others: {}",
+            more.body
+        );
     }
-    let shown = ask(&server, Some(&admin), "GET", "/api/v1/tokens/ann-2", &Value::Null).await;
+    let shown = ask(
+        &server,
+        Some(&admin),
+        "GET",
+        "/api/v1/tokens/ann-2",
+        &Value::Null,
+    )
+    .await;
     assert!(!shown.body.to_string().contains(&own));
     assert_eq!(shown.body["status"]["hint"], own[..9]);
     assert!(shown.body["status"]["expiresAt"].is_string());
     eventually("the use is written down", async || {
-        let shown = ask(&server, Some(&admin), "GET", "/api/v1/tokens/ann-2", &Value::Null).await;
+        let shown = ask(
+            &server,
+            Some(&admin),
+            "GET",
+            "/api/v1/tokens/ann-2",
+            &Value::Null,
+        )
+        .await;
         shown.body["status"]["lastUsed"].is_string().then_some(())
     })
     .await;
@@ -344,7 +462,14 @@ async fn tokens_end_are_revoked_and_are_never_shown_again() {
     })
     .await;
     let refused = ask_as(short).await;
-    assert!(refused.body["detail"].as_str().expect("why").contains("expired"), "{}", refused.body);
+    assert!(
+        refused.body["detail"]
+            .as_str()
+            .expect("why")
+            .contains("expired"),
+        "{}",
+        refused.body
+    );
     // Suspended, back, gone: and another user of the same name does not inherit her tokens.
     let mut suspended = user.clone();
     suspended["spec"]["suspended"] = json!(true);
@@ -362,9 +487,22 @@ async fn tokens_end_are_revoked_and_are_never_shown_again() {
     let long = json!({"metadata": {"name": "long"}, "spec": {"user": "ann", "expiresIn": "400d"}});
     let long = ask(&server, Some(&admin), "POST", "/api/v1/tokens", &long).await;
     assert_eq!(long.status, 400, "{}", long.body);
-    let revoked = token(&server, &admin, "r", &json!([{"role": "viewer", "allProjects": true}])).await;
+    let revoked = token(
+        &server,
+        &admin,
+        "r",
+        &json!([{"role": "viewer", "allProjects": true}]),
+    )
+    .await;
     assert_eq!(ask_as(revoked.clone()).await.status, 200);
-    let gone = ask(&server, Some(&revoked), "DELETE", "/api/v1/tokens/r", &Value::Null).await;
+    let gone = ask(
+        &server,
+        Some(&revoked),
+        "DELETE",
+        "/api/v1/tokens/r",
+        &Value::Null,
+    )
+    .await;
     assert_eq!(gone.status, 204, "whoever has a token may revoke it");
     assert_eq!(ask_as(revoked.clone()).await.status, 401);
     // Nothing that is kept has any of them.
@@ -375,12 +513,21 @@ async fn tokens_end_are_revoked_and_are_never_shown_again() {
     })
     .await;
     assert!(audit.contains("\"actor\":\"token:bootstrap\"") && audit.contains("\"actor\":\"ann\""));
-    assert!(audit.contains("\"role\":\"maintainer\""), "changes of roles are told");
+    assert!(
+        audit.contains("\"role\":\"maintainer\""),
+        "changes of roles are told"
+    );
     let mut kept = audit + &server.log();
     for entry in std::fs::read_dir(server.directory()).expect("a directory") {
         let path = entry.expect("an entry").path();
-        if path.extension().is_some_and(|kind| kind == "db" || kind == "db-wal") || path.is_file() {
-            kept.push_str(&String::from_utf8_lossy(&std::fs::read(&path).unwrap_or_default()));
+        if path
+            .extension()
+            .is_some_and(|kind| kind == "db" || kind == "db-wal")
+            || path.is_file()
+        {
+            kept.push_str(&String::from_utf8_lossy(
+                &std::fs::read(&path).unwrap_or_default(),
+            ));
         }
     }
     for token in [&own, &revoked] {
@@ -394,7 +541,14 @@ async fn guessing_is_slowed_down_and_locks_nobody_out() {
     let guess = value::generate().expect("random");
     let mut statuses = Vec::new();
     for _ in 0..12 {
-        let answer = ask(&server, Some(guess.reveal()), "GET", "/api/v1/nodes", &Value::Null).await;
+        let answer = ask(
+            &server,
+            Some(guess.reveal()),
+            "GET",
+            "/api/v1/nodes",
+            &Value::Null,
+        )
+        .await;
         statuses.push(answer.status);
         if answer.status == 429 {
             assert!(answer.headers.contains_key("retry-after"));
@@ -409,12 +563,17 @@ async fn guessing_is_slowed_down_and_locks_nobody_out() {
 /// A request as bytes, so that nothing is added to it; the status and the answer.
 async fn raw(server: &Server, request: &str) -> (u16, String) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let mut stream = tokio::net::TcpStream::connect(server.api).await.expect("connected");
+    let mut stream = tokio::net::TcpStream::connect(server.api)
+        .await
+        .expect("connected");
     stream.write_all(request.as_bytes()).await.expect("sent");
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.expect("an answer");
     let text = String::from_utf8_lossy(&answer).into_owned();
-    let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let status = text
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
     (status.unwrap_or_default(), text)
 }
 
@@ -429,22 +588,32 @@ async fn a_server_that_asks_nobody_answers_neither_other_names_nor_pages_of_othe
             body.len()
         )
     };
-    let get = |headers: &str| format!("GET /api/v1/secrets HTTP/1.1\r\nConnection: close\r\n{headers}\r\n");
+    let get = |headers: &str| {
+        format!("GET /api/v1/secrets HTTP/1.1\r\nConnection: close\r\n{headers}\r\n")
+    };
     let json = "Content-Type: application/json\r\n";
     let own = format!("Host: localhost:{port}\r\n");
     for (request, expected, says) in [
         // DNS rebinding: a name of somebody else leads here.
-        (get(&format!("Host: evil.example:{port}\r\n")), 421, "api-names"),
+        (
+            get(&format!("Host: evil.example:{port}\r\n")),
+            421,
+            "api-names",
+        ),
         (get("Host: localhost.evil.example\r\n"), 421, "evil.example"),
         (get("Host: 127.0.0.1.nip.example\r\n"), 421, "nip.example"),
         (
-            post(&format!("Host: evil.example\r\nOrigin: http://evil.example\r\n{json}")),
+            post(&format!(
+                "Host: evil.example\r\nOrigin: http://evil.example\r\n{json}"
+            )),
             421,
             "evil.example",
         ),
         // A page of somebody else sends what needs no question of the browser.
         (
-            post(&format!("{own}Origin: http://evil.example\r\nContent-Type: text/plain\r\n")),
+            post(&format!(
+                "{own}Origin: http://evil.example\r\nContent-Type: text/plain\r\n"
+            )),
             403,
             "evil.example",
         ),
@@ -455,23 +624,43 @@ async fn a_server_that_asks_nobody_answers_neither_other_names_nor_pages_of_othe
             "localhost:3000",
         ),
         (
-            post(&format!("{own}Sec-Fetch-Site: cross-site\r\nContent-Type: text/plain\r\n")),
+            post(&format!(
+                "{own}Sec-Fetch-Site: cross-site\r\nContent-Type: text/plain\r\n"
+            )),
             403,
             "another site",
         ),
         // A form without any of these, as older browsers send it.
         (
-            post(&format!("{own}User-Agent: Mozilla/5.0\r\nContent-Type: application/x-www-form-urlencoded\r\n")),
+            post(&format!(
+                "{own}User-Agent: Mozilla/5.0\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+            )),
             415,
             "application/json",
         ),
-        (post(&format!("{own}Content-Type: text/plain\r\n")), 415, "text/plain"),
-        (get(&format!("{own}Origin: http://evil.example\r\n")), 403, "evil.example"),
+        (
+            post(&format!("{own}Content-Type: text/plain\r\n")),
+            415,
+            "text/plain",
+        ),
+        (
+            get(&format!("{own}Origin: http://evil.example\r\n")),
+            403,
+            "evil.example",
+        ),
         // What is served on.
         (get(&own), 200, "SecretList"),
-        (get(&format!("Host: 127.0.0.1:{port}\r\n")), 200, "SecretList"),
+        (
+            get(&format!("Host: 127.0.0.1:{port}\r\n")),
+            200,
+            "SecretList",
+        ),
         (get("Host: [::1]:1\r\n"), 200, "SecretList"),
-        (get(&format!("Host: cara.lan:{port}\r\n")), 200, "SecretList"),
+        (
+            get(&format!("Host: cara.lan:{port}\r\n")),
+            200,
+            "SecretList",
+        ),
         (
             get(&format!("{own}Origin: http://localhost:{port}\r\n")),
             200,
@@ -479,7 +668,9 @@ async fn a_server_that_asks_nobody_answers_neither_other_names_nor_pages_of_othe
         ),
         // `curl -d` as the README prints it.
         (
-            post(&format!("{own}User-Agent: curl/8.5.0\r\nContent-Type: application/x-www-form-urlencoded\r\n")),
+            post(&format!(
+                "{own}User-Agent: curl/8.5.0\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+            )),
             201,
             "shop",
         ),

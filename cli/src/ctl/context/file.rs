@@ -78,7 +78,12 @@ fn load_from(path: &Path) -> Result<Contexts, Failure> {
         serde_saphyr::from_str(&text).map_err(|error| fault(error.to_string()))?;
     let mode = std::fs::metadata(path).map_err(|error| fault(error.to_string()))?;
     let is_open = mode.permissions().mode() & 0o077 != 0;
-    if is_open && contexts.contexts.values().any(|entry| entry.token.is_some()) {
+    if is_open
+        && contexts
+            .contexts
+            .values()
+            .any(|entry| entry.token.is_some())
+    {
         return Err(fault(format!(
             "others may read it, and it holds tokens: run `chmod 600 {}`",
             path.display()
@@ -140,7 +145,10 @@ mod tests {
             write_private(&path, &text).expect("written");
         }
         assert_eq!(load_from(&path).expect("read"), contexts);
-        let mode = std::fs::metadata(&path).expect("there").permissions().mode();
+        let mode = std::fs::metadata(&path)
+            .expect("there")
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("changed");
         assert!(load_from(&path).is_err(), "others may read the token");

@@ -83,8 +83,13 @@ pub fn decide(contexts: &Contexts, given: Given) -> Result<Place, String> {
 pub fn no_such(contexts: &Contexts, name: &str) -> String {
     let known: Vec<&str> = contexts.contexts.keys().map(String::as_str).collect();
     match known.as_slice() {
-        [] => format!("there is no context {name:?}, nor any other: `caractrl context set` makes one"),
-        _ => format!("there is no context {name:?}: there are {}", known.join(", ")),
+        [] => {
+            format!("there is no context {name:?}, nor any other: `caractrl context set` makes one")
+        }
+        _ => format!(
+            "there is no context {name:?}: there are {}",
+            known.join(", ")
+        ),
     }
 }
 
@@ -133,14 +138,44 @@ mod tests {
     #[test]
     fn a_token_goes_to_the_server_that_it_is_for() {
         for (server, context, token, expected) in [
-            ("", "", "", "https://a.example a of-a CA of https://a.example"),
-            ("", "b", "", "https://b.example b of-b CA of https://b.example"),
-            ("https://a.example/", "", "", "https://a.example a of-a CA of https://a.example"),
+            (
+                "",
+                "",
+                "",
+                "https://a.example a of-a CA of https://a.example",
+            ),
+            (
+                "",
+                "b",
+                "",
+                "https://b.example b of-b CA of https://b.example",
+            ),
+            (
+                "https://a.example/",
+                "",
+                "",
+                "https://a.example a of-a CA of https://a.example",
+            ),
             ("https://c.example", "", "", "https://c.example - - -"),
             ("https://c.example", "a", "", "https://c.example a - -"),
-            ("https://c.example", "", "mine", "https://c.example - mine -"),
-            ("http://localhost:8080", "", "mine", "http://localhost:8080 - mine -"),
-            ("", "", "mine", "https://a.example a mine CA of https://a.example"),
+            (
+                "https://c.example",
+                "",
+                "mine",
+                "https://c.example - mine -",
+            ),
+            (
+                "http://localhost:8080",
+                "",
+                "mine",
+                "http://localhost:8080 - mine -",
+            ),
+            (
+                "",
+                "",
+                "mine",
+                "https://a.example a mine CA of https://a.example",
+            ),
             ("http://c.example", "", "mine", "error"),
             ("http://c.example", "", "", "http://c.example - - -"),
             ("", "c", "", "error"),

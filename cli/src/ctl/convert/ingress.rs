@@ -214,9 +214,8 @@ impl Builder<'_> {
     fn tcp(&mut self, sink: &mut Sink, service: &Shown, port: &Port) {
         let name = self.name(&format!("{}-{}", label(&service.service), port.target));
         let published = port.published.unwrap_or(port.target);
-        let text = "Plain TCP: the server must allow this port with --tcp-ports. Reached by nobody else, it can be left out: \
-                    services of the project reach each other without it.";
-        sink.remark(format!("/spec/ingress/{name}"), text);
+        let text = "Those of protocol TCP: the server must allow their ports with --tcp-ports. Services of the project reach each other without them.";
+        sink.remark("/spec/ingress", text);
         self.found.push(Ingress {
             name,
             protocol: "TCP".to_owned(),
@@ -253,10 +252,9 @@ impl Builder<'_> {
             return;
         }
         let slug = label(&service.service);
-        let has_one = self
-            .found
-            .iter()
-            .any(|ingress| ingress.target.service == service.service);
+        let is_http = |ingress: &&Ingress| ingress.protocol.is_empty();
+        let mut of_http = self.found.iter().filter(is_http);
+        let has_one = of_http.any(|ingress| ingress.target.service == service.service);
         let wanted = if has_one {
             format!("{slug}-{}", port.target)
         } else {

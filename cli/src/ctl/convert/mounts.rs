@@ -19,6 +19,10 @@ const FILES_MAX: usize = 50;
 /// Directories within directories that are looked into.
 const DEPTH_MAX: usize = 6;
 
+/// What takes the place of directories in memory.
+const IN_MEMORY: &str = "It was in memory, where every user may write: on disk here, of the user that the image says, and empty after a stop \
+     or a move.";
+
 /// Volumes of the project, by name.
 #[derive(Debug, Default)]
 pub struct Volumes {
@@ -64,11 +68,16 @@ pub fn mounts(
         };
         match mount.kind.as_str() {
             "volume" if mount.source.is_empty() => {
-                scratch(scope, service, volumes, &mount, "An unnamed volume")
+                let name = name_for(scope, &mount.target);
+                volumes.add(&name, "Persistent", "");
+                scope
+                    .sink
+                    .remark(format!("/spec/volumes/{name}"), "It had no name.");
+                mount_volume(service, &name, &mount);
             }
             "volume" => named(scope, service, volumes, &mount, declared),
             "bind" => bind(scope, service, volumes, &mount, files),
-            "tmpfs" => scratch(scope, service, volumes, &mount, "It was in memory"),
+            "tmpfs" => scratch(scope, service, volumes, &mount),
             other => {
                 let why = format!("a mount of type {other:?} does not exist here");
                 scope.lost(&mount.at, "volumes", why, "put the files into the image");
@@ -78,10 +87,10 @@ pub fn mounts(
     for (at, text) in scope.texts("tmpfs") {
         let (target, options) = text.split_once(':').unwrap_or((&text, ""));
         if !options.is_empty() {
-            scope.remark(
-                &format!("/volumeMounts/{target}"),
-                format!("It had the options {options}."),
-            );
+            let path = format!("/spec/volumes/{}", name_for(scope, target));
+            scope
+                .sink
+                .remark(path, format!("It had the options {options}."));
         }
         let (kind, source, target) = ("tmpfs".to_owned(), String::new(), target.to_owned());
         let mount = Mount {
@@ -91,7 +100,7 @@ pub fn mounts(
             target,
             read_only: false,
         };
-        scratch(scope, service, volumes, &mount, "It was in memory");
+        scratch(scope, service, volumes, &mount);
     }
 }
 
@@ -138,7 +147,7 @@ fn read(scope: &mut Scope<'_>, node: Node) -> Option<Mount> {
     Some(mount)
 }
 
-fn mount(service: &mut Service, name: &str, given: &Mount) {
+fn mount_volume(service: &mut Service, name: &str, given: &Mount) {
     service.volume_mounts.push(VolumeMount {
         name: name.to_owned(),
         mount_path: given.target.clone(),
@@ -169,18 +178,13 @@ fn name_for(scope: &Scope<'_>, path: &str) -> String {
     name.trim_end_matches('-').to_owned()
 }
 
-fn scratch(
-    scope: &mut Scope<'_>,
-    service: &mut Service,
-    volumes: &mut Volumes,
-    given: &Mount,
-    what: &str,
-) {
+fn scratch(scope: &mut Scope<'_>, service: &mut Service, volumes: &mut Volumes, given: &Mount) {
     let name = name_for(scope, &given.target);
     volumes.add(&name, "Ephemeral", "");
-    let text = format!("{what}: on disk here, and empty after a stop or a move.");
-    scope.sink.remark(format!("/spec/volumes/{name}"), text);
-    mount(service, &name, given);
+    scope
+        .sink
+        .remark(format!("/spec/volumes/{name}"), IN_MEMORY);
+    mount_volume(service, &name, given);
 }
 
 fn named(
@@ -216,11 +220,19 @@ fn named(
     if is_bind && device.starts_with('/') {
         volumes.add(&name, "HostPath", &device);
         host_path_remark(scope, &name);
-        mount(service, &name, given);
+        mount_volume(service, &name, given);
+        return;
+    }
+    if option("type") == "tmpfs" {
+        volumes.add(&name, "Ephemeral", "");
+        scope
+            .sink
+            .remark(format!("/spec/volumes/{name}"), IN_MEMORY);
+        mount_volume(service, &name, given);
         return;
     }
     volumes.add(&name, "Persistent", "");
-    mount(service, &name, given);
+    mount_volume(service, &name, given);
     let external = fields.and_then(|map| map.get("external"));
     if external.is_some_and(|node| flag(node).unwrap_or(true)) {
         let way_out = "copy its content into the new volume once the project runs";
@@ -231,15 +243,6 @@ fn named(
             "external",
             "it is made anew and empty",
             way_out,
-        );
-    } else if option("type") == "tmpfs" {
-        once(
-            scope,
-            &given.at,
-            &name,
-            "driver_opts",
-            "volumes are on disk",
-            "",
         );
     } else if !device.is_empty() || text("driver").is_some_and(|driver| driver != "local") {
         let why =
@@ -327,7 +330,7 @@ fn bind(
         let name = name_for(scope, &given.source);
         volumes.add(&name, "HostPath", &given.source);
         host_path_remark(scope, &name);
-        mount(service, &name, given);
+        mount_volume(service, &name, given);
         return;
     }
     match files.kind(&given.source) {
@@ -392,7 +395,7 @@ fn keep(scope: &mut Scope<'_>, service: &mut Service, volumes: &mut Volumes, giv
     volumes.add(&name, "Persistent", "");
     let text = format!("In the place of the directory {}.", given.source);
     scope.sink.remark(format!("/spec/volumes/{name}"), text);
-    mount(service, &name, given);
+    mount_volume(service, &name, given);
 }
 
 fn directory(

@@ -407,6 +407,14 @@ fn names(scope: &mut Scope<'_>) {
     for field in ["container_name", "hostname"] {
         if let Some((at, name)) = scope.text(field) {
             scope.alias(&name, field, &at);
+            if field == "hostname" && name != scope.name {
+                scope.lost(
+                    &at,
+                    field,
+                    "the engine names the container's host",
+                    "give the program its name in a variable or option",
+                );
+            }
         }
     }
     for (at, link) in scope.texts("links") {

@@ -216,7 +216,10 @@ mod tests {
         for (asked, expected) in [
             (from(None, None), 200),
             (from(Some("http://localhost:8080"), None), 200),
-            (from(Some("http://localhost:8080"), Some("same-origin")), 200),
+            (
+                from(Some("http://localhost:8080"), Some("same-origin")),
+                200,
+            ),
             (from(Some("http://localhost:3000"), Some("same-site")), 403),
             (from(Some("http://evil.example"), None), 403),
             (from(Some("null"), None), 403),
@@ -229,7 +232,11 @@ mod tests {
                 method: "GET",
                 ..asked
             };
-            let of_read = if asked.origin.is_none() { 200 } else { expected };
+            let of_read = if asked.origin.is_none() {
+                200
+            } else {
+                expected
+            };
             assert_eq!(verdict(read), of_read, "{read:?}");
         }
     }

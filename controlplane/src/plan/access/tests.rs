@@ -1,12 +1,14 @@
 //! Every role against every verb and every scope.
 
-use cara_api::access::{TokenOrigin, TokenSpec, TokenStatus, User, validate::parse_grant};
 use cara_api::Timestamp;
+use cara_api::access::{TokenOrigin, TokenSpec, TokenStatus, User, validate::parse_grant};
 
 use super::*;
 
 fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    let owned = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+    let owned = pairs
+        .iter()
+        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
     owned.collect()
 }
 
@@ -37,7 +39,10 @@ const TABLE: [(&str, &str); 5] = [
 
 #[test]
 fn every_role_against_every_verb_and_scope() {
-    let (web, other) = (labels(&[("team", "web"), ("tier", "1")]), labels(&[("team", "db")]));
+    let (web, other) = (
+        labels(&[("team", "web"), ("tier", "1")]),
+        labels(&[("team", "db")]),
+    );
     let owned = labels(&[("project", "shop"), ("team", "web")]);
     let foreign = labels(&[("project", "blog")]);
     let named = |name, labels| Named {
@@ -55,11 +60,17 @@ fn every_role_against_every_verb_and_scope() {
         (Object::Secret(named("shop", &other)), [true, false, false]),
         (Object::Secret(named("db", &foreign)), [true, false, false]),
         (
-            Object::Project(Named { name: "shop", labels: None }),
+            Object::Project(Named {
+                name: "shop",
+                labels: None,
+            }),
             [true, true, false],
         ),
         (
-            Object::Secret(Named { name: "db", labels: None }),
+            Object::Secret(Named {
+                name: "db",
+                labels: None,
+            }),
             [true, false, false],
         ),
     ];
@@ -179,7 +190,11 @@ fn a_token_counts_until_its_end_and_while_its_user_is_there() {
     ] {
         let bearer = rights("t", &spec(user), &status(end), find, at(10));
         let actor = bearer.as_ref().map(|bearer| bearer.actor.as_str());
-        assert_eq!(actor.map_err(|refusal| *refusal), expected, "{user} {end:?}");
+        assert_eq!(
+            actor.map_err(|refusal| *refusal),
+            expected,
+            "{user} {end:?}"
+        );
     }
 }
 

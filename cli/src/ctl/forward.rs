@@ -31,6 +31,8 @@ use ports::split;
 const CONNECTIONS: usize = 200;
 /// How long a connection waits for a service that is being replaced.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long it waits for a port that nobody listens on.
+const PORT_PATIENCE: Duration = Duration::from_secs(3);
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
 /// Listens until interrupted.
@@ -129,15 +131,19 @@ impl Door {
     async fn open(
         &self,
     ) -> Result<(Sender<Connection>, Receiver<Connection>), cara_api::client::Error> {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let since = tokio::time::Instant::now();
         let mut backoff = Backoff::new(PAUSES.0, PAUSES.1);
         loop {
             let error = match self.client.socket(&self.path, &[]).await {
                 Ok(opened) => return Ok(opened),
                 Err(error) => error,
             };
-            let may_come = error.is_retryable() || matches!(error.status(), Some(404 | 409));
-            if !may_come || tokio::time::Instant::now() > deadline {
+            let patience = match error.status() {
+                Some(502) => PORT_PATIENCE,
+                None | Some(404 | 409 | 503) => PATIENCE,
+                Some(_) => Duration::ZERO,
+            };
+            if since.elapsed() > patience {
                 return Err(error);
             }
             tokio::time::sleep(backoff.pause()).await;

@@ -9,7 +9,7 @@ use axum::extract::Request;
 use axum::http::header::{
     CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use cara_api::stream::socket::{self, PING_PERIOD, Side};
@@ -84,6 +84,7 @@ impl App {
         request: Request,
     ) -> Result<Answer, Failure> {
         let tunnels = &self.shared.tunnels;
+        let is_look = request.method() == Method::HEAD;
         // Else the error of asking says so.
         let _ = tunnels.is_connected(node, PATIENCE).await;
         let answer = tunnels.ask(node, kind, request).await?;
@@ -91,6 +92,11 @@ impl App {
             return Ok(answer);
         }
         let status = answer.head().status();
+        if is_look {
+            // Its errors say no more than their status.
+            let detail = "the agent refused";
+            return Err(Failure::passed_on(Problem::new(status.as_u16(), detail)));
+        }
         let text = answer.text(ERROR_MAX, ERROR_LIMIT).await;
         match serde_json::from_slice::<Problem>(&text) {
             Ok(problem) => Err(Failure::passed_on(problem)),

@@ -30,6 +30,7 @@ mod routing;
 mod secrets;
 mod servers;
 mod services;
+mod streams;
 mod volumes;
 mod watch;
 mod weaknesses;

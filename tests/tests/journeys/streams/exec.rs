@@ -1,0 +1,226 @@
+//! Commands in services, with and without a terminal.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use cara_tests::{Docker, Server, eventually, program, unique};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::{code, ctl, idle, nothing_is_open, signal};
+
+async fn started(stem: &str) -> (Server, String) {
+    let server = Server::with_agent(&unique("node"), &[]).await;
+    let name = unique(stem);
+    let spec = json!({"services": [idle("web")]});
+    server.create(&name, &spec).await;
+    server.running(&name).await;
+    (server, name)
+}
+
+/// Whether a program runs in the project's container.
+fn runs(name: &str, what: &str) -> bool {
+    Docker::default()
+        .run(&["top", &format!("{name}-web")])
+        .contains(what)
+}
+
+#[tokio::test]
+async fn outputs_exit_codes_and_the_end_of_the_input_are_passed_on() {
+    let (server, name) = started("exec").await;
+    let (code_of, out, err) = server
+        .ctl(&[
+            "exec",
+            &name,
+            "web",
+            "--",
+            "sh",
+            "-c",
+            "echo to out; echo to err >&2; exit 7",
+        ])
+        .await;
+    assert_eq!(
+        (code_of, out.as_str(), err.as_str()),
+        (7, "to out\n", "to err\n")
+    );
+    let (code_of, out, _) = server.ctl(&["exec", &name, "--", "nosuch"]).await;
+    assert!(matches!(code_of, 126 | 127), "{code_of} {out}");
+    // 3 MB in, counted there: the command reads an end although the connection goes on.
+    let mut child = ctl(
+        &server,
+        &[
+            "exec",
+            "-i",
+            &name,
+            "web",
+            "--",
+            "sh",
+            "-c",
+            "wc -c; echo done",
+        ],
+    )
+    .stdin(Stdio::piped())
+    .stdout(Stdio::piped())
+    .spawn()
+    .expect("caractrl runs");
+    let mut input = child.stdin.take().expect("an input");
+    input.write_all(&vec![7; 3_000_000]).await.expect("written");
+    drop(input);
+    let output = child.wait_with_output().await.expect("it ends");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "3000000\ndone\n");
+    assert!(output.status.success());
+    let (_, out, _) = server
+        .ctl(&["exec", &name, "--", "head", "-c", "20000000", "/dev/zero"])
+        .await;
+    assert_eq!(out.len(), 20_000_000);
+    let (code_of, _, err) = server.ctl(&["exec", &name, "db", "--", "true"]).await;
+    assert_eq!(code_of, 1);
+    assert!(err.contains("has no service \"db\": it has web"), "{err}");
+    nothing_is_open(&server).await;
+    server.delete(&name).await;
+}
+
+#[tokio::test]
+async fn signals_end_the_command_and_so_does_the_end_of_its_user() {
+    let (server, name) = started("signal").await;
+    for (number, signal_name, expected) in [(1, "INT", 130), (2, "TERM", 143)] {
+        let what = format!("sleep 7770{number}");
+        let script = format!("{what}; exit 1");
+        let mut child = ctl(&server, &["exec", &name, "--", "sh", "-c", &script])
+            .spawn()
+            .expect("caractrl runs");
+        eventually("the command runs", async || {
+            runs(&name, &what).then_some(())
+        })
+        .await;
+        signal(&child, signal_name);
+        assert_eq!(code(&mut child).await, Some(expected), "{signal_name}");
+        assert!(!runs(&name, &what), "{signal_name}");
+    }
+    let mut child = ctl(
+        &server,
+        &[
+            "exec",
+            &name,
+            "--",
+            "sh",
+            "-c",
+            "trap '' HUP; sleep 77703; sleep 77703",
+        ],
+    )
+    .spawn()
+    .expect("caractrl runs");
+    eventually("the command runs", async || {
+        runs(&name, "sleep 77703").then_some(())
+    })
+    .await;
+    child.kill().await.expect("killed");
+    eventually("nothing of it is left", async || {
+        (!runs(&name, "sleep 77703")).then_some(())
+    })
+    .await;
+    nothing_is_open(&server).await;
+    server.delete(&name).await;
+}
+
+/// What a person sees and types.
+struct Terminal {
+    pty: pty_process::Pty,
+    child: tokio::process::Child,
+    seen: String,
+}
+
+impl Terminal {
+    fn start(server: &Server, size: (u16, u16), args: &[&str]) -> Self {
+        let (pty, pts) = pty_process::open().expect("a terminal");
+        pty.resize(pty_process::Size::new(size.0, size.1))
+            .expect("a size");
+        let child = pty_process::Command::new(program("caractrl"))
+            .args(args)
+            .env("CARA_SERVER", format!("http://{}", server.api))
+            .kill_on_drop(true)
+            .spawn(pts)
+            .expect("caractrl runs");
+        Self {
+            pty,
+            child,
+            seen: String::new(),
+        }
+    }
+
+    async fn types(&mut self, text: &str) {
+        self.pty.write_all(text.as_bytes()).await.expect("written");
+    }
+
+    /// Waits until a text is shown; forgets what was shown up to its end.
+    async fn shows(&mut self, text: &str) {
+        let read = async {
+            let mut buffer = [0; 4096];
+            while !self.seen.contains(text) {
+                let count = self.pty.read(&mut buffer).await.expect("it goes on");
+                self.seen
+                    .push_str(&String::from_utf8_lossy(&buffer[..count]));
+            }
+        };
+        let shown = tokio::time::timeout(Duration::from_secs(60), read).await;
+        assert!(shown.is_ok(), "{text:?} is not shown: {:?}", self.seen);
+        let end = self.seen.find(text).map_or(0, |at| at + text.len());
+        self.seen.drain(..end);
+    }
+
+    fn modes(&self) -> rustix::termios::Termios {
+        rustix::termios::tcgetattr(&self.pty).expect("modes")
+    }
+}
+
+#[tokio::test]
+async fn a_shell_has_a_terminal_of_the_users_size_that_is_as_before_afterwards() {
+    let (server, name) = started("tty").await;
+    let mut terminal = Terminal::start(
+        &server,
+        (31, 97),
+        &["exec", "-it", &name, "web", "--", "sh"],
+    );
+    let before = terminal.modes().local_modes;
+    terminal.shows("# ").await;
+    assert_ne!(terminal.modes().local_modes, before, "keys go to the shell");
+    terminal.types("stty size\n").await;
+    terminal.shows("31 97").await;
+    terminal
+        .pty
+        .resize(pty_process::Size::new(50, 132))
+        .expect("a size");
+    // The change arrives while the shell runs this.
+    terminal
+        .types("while [ \"$(stty size)\" != '50 132' ]; do usleep 50000; done; echo re''sized\n")
+        .await;
+    terminal.shows("resized").await;
+    terminal.types("echo go; sleep 77710\n").await;
+    terminal.shows("go\r\n").await;
+    eventually("it sleeps", async || {
+        runs(&name, "sleep 77710").then_some(())
+    })
+    .await;
+    terminal.types("\x03").await;
+    terminal.shows("# ").await;
+    // Bytes that look like frames of the engine's protocol are only bytes here.
+    terminal
+        .types("printf '\\001\\000\\000\\000\\002'; echo by''tes\n")
+        .await;
+    terminal.shows("bytes").await;
+    terminal.types("exit 9\n").await;
+    assert_eq!(code(&mut terminal.child).await, Some(9));
+    assert_eq!(terminal.modes().local_modes, before);
+    // Also when somebody ends the client.
+    let mut terminal = Terminal::start(
+        &server,
+        (24, 80),
+        &["exec", "-it", &name, "web", "--", "sh"],
+    );
+    terminal.shows("# ").await;
+    signal(&terminal.child, "TERM");
+    assert_eq!(code(&mut terminal.child).await, Some(143));
+    assert_eq!(terminal.modes().local_modes, before);
+    nothing_is_open(&server).await;
+    server.delete(&name).await;
+}

@@ -23,9 +23,9 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from
 /// Prints lines as they arrive.
 pub async fn run(context: &Context, options: Logs) -> Result<(), Failure> {
     let (project, services) = target(&options)?;
-    let is_single = match services.len() {
-        0 => services_of(context, &project).await?.len() == 1,
-        count => count == 1,
+    let shown = match services.is_empty() {
+        true => services_of(context, &project).await?,
+        false => services.clone(),
     };
     if options.node.is_some() {
         tell(format_args!(
@@ -44,7 +44,7 @@ pub async fn run(context: &Context, options: Logs) -> Result<(), Failure> {
     let mut reader = Reader {
         action: format!("logs {}", options.target),
         path: paths::fill(paths::PROJECT_ALL_LOGS, &[&project]),
-        style: Style::new(&options, is_single),
+        style: Style::new(&options, &shown),
         only: options.stream.map(|source| match source {
             LogSource::Stdout => LogStream::Stdout,
             LogSource::Stderr => LogStream::Stderr,

@@ -162,7 +162,11 @@ fn services(usage: &Usage, rates: &mut Rates) -> String {
                 container.service.clone(),
                 cores(container.cpu_millis),
                 BinaryBytes(container.memory_bytes).to_string(),
-                share(container.memory_bytes, container.memory_limit_bytes),
+                // What has no limit is told the machine's memory.
+                match container.memory_limit_bytes {
+                    limit if limit >= node.memory_capacity_bytes => "-".to_owned(),
+                    limit => share(container.memory_bytes, limit),
+                },
                 network(rate.map(|r| r.0), container.received_bytes),
                 network(rate.map(|r| r.1), container.sent_bytes),
                 node.node.clone(),

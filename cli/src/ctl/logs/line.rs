@@ -27,14 +27,15 @@ pub(super) struct Style {
 }
 
 impl Style {
-    pub(super) fn new(options: &Logs, is_single: bool) -> Self {
+    /// For the lines of these services.
+    pub(super) fn new(options: &Logs, services: &[String]) -> Self {
         Self {
             is_json: false,
-            has_prefix: !is_single,
+            has_prefix: services.len() != 1,
             has_colour: terminal::has_colour(std::io::stdout().is_terminal()),
             has_time: options.timestamps,
             colours: BTreeMap::new(),
-            width: 0,
+            width: services.iter().map(String::len).max().unwrap_or(0),
             is_open: false,
         }
     }

@@ -11,6 +11,7 @@ mod lines;
 mod probe;
 mod trust;
 mod upgrade;
+mod terms;
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -31,6 +32,7 @@ pub use probe::{Prober, probe};
 pub use trust::{Credential, Trust, fetch_authority};
 use trust::{Pools, wire_base};
 pub use upgrade::{Connection, Duplex};
+pub use terms::Terms;
 
 use crate::{List, Problem, Resource, paths};
 

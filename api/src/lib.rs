@@ -15,6 +15,7 @@ pub mod certificate;
 pub mod client;
 pub mod condition;
 pub mod decode;
+pub mod doctor;
 pub mod event;
 pub mod explanation;
 pub mod gateway;

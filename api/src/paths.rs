@@ -10,6 +10,8 @@ pub const READYZ: &str = "/api/readyz";
 pub const VERSION: &str = "/api/version";
 /// The OpenAPI document.
 pub const OPENAPI: &str = "/api/openapi.json";
+/// How well the server is.
+pub const DOCTOR: &str = "/api/v1/doctor";
 /// The reference of the API, as a page.
 pub const DOCS: &str = "/api/docs";
 /// Metrics in Prometheus' text format.

@@ -15,7 +15,10 @@ mod cordon;
 mod create;
 mod delete;
 mod describe;
+mod diff;
+mod doctor;
 mod drain;
+mod edit;
 mod events;
 mod exec;
 pub mod failure;
@@ -24,11 +27,13 @@ mod forward;
 mod get;
 mod jsonpath;
 mod login;
+mod init;
 mod logs;
 mod manifest;
 mod node;
 mod open;
 mod print;
+mod place;
 mod progress;
 mod rollback;
 mod routes;
@@ -42,6 +47,8 @@ mod terminal;
 mod token;
 mod top;
 mod user;
+mod until;
+mod version;
 mod wait;
 
 use std::process::ExitCode;
@@ -147,7 +154,12 @@ async fn run(args: Args, screen: Screen) -> Result<(), Failure> {
         Command::Open(options) => open::run(&context, options).await,
         Command::Backup { what } => backup::run(&context, what).await,
         Command::Convert(options) => convert::run(options),
-        Command::Version => version(&context).await,
+        Command::Diff(options) => diff::run(&context, options).await,
+        Command::Edit(options) => edit::run(&context, options).await,
+        Command::Wait(options) => until::run(&context, options).await,
+        Command::Init(options) => init::run(&context, options).await,
+        Command::Doctor => doctor::run(&context).await,
+        Command::Version => version::run(&context).await,
         Command::Completion { shell } => {
             clap_complete::generate(
                 shell,
@@ -158,18 +170,6 @@ async fn run(args: Args, screen: Screen) -> Result<(), Failure> {
             Ok(())
         }
     }
-}
-
-async fn version(context: &Context) -> Result<(), Failure> {
-    println!("caractrl {}", env!("CARGO_PKG_VERSION"));
-    match context.client.version().await {
-        Ok(server) => println!("server {}", server["version"].as_str().unwrap_or("unknown")),
-        Err(error) => match error.status() {
-            None => println!("server (no answer from {})", context.client.base()),
-            Some(status) => println!("server (status {status} from {})", context.client.base()),
-        },
-    }
-    Ok(())
 }
 
 /// Prints a line of data. A reader that went away, such as `head`, ends the program quietly.

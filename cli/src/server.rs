@@ -229,6 +229,7 @@ async fn run(
         patience: options.patience,
         keepalive: KEEPALIVE,
         audit_log: options.audit_log,
+        data_dir: Some(options.data_dir.clone()),
         secret_key: options.secret_key,
         acme: options.acme,
         api: api_config.clone(),

@@ -61,6 +61,7 @@ fn config(directory: &Path, http_port: u16) -> Config {
         },
         keepalive: Duration::from_secs(5),
         audit_log: None,
+        data_dir: None,
         secret_key: KeySource::File(directory.join("secret.key")),
         acme: None,
         api: cara_controlplane::ApiConfig::default(),

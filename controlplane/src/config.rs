@@ -38,6 +38,8 @@ pub struct Config {
     pub patience: Patience,
     /// Pause after which an idle stream carries a bookmark or keepalive.
     pub keepalive: Duration,
+    /// Where the store keeps its files, if it does; only looked at.
+    pub data_dir: Option<PathBuf>,
     /// Where accepted writes are recorded, if they are.
     pub audit_log: Option<PathBuf>,
     /// Where the key that opens secrets comes from.

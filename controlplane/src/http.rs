@@ -10,6 +10,7 @@ mod certificates;
 mod compress;
 mod copy;
 mod deliver;
+mod doctor;
 mod events;
 mod exec;
 mod extract;
@@ -87,6 +88,7 @@ pub(crate) fn router(shared: Arc<Shared>, token: CancellationToken) -> Router {
         .route(paths::VERSION, get(meta::version))
         .route(paths::METRICS, get(meta::metrics))
         .route(paths::OPENAPI, get(openapi::serve))
+        .route(paths::DOCTOR, get(doctor::look))
         .route(paths::DOCS, get(reference::serve))
         .route(paths::PROJECTS, get(projects::list).post(projects::create))
         .route(

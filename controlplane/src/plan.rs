@@ -8,6 +8,7 @@ pub mod admission;
 pub mod assign;
 pub mod certs;
 pub mod claims;
+pub mod doctor;
 pub mod events;
 pub mod evict;
 pub mod fleet;

@@ -12,7 +12,7 @@ use cara_api::gateway::{
 use cara_api::hostname::Hostname;
 use imbl::OrdMap;
 
-use crate::{host, path, rank};
+use crate::{host, path, rank, redirect};
 
 const AMBIGUOUS: &str = "a path that leads to another rule when '%2F', '\\' or ';' is read in \
                          another way is refused: answered with 400";
@@ -121,6 +121,7 @@ struct Url<'a> {
     is_tls: bool,
     authority: &'a str,
     path: &'a str,
+    query: &'a str,
 }
 
 fn split(text: &str) -> Option<Url<'_>> {
@@ -132,12 +133,14 @@ fn split(text: &str) -> Option<Url<'_>> {
     };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, tail) = rest.split_at(end);
-    let path = tail.split(['?', '#']).next().unwrap_or_default();
+    let tail = tail.split('#').next().unwrap_or_default();
+    let (path, query) = tail.split_once('?').unwrap_or((tail, ""));
     let path = if path.is_empty() { "/" } else { path };
     Some(Url {
         is_tls,
         authority,
         path,
+        query,
     })
 }
 
@@ -214,10 +217,8 @@ fn steps(route: &Route, url: &Url<'_>, asked: Asked<'_>, told: &mut Vec<String>)
     }
     match &route.action {
         Action::Redirect(redirect) => {
-            told.push(format!(
-                "redirected to {} with {}",
-                redirect.to, redirect.status
-            ));
+            let to = redirect::location(&redirect.to, url.path, url.query);
+            told.push(format!("redirected to {to} with {}", redirect.status));
         }
         Action::Respond(respond) => {
             told.push(format!("answered with {} and a fixed body", respond.status));

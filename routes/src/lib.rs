@@ -12,6 +12,7 @@ pub mod outlier;
 pub mod path;
 pub mod rank;
 pub mod rate;
+pub mod redirect;
 pub mod retry;
 pub mod sticky;
 mod table;

@@ -13,6 +13,7 @@ mod output;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod verbs;
 
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ pub use nodes::{JoinToken, NodeCommand};
 pub use operate::{Create, Drain, Events, NewSecret, NodeName, Revisions, Rollback, Share};
 pub use output::Output;
 pub use streams::{Copy, Exec, Forward, LogSource, Logs, Top};
+pub use verbs::{Diff, Edit, Init, Wait};
 
 /// Command line client of Caravanserai.
 #[derive(Debug, Parser)]
@@ -187,6 +189,19 @@ pub enum Command {
     },
     /// Make a project of a Docker Compose file
     Convert(Convert),
+    /// Show what applying files would change; exit code 1 when something would
+    #[command(arg_required_else_help = true)]
+    Diff(Diff),
+    /// Change an object in the editor
+    #[command(arg_required_else_help = true)]
+    Edit(Edit),
+    /// Wait until objects are as they should be
+    #[command(arg_required_else_help = true)]
+    Wait(Wait),
+    /// Write a first project file, with comments
+    Init(Init),
+    /// Look what works and what does not, and how to mend it
+    Doctor,
     /// Print the versions of client and server
     Version,
     /// Print a completion script

@@ -171,6 +171,28 @@ impl Failure {
         self.code
     }
 
+    /// Files differ, which was shown.
+    pub fn different() -> Self {
+        Self::new(FAILED, "")
+    }
+
+    /// The same failure where the code 1 says that something differs, as `diff` has it.
+    #[must_use]
+    pub fn apart_from_difference(mut self) -> Self {
+        if self.code == FAILED {
+            self.code = USAGE;
+        }
+        self
+    }
+
+    /// What is said, line by line.
+    pub fn lines(&self) -> Vec<String> {
+        let details = self.details.iter().map(|detail| format!("  {detail}"));
+        std::iter::once(self.message.clone())
+            .chain(details)
+            .collect()
+    }
+
     /// Says it on stderr.
     pub fn print(&self, paint: Paint) {
         if self.message.is_empty() {

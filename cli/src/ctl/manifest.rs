@@ -80,7 +80,11 @@ fn is_manifest(path: &Path) -> bool {
         .is_some_and(|e| matches!(e, "yaml" | "yml" | "json"))
 }
 
-fn parse(source: &str, text: &str) -> Result<Vec<Document>, Failure> {
+/// Reads all documents of a text; `source` names it in messages.
+///
+/// # Errors
+/// See [`read_all`].
+pub fn parse(source: &str, text: &str) -> Result<Vec<Document>, Failure> {
     // YAML 1.2: `on` and `yes` are words, as they are to every reader of a compose file.
     let options = serde_saphyr::options! { strict_booleans: true };
     let values: Vec<Value> = serde_saphyr::from_multiple_with_options(text, options)

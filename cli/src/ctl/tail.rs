@@ -52,7 +52,7 @@ fn text<'a>(line: &'a Value, key: &str) -> &'a str {
     line[key].as_str().unwrap_or("-")
 }
 
-/// Time, status, duration, method, URL, and who answered.
+/// Time, status, duration, method, URL, who answered, and by which rule.
 fn words(line: &Value) -> String {
     let status = match line["status"].as_u64() {
         Some(0) | None => "---".to_owned(),
@@ -64,8 +64,12 @@ fn words(line: &Value) -> String {
         }
         _ => String::new(),
     };
+    let rule = match line["ingress"].as_str() {
+        Some(rule) if !rule.is_empty() => format!(" by {}", plain(rule)),
+        _ => String::new(),
+    };
     format!(
-        "{} {status} {:>9} {} {} {}{}{service}\n",
+        "{} {status} {:>9} {} {} {}{}{service}{rule}\n",
         text(line, "time"),
         milliseconds(line["duration_us"].as_u64()),
         plain(text(line, "client")),
@@ -117,12 +121,12 @@ mod tests {
         let line = json!({
             "time": "2026-01-01T00:00:00.000Z", "id": "r1", "client": "192.0.2.1",
             "method": "GET", "host": "a.x", "path": "/x?token=***", "status": 502,
-            "duration_us": 12_345, "project": "shop", "service": "web", "retries": 1,
+            "duration_us": 12_345, "project": "shop", "service": "web", "retries": 1, "ingress": "front",
             "endpoint": "10.0.0.1:80", "upstream_us": 900,
         });
         assert_eq!(
             words(&line),
-            "2026-01-01T00:00:00.000Z 502    12.3ms 192.0.2.1 GET a.x/x?token=*** -> shop/web\n"
+            "2026-01-01T00:00:00.000Z 502    12.3ms 192.0.2.1 GET a.x/x?token=*** -> shop/web by front\n"
         );
         assert_eq!(
             more(&line),

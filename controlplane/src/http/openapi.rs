@@ -88,6 +88,7 @@ use utoipa::OpenApi;
         super::meta::readyz,
         super::meta::version,
         super::meta::metrics,
+        super::doctor::look,
     ),
     components(schemas(Project, Node, Secret, Certificate, Problem, Heartbeat, StatusPatch))
 )]

@@ -117,6 +117,15 @@ impl Site<'_> {
             Some(parent) => format!("www.{parent}"),
             None => hostname.to_string(),
         };
+        self.at(&name, has_tls)
+    }
+
+    /// The same for people: a wildcard stays one, since no other name was written.
+    pub fn pattern(&self, hostname: &Hostname, has_tls: bool) -> String {
+        self.at(hostname.as_str(), has_tls)
+    }
+
+    fn at(&self, name: &str, has_tls: bool) -> String {
         let (scheme, usual, port) = match self.https_port.filter(|_| has_tls) {
             Some(port) => ("https", 443, port),
             None => ("http", 80, self.http_port),

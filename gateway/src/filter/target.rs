@@ -7,50 +7,7 @@ use http::Uri;
 pub(crate) fn location(redirect: &Redirect, uri: &Uri) -> String {
     let path = path_of(uri);
     let query = uri.query().unwrap_or_default();
-    let template = if query.is_empty() {
-        // Nothing to introduce.
-        redirect
-            .to
-            .replace("?{query}", "")
-            .replace("&{query}", "")
-            .replace("{query}", "")
-    } else {
-        redirect.to.clone()
-    };
-    let is_local = template.starts_with('/') || template.starts_with("{path}");
-    let to = fill(&template, path, query);
-    if !is_local {
-        return to;
-    }
-    // `//evil.example` is a path to the gateway, and another host to a browser.
-    format!("/{}", to.trim_start_matches(['/', '\\']))
-}
-
-fn fill(template: &str, path: &str, query: &str) -> String {
-    let mut out = String::with_capacity(template.len() + path.len() + query.len());
-    let mut rest = template;
-    while let Some(at) = rest.find('{') {
-        let (plain, tail) = rest.split_at(at);
-        out.push_str(plain);
-        // Two slashes at the seam would be another path.
-        let joined = if out.ends_with('/') {
-            path.strip_prefix('/').unwrap_or(path)
-        } else {
-            path
-        };
-        rest = if let Some(tail) = tail.strip_prefix("{path}") {
-            out.push_str(joined);
-            tail
-        } else if let Some(tail) = tail.strip_prefix("{query}") {
-            out.push_str(query);
-            tail
-        } else {
-            out.push('{');
-            tail.strip_prefix('{').unwrap_or_default()
-        };
-    }
-    out.push_str(rest);
-    out
+    cara_routes::redirect::location(&redirect.to, path, query)
 }
 
 /// The same resource over HTTPS. `host` has no port.

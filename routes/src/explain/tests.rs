@@ -165,7 +165,7 @@ fn an_explanation_names_host_rules_and_what_becomes_of_a_request() {
             vec![],
             "shop.x.org -> shop.x.org\nold (/old alone): takes it\n\
              canary (all paths with x-canary: on): not asked\nweb (all paths): not asked\n\
-             redirected to /new{path} with 308"
+             redirected to /new/old with 308"
                 .to_owned(),
         ),
         (

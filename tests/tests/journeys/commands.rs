@@ -3,3 +3,4 @@
 mod history;
 mod nodes;
 mod secrets;
+mod verbs;

@@ -80,6 +80,7 @@ impl World {
             },
             keepalive: Duration::from_secs(15),
             audit_log: None,
+            data_dir: None,
             secret_key: KeySource::File(self.directory.path().join("secret.key")),
             acme: Some(self.acme.clone()),
             api: cara_controlplane::ApiConfig::default(),

@@ -212,7 +212,7 @@ fn routed(before: &Project, after: &Project, site: &Site<'_>) -> Vec<Draft> {
     for host in routes::of_project(after, None, &ground).hosts {
         let was = was_served.get(&host.hostname).copied().unwrap_or(false);
         let redirects = host.routes.iter().any(|r| r.policy.redirect_https);
-        let url = site.url(&host.hostname, redirects);
+        let url = site.pattern(&host.hostname, redirects);
         match (was, routes::unserved(&host)) {
             (false, None) => {
                 let message = format!("{url} -> {}", leads_to(&host));

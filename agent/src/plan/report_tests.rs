@@ -155,9 +155,14 @@ fn failures_are_named() {
     );
     let restarted = observed(&wanted, &up());
     assert_eq!(
-        outcome(&wanted, &restarted, &memory, &accepting()),
+        outcome(&wanted, &restarted, &memory, &Probes::new()),
         "Failed ContainerExited: Containers exited with errors: db(exit=7), web(exit=7)",
         "a container that exited must prove itself"
+    );
+    assert_eq!(
+        outcome(&wanted, &restarted, &memory, &accepting()),
+        "Failed ContainerExited: Containers exited with errors: db(exit=7)",
+        "an open port proves it, for the first time"
     );
     let settled = observed(
         &wanted,

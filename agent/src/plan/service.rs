@@ -8,7 +8,8 @@ use cara_api::project::{DependencyCondition, RestartPolicy};
 
 use super::{Container, ContainerState, Memory, Observed, Progress, WantedService};
 
-/// A container that exited before counts as up only after it ran this long.
+/// A container that exited before counts as up only after it ran this long, unless it exited once and
+/// an open port or a check shows that it works.
 const SETTLED: Duration = Duration::from_secs(5);
 /// One whose service has neither a port nor a check to show that it works, after this long.
 const PROVED: Duration = Duration::from_secs(1);
@@ -110,6 +111,8 @@ impl<'a> View<'a> {
             || checks.readiness.is_some()
             || checks.startup.is_some();
         match memory.exit(&self.service.name) {
+            // One that crashed once and serves again is up; one that goes on crashing is not.
+            Some(exit) if has_proof && exit.failure.attempts <= 1 => Duration::ZERO,
             Some(_) => SETTLED,
             None if has_proof => Duration::ZERO,
             None => PROVED,

@@ -167,10 +167,9 @@ mod tests {
     fn what_is_commented_out_is_right_as_well() {
         let text = render(&choice("shop", "x", "shop"), "s.json");
         let prose = |line: &str| {
-            let said = line.trim_start().trim_start_matches("# ");
-            let is_field = said
-                .split_once(':')
-                .is_some_and(|(key, _)| !key.contains(' '));
+            let said = line.trim_start().trim_start_matches("# ").trim_start();
+            let key = said.split_once(':').map_or(" ", |(key, _)| key);
+            let is_field = !key.contains([' ', '-']);
             !is_field && !said.starts_with("- ")
         };
         let open = |line: &str| match line.trim_start().starts_with("# ") && !prose(line) {

@@ -4,6 +4,7 @@
 //! ended. What somebody may do, [`crate::plan::access`] decides; refuses to know about HTTP.
 
 pub mod bootstrap;
+pub(crate) mod login;
 pub(crate) mod sweep;
 
 use std::collections::HashMap;

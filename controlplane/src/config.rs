@@ -14,6 +14,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::Zeroizing;
 
 use crate::plan::Patience;
+use crate::plan::access::mapping::RoleRule;
 use crate::plan::admission::Auth;
 use crate::plan::events::Site;
 use crate::vault::{KeySource, NoRandomness};
@@ -131,6 +132,36 @@ pub struct AccessConfig {
     pub longest_life: Duration,
     /// Where the first token is written to, while there is none that may do everything.
     pub bootstrap_file: Option<PathBuf>,
+    /// Where people log in, if they do.
+    pub login: Option<LoginConfig>,
+    /// Authorities (PEM) of issuers beside those of the system.
+    pub issuer_authorities: Option<String>,
+}
+
+/// An issuer of OpenID Connect by which people log in.
+#[derive(Debug, Clone)]
+pub struct LoginConfig {
+    /// Its URL, as its tokens name it.
+    pub issuer: String,
+    /// The client that it knows.
+    pub client_id: String,
+    /// What only the issuer and the server know; none for a public client.
+    pub client_secret: Option<Hidden>,
+    /// What is asked for, separated by spaces.
+    pub scopes: String,
+    /// What claims are good for.
+    pub roles: Vec<RoleRule>,
+    /// How long a login is good.
+    pub life: Duration,
+    /// URL of the API for browsers, without a slash at its end; empty when they do not log in.
+    pub url: String,
+}
+
+impl LoginConfig {
+    /// Where the issuer sends browsers back to.
+    pub(crate) fn callback(&self) -> String {
+        format!("{}{}", self.url, cara_api::paths::LOGIN_CALLBACK)
+    }
 }
 
 impl Default for AccessConfig {
@@ -138,6 +169,8 @@ impl Default for AccessConfig {
         Self {
             longest_life: Duration::from_secs(366 * 86_400),
             bootstrap_file: None,
+            login: None,
+            issuer_authorities: None,
         }
     }
 }

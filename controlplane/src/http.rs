@@ -20,6 +20,7 @@ mod forward;
 mod guard;
 mod identify;
 mod join;
+mod login;
 mod logs;
 mod meta;
 mod nodes;
@@ -148,6 +149,11 @@ pub(crate) fn router(shared: Arc<Shared>, token: CancellationToken) -> Router {
         )
         .route(paths::WHOAMI, get(whoami::whoami))
         .route(paths::LOGIN, get(whoami::login))
+        .route(paths::LOGIN_DEVICE, post(login::device))
+        .route(paths::LOGIN_DEVICE_TOKEN, post(login::device_token))
+        .route(paths::LOGIN_BROWSER, get(login::browser))
+        .route(paths::LOGIN_CALLBACK, get(login::callback))
+        .route(paths::LOGIN_FEDERATION, post(login::federation))
         .route(paths::LOGOUT, post(whoami::logout))
         .route(paths::CA, get(certificates::authority))
         .route(paths::BACKUP, get(backup::create).post(backup::restore))

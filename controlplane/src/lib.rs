@@ -46,7 +46,9 @@ use tokio_util::task::TaskTracker;
 
 pub use access::bootstrap::{BootstrapError, FILE_NAME as BOOTSTRAP_FILE};
 pub use authority::AuthorityError;
-pub use config::{AccessConfig, AcmeConfig, ApiConfig, ApiTls, Config, DnsConfig, Inside};
+pub use config::{
+    AccessConfig, AcmeConfig, ApiConfig, ApiTls, Config, DnsConfig, Inside, LoginConfig,
+};
 pub use http::openapi;
 pub use listen::tls::TlsError;
 
@@ -100,6 +102,8 @@ struct Shared {
     peers: Arc<Peers>,
     /// Who makes requests.
     access: access::Access,
+    /// How people and jobs log in.
+    logins: access::login::Logins,
     /// Speaks to agents, for streams that pass through the server.
     /// The connections that agents opened, for streams that pass through the server.
     tunnels: Tunnels,
@@ -188,6 +192,7 @@ impl ControlPlane {
         let shared = Shared {
             acme,
             access: access::Access::default(),
+            logins: access::login::Logins::new(config.access.issuer_authorities.clone()),
             tail: Arc::default(),
             published,
             reach: Reach::default(),

@@ -13,14 +13,10 @@
 
 mod basic;
 mod cookies;
-mod crypto;
 mod decide;
 mod enter;
-mod fetch;
 mod guard;
 mod guess;
-mod issuers;
-mod jwt;
 mod login;
 mod place;
 mod reply;

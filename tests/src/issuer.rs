@@ -1,5 +1,6 @@
 //! A small issuer of OpenID Connect on loopback, where everybody who comes is Ann and has
-//! logged in already. It checks what a gateway has to send: client, secret and PKCE.
+//! logged in already. It checks what a gateway has to send: client, secret and PKCE. Devices log in
+//! once somebody approved their code; jobs get tokens for the asking.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -36,6 +37,7 @@ type Form = BTreeMap<String, String>;
 pub struct Issuer {
     /// Its name, and where it is reached.
     pub url: String,
+    inner: Arc<Inner>,
     _tasks: JoinSet<()>,
 }
 
@@ -44,6 +46,8 @@ struct Inner {
     key: EcdsaKeyPair,
     /// What was asked for, by the codes that were given for it.
     grants: Mutex<BTreeMap<String, Form>>,
+    /// Codes of devices, and whether somebody approved them.
+    devices: Mutex<BTreeMap<String, bool>>,
 }
 
 impl Issuer {
@@ -62,12 +66,36 @@ impl Issuer {
             url: url.clone(),
             key: new_key(),
             grants: Mutex::default(),
+            devices: Mutex::default(),
         });
         let mut tasks = JoinSet::new();
         for listener in listeners {
             tasks.spawn(serve(listener, Arc::clone(&inner)));
         }
-        Self { url, _tasks: tasks }
+        Self {
+            url,
+            inner,
+            _tasks: tasks,
+        }
+    }
+
+    /// A token as a CI gives one to a job, with these claims beside issuer and times.
+    ///
+    /// # Panics
+    /// When the clock is before 1970.
+    pub fn job_token(&self, claims: &Value) -> String {
+        let mut all = self.inner.times(LIFE_S);
+        if let (Value::Object(all), Value::Object(claims)) = (&mut all, claims.clone()) {
+            all.extend(claims);
+        }
+        self.inner.sign(&all)
+    }
+
+    /// Approves the code that a device shows, as a person with a browser does.
+    pub fn approve(&self, user_code: &str) {
+        let devices = &self.inner.devices;
+        let mut devices = devices.lock().unwrap_or_else(PoisonError::into_inner);
+        devices.insert(user_code.to_owned(), true);
     }
 }
 
@@ -96,10 +124,17 @@ impl Inner {
         match path.as_str() {
             "/.well-known/openid-configuration" => answer(200, &self.discovery()),
             "/keys" => answer(200, &self.keys()),
+            "/device" => self.begin_device(),
             "/authorize" => self.authorize(query).unwrap_or_else(|| refuse("request")),
             "/token" => {
                 let expected = BASE64_STANDARD.encode(format!("{CLIENT}:{SECRET}"));
                 let is_client = client.is_some_and(|c| c == format!("Basic {expected}").as_str());
+                let is_device = body
+                    .get("grant_type")
+                    .is_some_and(|kind| kind.ends_with("device_code"));
+                if is_device && is_client {
+                    return self.poll(&body);
+                }
                 match self.exchange(&body).filter(|_| is_client) {
                     Some(tokens) => answer(200, &tokens),
                     None => refuse("grant"),
@@ -115,6 +150,7 @@ impl Inner {
             "issuer": self.url,
             "authorization_endpoint": at("authorize"),
             "token_endpoint": at("token"),
+            "device_authorization_endpoint": at("device"),
             "jwks_uri": at("keys"),
         })
     }
@@ -163,6 +199,46 @@ impl Inner {
         is_right.then(
             || json!({"id_token": self.sign(&claims), "access_token": "a", "token_type": "Bearer"}),
         )
+    }
+
+    /// One code is both that of the device and that of the person.
+    fn begin_device(&self) -> Response<Full<Bytes>> {
+        let code = fastrand::u64(..).to_string();
+        let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
+        devices.insert(code.clone(), false);
+        let begun = json!({
+            "device_code": code, "user_code": code, "verification_uri": format!("{}/activate", self.url),
+            "expires_in": 60, "interval": 1,
+        });
+        answer(200, &begun)
+    }
+
+    fn poll(&self, given: &Form) -> Response<Full<Bytes>> {
+        let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
+        let code = given.get("device_code").cloned().unwrap_or_default();
+        match devices.get(&code) {
+            None => answer(400, &json!({"error": "invalid_grant"})),
+            Some(false) => answer(400, &json!({"error": "authorization_pending"})),
+            Some(true) => {
+                devices.remove(&code);
+                let mut claims = self.times(LIFE_S);
+                claims["aud"] = json!(CLIENT);
+                claims["sub"] = json!("u-1");
+                claims["email"] = json!("ann@example.com");
+                claims["groups"] = json!(["dev", "ops"]);
+                let id_token = self.sign(&claims);
+                answer(
+                    200,
+                    &json!({"id_token": id_token, "access_token": "a", "token_type": "Bearer"}),
+                )
+            }
+        }
+    }
+
+    fn times(&self, life_s: u64) -> Value {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.expect("after 1970").as_secs();
+        json!({"iss": self.url, "iat": now, "exp": now + life_s})
     }
 
     fn sign(&self, claims: &Value) -> String {

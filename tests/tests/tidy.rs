@@ -164,16 +164,26 @@ fn handlers_reach_the_store_in_one_place_only() {
 }
 
 /// Which crate of ours may import which.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("cara-api", &[]),
     ("cara-store", &[]),
     ("cara-certs", &[]),
     ("cara-routes", &["cara-api"]),
+    ("cara-oidc", &["cara-api"]),
     (
         "cara-controlplane",
-        &["cara-api", "cara-store", "cara-routes", "cara-certs"],
+        &[
+            "cara-api",
+            "cara-store",
+            "cara-routes",
+            "cara-certs",
+            "cara-oidc",
+        ],
     ),
-    ("cara-gateway", &["cara-api", "cara-routes", "cara-certs"]),
+    (
+        "cara-gateway",
+        &["cara-api", "cara-routes", "cara-certs", "cara-oidc"],
+    ),
     ("cara-agent", &["cara-api", "cara-certs"]),
     (
         "cara-cli",

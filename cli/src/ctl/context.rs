@@ -15,7 +15,7 @@ use super::failure::Failure;
 use super::table::{json as as_json, or, table, yaml};
 use super::{out, tell};
 use crate::process::variable;
-pub use file::{Contexts, Entry};
+use file::Contexts;
 use place::{Given, Place, decide};
 
 /// Token, for CI.

@@ -57,6 +57,8 @@ impl Options {
         });
         let listen = ListenOptions::read(&mut reader);
         let tcp = listen.tcp.clone();
+        let gateway_access = access(&mut reader);
+        let issuer_authorities = gateway_access.issuer_authorities.clone();
         let options = Self {
             api_listen: reader.value("api-listen", "an address such as 127.0.0.1:8080", any),
             api: ApiOptions::read(&mut reader),
@@ -82,7 +84,7 @@ impl Options {
                 log: observe::log_rules(&mut reader),
                 traces: observe::traces(&mut reader),
                 error_pages: error_pages(&reader),
-                access: access(&mut reader),
+                access: gateway_access,
             },
             are_connections_given: reader.is_given("max-connections"),
             access_log: reader.text("access-log").unwrap_or_default(),
@@ -97,7 +99,7 @@ impl Options {
                     .map_or_else(|| data_dir.join(vault::FILE_NAME), PathBuf::from),
             ),
             acme: acme::read(&mut reader),
-            access: super::access::read(&mut reader, &data_dir),
+            access: super::access::read(&mut reader, &data_dir, issuer_authorities),
             log: log_options(&mut reader),
             agent,
             data_dir,

@@ -26,6 +26,13 @@ pub static SETTINGS: &[Setting] = &[
     api::INSECURE,
     api::CERTIFICATE_LIFE,
     access::MAX_LIFE,
+    access::ISSUER,
+    access::CLIENT_ID,
+    access::CLIENT_SECRET_FILE,
+    access::SCOPES,
+    access::ROLES,
+    access::SESSION_LIFE,
+    access::URL,
     Setting {
         key: "http-listen",
         value: "ADDRESSES",

@@ -182,7 +182,7 @@ fn asked(request: &Request) -> Asked<'_> {
 }
 
 /// The address that a request came from.
-pub(super) fn address(extensions: &axum::http::Extensions) -> IpAddr {
+fn address(extensions: &axum::http::Extensions) -> IpAddr {
     let remote = extensions.get::<ConnectInfo<SocketAddr>>();
     remote.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.0.ip())
 }
@@ -240,13 +240,18 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Failure> {
 }
 
 /// The token in the cookie of a browser.
-pub(super) fn session(headers: &HeaderMap) -> Option<&str> {
+fn session(headers: &HeaderMap) -> Option<&str> {
+    cookie(headers, COOKIE)
+}
+
+/// The value of a cookie.
+pub(super) fn cookie<'h>(headers: &'h HeaderMap, wanted: &str) -> Option<&'h str> {
     let cookies = headers.get_all(header::COOKIE).iter();
     let texts = cookies.filter_map(|value| value.to_str().ok());
     let pairs = texts.flat_map(|text| text.split(';'));
     let mut pairs = pairs.filter_map(|pair| pair.trim().split_once('='));
     pairs
-        .find(|(name, _)| *name == COOKIE)
+        .find(|(name, _)| *name == wanted)
         .map(|(_, value)| value)
 }
 

@@ -39,9 +39,10 @@ pub(super) async fn whoami(State(app): State<App>, Asker(who): Asker) -> Json<Wh
 /// Says how people log in.
 #[utoipa::path(get, path = "/api/v1/login", tag = "access", responses((status = 200, body = LoginInfo)))]
 pub(super) async fn login(State(app): State<App>) -> Json<LoginInfo> {
+    let login = app.shared.config.access.login.as_ref();
     Json(LoginInfo {
         required: app.shared.config.api.auth == Auth::On,
-        issuer: String::new(),
+        issuer: login.map(|login| login.issuer.clone()).unwrap_or_default(),
     })
 }
 
@@ -69,6 +70,6 @@ pub(super) async fn logout(
             app.audit_operations::<StoredToken>(&by, Verb::Logout, &old.metadata, Vec::new());
         }
     }
-    let forget = format!("{COOKIE}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict");
+    let forget = format!("{COOKIE}=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax");
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, forget)]).into_response())
 }

@@ -9,6 +9,7 @@
 //! identity without grants allow nothing.
 
 pub mod limit;
+pub mod mapping;
 pub mod site;
 mod token;
 

@@ -12,12 +12,13 @@ use pingora_http::RequestHeader;
 
 use super::basic::{Checked, Credentials, Passwords};
 use super::decide::{Look, Presented, Proof};
-use super::fetch::Fetcher;
 use super::guess::{Guesser, Guesses};
-use super::issuers::{IssuerId, Issuers, Refused};
 use super::session::Keyring;
+use super::shown;
 use super::who::Who;
-use super::{crypto, jwt, shown};
+use cara_oidc::fetch::Fetcher;
+use cara_oidc::issuers::{IssuerId, Issuers, Refused};
+use cara_oidc::jwt;
 
 /// Handovers that are remembered, so that each counts once.
 const USED_MAX: usize = 10_000;
@@ -45,7 +46,6 @@ pub(crate) struct Guard {
 
 impl Guard {
     pub(crate) fn new(config: Config) -> Self {
-        crypto::install();
         let fetcher = Arc::new(Fetcher::new(config.issuer_authorities.clone()));
         Self {
             keyring: Keyring::default(),

@@ -23,11 +23,11 @@ use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
 
-use super::fetch::{ClientAuth, Fetcher};
-use super::issuers::{Endpoints, IssuerId, Issuers};
-use super::jwt::{self, Claims};
 use super::session::{Handover, Login, Signers, State};
 use super::who::Who;
+use cara_oidc::fetch::{ClientAuth, Fetcher};
+use cara_oidc::issuers::{Endpoints, IssuerId, Issuers};
+use cara_oidc::jwt::{self, Claims};
 
 /// Where issuers send browsers to, on the auth host.
 pub(super) const CALLBACK: &str = "/.cara/oidc/callback";

@@ -11,7 +11,6 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use super::cookies::{self, Name};
 use super::guard::Guard;
-use super::issuers::IssuerId;
 use super::login::{self, Begin, Callback, Exchange, Fault};
 use super::place::Place;
 use super::reply;
@@ -20,6 +19,7 @@ use crate::answer::{Reply, Stop};
 use crate::live::{Live, LiveRule};
 use crate::pages::{Answer, Refused};
 use crate::request;
+use cara_oidc::issuers::IssuerId;
 
 /// Begins every path of the gateway's own.
 const OWN: &str = "/.cara/";

@@ -2,6 +2,7 @@
 
 mod access;
 mod access_api;
+mod access_login;
 mod acme;
 mod api;
 mod audit;

@@ -100,7 +100,7 @@ fn changed(name: &str, value: Value) -> Value {
 }
 
 fn check(token: &str, keys: &KeySet) -> Result<Claims, Fault> {
-    crate::access::crypto::install();
+    crate::crypto::install();
     let audiences = ["a".to_owned(), "b".to_owned()];
     let expected = Expected {
         issuer: "i",

@@ -15,8 +15,8 @@ use serde::Deserialize;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use super::fetch::{self, Answer, CALL_TIMEOUT, Error, Fetcher};
-use super::jwt::{self, Claims, Expected, Fault, KeySet};
+use crate::fetch::{self, Answer, CALL_TIMEOUT, Error, Fetcher};
+use crate::jwt::{self, Claims, Expected, Fault, KeySet};
 
 /// Pause between two fetches.
 const FETCH_PAUSE: Duration = Duration::from_secs(10);
@@ -32,11 +32,16 @@ const ISSUERS_MAX: usize = 1_000;
 /// Endpoints of an issuer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub(super) struct Endpoints {
+pub struct Endpoints {
     issuer: String,
-    pub(super) authorization_endpoint: String,
-    pub(super) token_endpoint: String,
-    pub(super) userinfo_endpoint: Option<String>,
+    /// Where browsers go.
+    pub authorization_endpoint: String,
+    /// Where codes are exchanged.
+    pub token_endpoint: String,
+    /// Where more is told of a person.
+    pub userinfo_endpoint: Option<String>,
+    /// Where logins of devices begin (RFC 8628).
+    pub device_authorization_endpoint: Option<String>,
     jwks_uri: String,
     token_endpoint_auth_methods_supported: Option<Vec<String>>,
 }
@@ -50,11 +55,12 @@ impl Endpoints {
             &self.jwks_uri,
         ];
         let urls = urls.into_iter().chain(&self.userinfo_endpoint);
+        let urls = urls.chain(&self.device_authorization_endpoint);
         urls.map(String::as_str).filter(|url| !url.is_empty())
     }
 
     /// Whether a client's secret goes into the form; the standard's default is `Authorization`.
-    pub(super) fn wants_secret_in_form(&self) -> bool {
+    pub fn wants_secret_in_form(&self) -> bool {
         let methods = self.token_endpoint_auth_methods_supported.as_deref();
         let has = |name: &str| methods.is_some_and(|all| all.iter().any(|m| m == name));
         has("client_secret_post") && !has("client_secret_basic")
@@ -63,14 +69,17 @@ impl Endpoints {
 
 /// Names an issuer, and where its keys are if it does not say so itself.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct IssuerId {
-    pub(super) issuer: String,
-    pub(super) jwks_url: Option<String>,
+pub struct IssuerId {
+    /// Its URL, as its tokens name it.
+    pub issuer: String,
+    /// Where its keys are, if it does not say so itself.
+    pub jwks_url: Option<String>,
 }
 
 /// What is known of an issuer.
-pub(super) struct Known {
-    pub(super) endpoints: Endpoints,
+pub struct Known {
+    /// Where to go.
+    pub endpoints: Endpoints,
     keys: KeySet,
     fresh_until: Instant,
 }
@@ -92,17 +101,19 @@ struct Fetching {
 
 /// Nothing is known of the issuer, and it does not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Silent;
+pub struct Silent;
 
 /// Why a token does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refused {
+pub enum Refused {
+    /// The token is not good.
     Fault(Fault),
+    /// Nothing is known of the issuer, and it does not answer.
     Silent,
 }
 
 /// All issuers that rules name.
-pub(super) struct Issuers {
+pub struct Issuers {
     fetcher: Arc<Fetcher>,
     tasks: TaskTracker,
     // Held for one look-up or one write.
@@ -110,7 +121,9 @@ pub(super) struct Issuers {
 }
 
 impl Issuers {
-    pub(super) fn new(fetcher: Arc<Fetcher>) -> Self {
+    /// Knows none yet.
+    pub fn new(fetcher: Arc<Fetcher>) -> Self {
+        crate::crypto::install();
         Self {
             fetcher,
             tasks: TaskTracker::new(),
@@ -122,7 +135,7 @@ impl Issuers {
     ///
     /// # Errors
     /// See [`Silent`].
-    pub(super) async fn get(&self, id: &IssuerId) -> Result<Arc<Known>, Silent> {
+    pub async fn get(&self, id: &IssuerId) -> Result<Arc<Known>, Silent> {
         let issuer = self.issuer(id);
         if let Some(known) = issuer.known.load_full() {
             if known.fresh_until <= Instant::now() {
@@ -140,7 +153,7 @@ impl Issuers {
     ///
     /// # Errors
     /// See [`Refused`].
-    pub(super) async fn verify(
+    pub async fn verify(
         &self,
         id: &IssuerId,
         token: &str,
@@ -322,9 +335,12 @@ mod tests {
     #[test]
     fn every_endpoint_of_a_document_is_looked_at() {
         let document = serde_json::json!({"authorization_endpoint": "a", "token_endpoint": "t",
-            "userinfo_endpoint": "u", "jwks_uri": "k"});
+            "userinfo_endpoint": "u", "device_authorization_endpoint": "d", "jwks_uri": "k"});
         let endpoints: Endpoints = serde_json::from_value(document).expect("a document");
-        assert_eq!(endpoints.urls().collect::<Vec<_>>(), ["a", "t", "k", "u"]);
+        assert_eq!(
+            endpoints.urls().collect::<Vec<_>>(),
+            ["a", "t", "k", "u", "d"]
+        );
         assert_eq!(Endpoints::default().urls().count(), 0);
     }
 

@@ -10,36 +10,61 @@ use tokio::sync::OnceCell;
 use url::Url;
 
 /// Deadline of a call, from connecting to the last byte.
-pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longest answer, in bytes.
 const BODY_MAX: usize = 512 * 1024;
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
+pub enum Error {
+    /// The URL is none that may be called.
     #[error("{0} is not an https URL")]
     Url(String),
+    /// The client cannot be made.
     #[error("cannot set up the HTTP client: {0}")]
     Client(String),
+    /// No answer came.
     #[error("no answer from {url}: {reason}")]
-    Unreachable { url: String, reason: String },
+    Unreachable {
+        /// Whom was asked.
+        url: String,
+        /// What went wrong underneath.
+        reason: String,
+    },
+    /// The answer is an error.
     #[error("{url} answered with status {status}")]
-    Status { url: String, status: u16 },
+    Status {
+        /// Who answered.
+        url: String,
+        /// HTTP status.
+        status: u16,
+    },
+    /// The answer is too large to be what was asked for.
     #[error("the answer of {0} is longer than 512 KiB")]
     TooLong(String),
+    /// The answer is something else.
     #[error("the answer of {url} is not what is expected: {reason}")]
-    Content { url: String, reason: &'static str },
+    Content {
+        /// Who answered.
+        url: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
 }
 
 /// An answer.
-pub(super) struct Answer {
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Bytes,
 }
 
 /// How a client shows the issuer who it is.
-pub(super) enum ClientAuth<'a> {
+pub enum ClientAuth<'a> {
     /// It only names itself.
     None,
     /// By its secret in `Authorization` (RFC 6749 section 2.3.1).
@@ -48,13 +73,14 @@ pub(super) enum ClientAuth<'a> {
 
 /// The HTTP client, made at the first call: a host without authorities must not keep a gateway
 /// from starting that asks nobody.
-pub(super) struct Fetcher {
+pub struct Fetcher {
     extra_authorities: Option<String>,
     client: OnceCell<Result<reqwest::Client, String>>,
 }
 
 impl Fetcher {
-    pub(super) fn new(extra_authorities: Option<String>) -> Self {
+    /// A client that trusts these authorities (PEM) beside those of the system.
+    pub fn new(extra_authorities: Option<String>) -> Self {
         Self {
             extra_authorities,
             client: OnceCell::new(),
@@ -76,20 +102,33 @@ impl Fetcher {
     ///
     /// # Errors
     /// See [`Error`].
-    pub(super) async fn get(&self, url: &str, token: Option<&str>) -> Result<Answer, Error> {
+    pub async fn get(&self, url: &str, token: Option<&str>) -> Result<Answer, Error> {
         let mut request = self.client().await?.get(safe(url)?);
         if let Some(token) = token {
             request = request.bearer_auth(token);
         }
-        self.call(url, request.header(header::ACCEPT, "application/json"))
-            .await
+        let request = request.header(header::ACCEPT, "application/json");
+        done(url, self.call(url, request).await?)
     }
 
     /// Sends a form.
     ///
     /// # Errors
     /// See [`Error`].
-    pub(super) async fn post(
+    pub async fn post(
+        &self,
+        url: &str,
+        form: &[(&str, &str)],
+        auth: ClientAuth<'_>,
+    ) -> Result<Answer, Error> {
+        done(url, self.ask(url, form, auth).await?)
+    }
+
+    /// The same, whatever the status of the answer is.
+    ///
+    /// # Errors
+    /// See [`Error`], but for [`Error::Status`].
+    pub async fn ask(
         &self,
         url: &str,
         form: &[(&str, &str)],
@@ -121,12 +160,6 @@ impl Fetcher {
             reason: chain(&error.without_url()),
         };
         let mut response = request.send().await.map_err(unreachable)?;
-        if response.status() != http::StatusCode::OK {
-            return Err(Error::Status {
-                url: url.to_owned(),
-                status: response.status().as_u16(),
-            });
-        }
         let headers = std::mem::take(response.headers_mut());
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
@@ -136,10 +169,22 @@ impl Fetcher {
             body.extend_from_slice(&chunk);
         }
         Ok(Answer {
+            status: response.status().as_u16(),
             headers,
             body: body.into(),
         })
     }
+}
+
+/// The answer, if it is not an error.
+fn done(url: &str, answer: Answer) -> Result<Answer, Error> {
+    if answer.status == http::StatusCode::OK.as_u16() {
+        return Ok(answer);
+    }
+    Err(Error::Status {
+        url: url.to_owned(),
+        status: answer.status,
+    })
 }
 
 fn build(extra_authorities: Option<&str>) -> Result<reqwest::Client, String> {
@@ -149,7 +194,7 @@ fn build(extra_authorities: Option<&str>) -> Result<reqwest::Client, String> {
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(CALL_TIMEOUT)
         .redirect(reqwest::redirect::Policy::none())
-        .user_agent("caravanserai-gateway");
+        .user_agent("caravanserai");
     if let Some(pem) = extra_authorities {
         let authorities = reqwest::Certificate::from_pem_bundle(pem.as_bytes());
         let authorities = authorities.map_err(|e| chain(&e))?;
@@ -175,7 +220,7 @@ fn safe(url: &str) -> Result<Url, Error> {
 /// Whether an issuer may send the gateway and browsers there: only one on this machine names
 /// what is on this machine, or goes without TLS. Else any issuer could have the gateway call what
 /// listens for its machine alone.
-pub(super) fn may_name(issuer: &str, endpoint: &str) -> bool {
+pub fn may_name(issuer: &str, endpoint: &str) -> bool {
     let (Ok(issuer), Ok(endpoint)) = (safe(issuer), safe(endpoint)) else {
         return false;
     };

@@ -15,34 +15,43 @@ const TOKEN_MAX: usize = 16 * 1024;
 const KEYS_MAX: usize = 64;
 
 /// What a token says.
-pub(super) type Claims = Map<String, Value>;
+pub type Claims = Map<String, Value>;
 
 /// Why a token is refused. The texts go to the client and say nothing of the inside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Fault {
+pub enum Fault {
+    /// It is no token.
     #[error("the token is malformed")]
     Malformed,
+    /// It is signed in a way that is not accepted.
     #[error("the token's algorithm is not accepted")]
     Algorithm,
+    /// Its key is not among those that are known.
     #[error("the token's key is not known")]
     UnknownKey,
+    /// It is not signed by the issuer.
     #[error("the token's signature is wrong")]
     Signature,
+    /// It is of another issuer.
     #[error("the token is of another issuer")]
     Issuer,
+    /// It is for somebody else.
     #[error("the token is for another audience")]
     Audience,
+    /// Its time is over.
     #[error("the token has expired")]
     Expired,
+    /// Its time has not come.
     #[error("the token is not valid yet")]
     NotYet,
+    /// A claim is missing.
     #[error("the token lacks a claim that is required")]
     Claim,
 }
 
 /// The keys of an issuer.
 #[derive(Default)]
-pub(super) struct KeySet(Vec<Key>);
+pub struct KeySet(Vec<Key>);
 
 struct Key {
     id: Option<String>,
@@ -53,7 +62,7 @@ struct Key {
 
 impl KeySet {
     /// Reads a JWK set (RFC 7517). Keys that cannot be used are left out.
-    pub(super) fn parse(document: &[u8]) -> Option<Self> {
+    pub fn parse(document: &[u8]) -> Option<Self> {
         let document: Value = serde_json::from_slice(document).ok()?;
         let keys = document.get("keys")?.as_array()?;
         let usable = keys.iter().filter_map(|value| {
@@ -86,17 +95,18 @@ impl KeySet {
 
 /// What a token must say.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Expected<'a> {
-    pub(super) issuer: &'a str,
+pub struct Expected<'a> {
+    /// Who must have signed it.
+    pub issuer: &'a str,
     /// One of these must be in `aud`.
-    pub(super) audiences: &'a [String],
+    pub audiences: &'a [String],
 }
 
 /// Checks a token and returns its claims.
 ///
 /// # Errors
 /// See [`Fault`]; [`Fault::UnknownKey`] may be mended by newer keys.
-pub(super) fn verify(
+pub fn verify(
     token: &str,
     keys: &KeySet,
     expected: Expected<'_>,
@@ -178,7 +188,7 @@ fn check_times(claims: &Claims, now: Timestamp) -> Result<(), Fault> {
 
 /// Whether the claims hold all of `wanted`: a claim is that text, or a list that has it; `scope`
 /// is a list in one text (RFC 8693 section 4.2).
-pub(super) fn has_claims(claims: &Claims, wanted: &[(String, String)]) -> bool {
+pub fn has_claims(claims: &Claims, wanted: &[(String, String)]) -> bool {
     wanted.iter().all(|(name, value)| {
         claims.get(name).is_some_and(|found| match found {
             Value::String(text) if name == "scope" => text.split(' ').any(|word| word == value),
@@ -198,12 +208,12 @@ fn is_text(found: &Value, wanted: &str) -> bool {
 }
 
 /// A claim that is a text.
-pub(super) fn text<'a>(claims: &'a Claims, name: &str) -> Option<&'a str> {
+pub fn text<'a>(claims: &'a Claims, name: &str) -> Option<&'a str> {
     claims.get(name).and_then(Value::as_str)
 }
 
 /// A claim that is a list of texts, or one text.
-pub(super) fn texts(claims: &Claims, name: &str) -> Vec<String> {
+pub fn texts(claims: &Claims, name: &str) -> Vec<String> {
     match claims.get(name) {
         Some(Value::String(one)) => vec![one.clone()],
         Some(Value::Array(list)) => list

@@ -1,0 +1,369 @@
+//! Logins: by a device, by a browser, and by a token of another issuer. Each ends with a token that is
+//! good for a short time.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use cara_api::access::login::{DeviceAnswer, DeviceLogin, DevicePoll, Exchange, Session};
+use cara_api::access::{Grant, TokenOrigin, TokenSpec, TokenStatus, validate as rules};
+use cara_api::signing::Secret;
+use cara_api::{ObjectMeta, Timestamp, Token, paths, schema};
+
+use super::App;
+use super::extract::{document, sound};
+use super::failure::Failure;
+use super::guard::{COOKIE, cookie};
+use super::tokens::{Made, end_after, operations};
+use crate::access::login::{Fault, Polled, life};
+use crate::audit::{Caller, Verb};
+use crate::config::LoginConfig;
+use crate::plan::access::mapping::{self, Claims};
+
+/// Cookie of a browser that is about to log in.
+const LOGIN_COOKIE: &str = "cara_login";
+
+impl Failure {
+    fn login(fault: &Fault) -> Self {
+        let text = fault.to_string();
+        match fault {
+            Fault::None | Fault::NoDevices(_) => Self::conflict(text),
+            Fault::Silent(_) => Self::unavailable(text),
+            Fault::Stale => Self::bad_request(text),
+            Fault::Declined | Fault::Refused(_) | Fault::Token(_) | Fault::NoRule => {
+                Self::forbidden(text)
+            }
+        }
+    }
+}
+
+impl App {
+    fn login_config(&self) -> Result<&LoginConfig, Failure> {
+        let login = self.shared.config.access.login.as_ref();
+        login.ok_or_else(|| Failure::login(&Fault::None))
+    }
+
+    fn signing_secret(&self) -> Result<Secret, Failure> {
+        let secret = self.shared.keys.signing.as_ref().map(Secret::parse);
+        match secret {
+            Some(Ok(secret)) => Ok(secret),
+            Some(Err(_)) | None => Err(Failure::unavailable("the server has no key to sign with")),
+        }
+    }
+
+    /// 429 for an address that failed too often.
+    fn may_try(&self, by: &Caller) -> Result<(), Failure> {
+        let address = by.remote.map(|remote| remote.ip());
+        match address.and_then(|address| self.shared.access.wait(address)) {
+            None => Ok(()),
+            Some(wait) => Err(Failure::too_many(wait)),
+        }
+    }
+
+    fn count_try(&self, by: &Caller) {
+        if let Some(remote) = by.remote {
+            self.shared.access.count(remote.ip());
+        }
+    }
+
+    /// The answer for a fault, which counts as an attempt when it is the caller's.
+    fn failed(&self, by: &Caller, fault: &Fault) -> Failure {
+        if !matches!(fault, Fault::Silent(_)) {
+            self.count_try(by);
+        }
+        tracing::warn!(remote = ?by.remote, why = %fault, "a login failed");
+        Failure::login(fault)
+    }
+
+    /// A token for who logged in.
+    async fn let_in(&self, by: &Caller, login: Login) -> Result<Session, Failure> {
+        let id = uuid::Uuid::now_v7().simple();
+        let expires_at = end_after(login.life);
+        let made = Made {
+            token: Token {
+                metadata: ObjectMeta {
+                    name: format!("login-{id}"),
+                    ..ObjectMeta::default()
+                },
+                spec: TokenSpec {
+                    grants: login.grants,
+                    ..TokenSpec::default()
+                },
+                ..Token::default()
+            },
+            status: TokenStatus {
+                origin: login.origin,
+                expires_at: Some(expires_at),
+                subject: login.subject.clone(),
+                created_by: login.subject.clone(),
+                ..TokenStatus::default()
+            },
+        };
+        let (stored, value) = made.store(self).await?;
+        let by = Caller {
+            actor: login.subject.clone(),
+            token: Some(stored.metadata.name.clone()),
+            ..by.clone()
+        };
+        self.audit_operations::<Token>(&by, Verb::Login, &stored.metadata, operations(&stored));
+        tracing::info!(actor = %login.subject, token = %stored.metadata.name, "logged in");
+        Ok(Session {
+            value,
+            actor: login.subject,
+            expires_at,
+        })
+    }
+
+    /// What somebody with these claims may do; 403 when that is nothing.
+    fn person(&self, config: &LoginConfig, claims: &Claims) -> Result<Login, Failure> {
+        let subject = mapping::subject(claims)
+            .ok_or_else(|| Failure::forbidden("the login service does not say who you are"))?;
+        let grants = mapping::grants(claims, &config.roles);
+        if grants.is_empty() {
+            return Err(Failure::forbidden(format!(
+                "{subject} has no role here: ask an administrator to give one to a claim of yours (login-roles)"
+            )));
+        }
+        Ok(Login {
+            subject,
+            grants,
+            life: life(config),
+            origin: TokenOrigin::Login,
+        })
+    }
+}
+
+/// Who logged in, and what they get.
+struct Login {
+    subject: String,
+    grants: Vec<Grant>,
+    life: std::time::Duration,
+    origin: TokenOrigin,
+}
+
+/// Begins a login by a device.
+#[utoipa::path(post, path = "/api/v1/login/device", tag = "access",
+    responses((status = 200, body = DeviceLogin), (status = 409, body = cara_api::Problem, description = "There is no login service, or it has none of devices"),
+        (status = 429, body = cara_api::Problem)))]
+pub(super) async fn device(
+    State(app): State<App>,
+    by: Caller,
+) -> Result<Json<DeviceLogin>, Failure> {
+    app.may_try(&by)?;
+    let config = app.login_config()?;
+    // Each costs the login service a call.
+    app.count_try(&by);
+    let secret = app.signing_secret()?;
+    let logins = &app.shared.logins;
+    let begun = logins.begin_device(config, &secret, Timestamp::now()).await;
+    begun.map(Json).map_err(|fault| Failure::login(&fault))
+}
+
+/// Asks whether a login by a device is complete.
+#[utoipa::path(post, path = "/api/v1/login/device/token", tag = "access", request_body = DevicePoll,
+    responses((status = 200, body = DeviceAnswer, description = "With a token, or with how long to wait before asking again"),
+        (status = 400, body = cara_api::Problem), (status = 403, body = cara_api::Problem),
+        (status = 429, body = cara_api::Problem)))]
+pub(super) async fn device_token(
+    State(app): State<App>,
+    by: Caller,
+    body: Body,
+) -> Result<Response, Failure> {
+    app.may_try(&by)?;
+    app.must_be_live()?;
+    let config = app.login_config()?;
+    let (poll, _) = sound(
+        document::<DevicePoll>(body, &schema::DEVICE_POLL).await?,
+        vec![],
+    )?;
+    let secret = app.signing_secret()?;
+    let logins = &app.shared.logins;
+    let polled = logins.poll_device(config, &secret, &poll.handle, Timestamp::now());
+    let answer = match polled.await {
+        Ok(Polled::Pending { retry_after_s }) => DeviceAnswer {
+            retry_after_s,
+            session: None,
+        },
+        Ok(Polled::Complete(claims)) => DeviceAnswer {
+            retry_after_s: 0,
+            session: Some(app.let_in(&by, app.person(config, &claims)?).await?),
+        },
+        Err(fault) => return Err(app.failed(&by, &fault)),
+    };
+    Ok(private(Json(answer)))
+}
+
+/// Exchanges a token of another issuer by a federation rule.
+#[utoipa::path(post, path = "/api/v1/login/federation", tag = "access", request_body = Exchange,
+    responses((status = 200, body = Session), (status = 403, body = cara_api::Problem),
+        (status = 429, body = cara_api::Problem)))]
+pub(super) async fn federation(
+    State(app): State<App>,
+    by: Caller,
+    body: Body,
+) -> Result<Response, Failure> {
+    app.may_try(&by)?;
+    app.must_be_live()?;
+    let (wish, _) = sound(document::<Exchange>(body, &schema::EXCHANGE).await?, vec![])?;
+    let known: Vec<_> = app.shared.cache.read(|state| {
+        let rules = state.access().federations().values();
+        let meant = |name: &str| wish.rule.is_empty() || wish.rule == name;
+        rules
+            .filter(|rule| meant(&rule.metadata.name))
+            .cloned()
+            .collect()
+    });
+    let exchanged = app
+        .shared
+        .logins
+        .exchange(&known, wish.token.reveal())
+        .await;
+    let (rule, claims) = exchanged.map_err(|fault| app.failed(&by, &fault))?;
+    let life = rules::federation_life(&rule).map_err(|fault| Failure::invalid(&[fault]))?;
+    let name = &rule.metadata.name;
+    let subject = mapping::subject(&claims).unwrap_or_default();
+    let login = Login {
+        subject: format!("federation:{name}:{subject}"),
+        grants: rule.spec.grants.clone(),
+        life,
+        origin: TokenOrigin::Federation,
+    };
+    let session = app.let_in(&by, login).await?;
+    Ok(private(Json(session)))
+}
+
+/// An answer that nobody keeps.
+fn private(answer: impl IntoResponse) -> Response {
+    ([(header::CACHE_CONTROL, "no-store")], answer).into_response()
+}
+
+fn value<'a>(query: &'a [(String, String)], key: &str) -> &'a str {
+    let found = query.iter().find(|(name, _)| name == key);
+    found.map(|(_, value)| value.as_str()).unwrap_or_default()
+}
+
+/// Sends a browser to the login service.
+#[utoipa::path(get, path = "/api/v1/login/browser", tag = "access",
+    params(("return" = Option<String>, Query, description = "Path to come back to")),
+    responses((status = 303, description = "To the login service"), (status = 409, body = cara_api::Problem)))]
+pub(super) async fn browser(
+    State(app): State<App>,
+    by: Caller,
+    Query(query): Query<Vec<(String, String)>>,
+) -> Result<Response, Failure> {
+    app.may_try(&by)?;
+    let config = app.login_config()?;
+    if config.url.is_empty() {
+        return Err(Failure::conflict(
+            "this server does not know its own URL, which login services send browsers back to: set login-url",
+        ));
+    }
+    let secret = app.signing_secret()?;
+    let random = || cara_api::access::value::generate().map_err(Failure::internal);
+    let (id, mark) = (random()?, random()?);
+    let back = return_path(value(&query, "return"));
+    let parts = (id.reveal(), mark.reveal(), back);
+    let logins = &app.shared.logins;
+    let url = logins
+        .begin_browser(config, &secret, parts, Timestamp::now())
+        .await;
+    let url = url.map_err(|fault| Failure::login(&fault))?;
+    let cookie = set_cookie(config, LOGIN_COOKIE, mark.reveal(), 600);
+    redirect(&url, &[cookie])
+}
+
+/// Where the login service sends browsers back to.
+#[utoipa::path(get, path = "/api/v1/login/callback", tag = "access",
+    responses((status = 303, description = "Back to where the browser came from, with a cookie"),
+        (status = 400, body = cara_api::Problem), (status = 403, body = cara_api::Problem)))]
+pub(super) async fn callback(
+    State(app): State<App>,
+    by: Caller,
+    headers: HeaderMap,
+    Query(query): Query<Vec<(String, String)>>,
+) -> Result<Response, Failure> {
+    app.may_try(&by)?;
+    app.must_be_live()?;
+    let config = app.login_config()?;
+    // RFC 9207: the answer of one issuer is none of another.
+    let issuer = value(&query, "iss");
+    if !issuer.is_empty() && issuer != config.issuer {
+        return Err(app.failed(&by, &Fault::Stale));
+    }
+    if !value(&query, "error").is_empty() {
+        return Err(app.failed(&by, &Fault::Declined));
+    }
+    let secret = app.signing_secret()?;
+    let mark = cookie(&headers, LOGIN_COOKIE).unwrap_or_default();
+    let parts = (value(&query, "code"), value(&query, "state"), mark);
+    let logins = &app.shared.logins;
+    let ended = logins
+        .end_browser(config, &secret, parts, Timestamp::now())
+        .await;
+    let (claims, back) = ended.map_err(|fault| app.failed(&by, &fault))?;
+    let session = app.let_in(&by, app.person(config, &claims)?).await?;
+    let cookies = [
+        set_cookie(
+            config,
+            COOKIE,
+            session.value.reveal(),
+            life(config).as_secs(),
+        ),
+        set_cookie(config, LOGIN_COOKIE, "", 0),
+    ];
+    redirect(&back, &cookies)
+}
+
+/// A path on this server, and nothing that a browser takes for another one.
+fn return_path(path: &str) -> &str {
+    let mut letters = path.chars();
+    let is_path = letters.next() == Some('/') && !matches!(letters.next(), Some('/' | '\\'));
+    let is_plain = path.len() <= 1_024 && path.bytes().all(|b| b.is_ascii_graphic());
+    if is_path && is_plain {
+        path
+    } else {
+        paths::WHOAMI
+    }
+}
+
+fn set_cookie(config: &LoginConfig, name: &str, value: &str, life_s: u64) -> String {
+    let secure = if config.url.starts_with("https://") {
+        "; Secure"
+    } else {
+        ""
+    };
+    format!("{name}={value}; Path=/; Max-Age={life_s}; HttpOnly; SameSite=Lax{secure}")
+}
+
+fn redirect(to: &str, cookies: &[String]) -> Result<Response, Failure> {
+    let header = |text: &str| HeaderValue::from_str(text).map_err(Failure::internal);
+    let mut response = StatusCode::SEE_OTHER.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::LOCATION, header(to)?);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    for cookie in cookies {
+        headers.append(header::SET_COOKIE, header(cookie)?);
+    }
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_comes_back_to_this_server() {
+        for (path, expected) in [
+            ("/api/docs", "/api/docs"),
+            ("/", "/"),
+            ("//evil.example", paths::WHOAMI),
+            ("/\\evil.example", paths::WHOAMI),
+            ("https://evil.example", paths::WHOAMI),
+            ("/a\r\nb", paths::WHOAMI),
+            ("", paths::WHOAMI),
+        ] {
+            assert_eq!(return_path(path), expected, "{path}");
+        }
+    }
+}

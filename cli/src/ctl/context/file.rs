@@ -1,5 +1,5 @@
 //! The file of contexts: `caravanserai/config.yaml` among the configuration of the user, or where
-//! `CARA_CONFIG` says.
+//! `CARA_CONTEXTS` says.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -42,13 +42,13 @@ pub struct Entry {
 
 fn path() -> Result<PathBuf, Failure> {
     let of = |name: &str| variable(name).filter(|text| !text.is_empty());
-    if let Some(path) = of("CARA_CONFIG") {
+    if let Some(path) = of("CARA_CONTEXTS") {
         return Ok(PathBuf::from(path));
     }
     let base = of("XDG_CONFIG_HOME").map(PathBuf::from);
     let base = base.or_else(|| Some(PathBuf::from(of("HOME")?).join(".config")));
     let base = base.ok_or_else(|| {
-        Failure::usage("HOME is not set: name the file of contexts by CARA_CONFIG")
+        Failure::usage("HOME is not set: name the file of contexts by CARA_CONTEXTS")
     })?;
     Ok(base.join("caravanserai").join("config.yaml"))
 }

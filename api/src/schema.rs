@@ -194,6 +194,39 @@ impl<'a> Part<'a> {
         found.and_then(|p| p.get("readOnly")) == Some(&Value::Bool(true))
     }
 
+    /// What is said about a property: beside its name, else with its type.
+    pub fn text(self, property: &str) -> Option<&'a str> {
+        let found = self.schema.get("properties")?.get(property)?;
+        let options = found.get("oneOf").and_then(Value::as_array);
+        let described = |value: &'a Value| value.get("description").and_then(Value::as_str);
+        described(found)
+            .or_else(|| options.and_then(|list| list.iter().find_map(described)))
+            .or_else(|| self.child(Some(property))?.summary())
+    }
+
+    /// What is said about the type as a whole.
+    pub fn summary(self) -> Option<&'a str> {
+        self.schema.get("description").and_then(Value::as_str)
+    }
+
+    /// Whether a property must be given.
+    pub fn is_required(self, property: &str) -> bool {
+        let required = self.schema.get("required").and_then(Value::as_array);
+        required.is_some_and(|names| names.iter().any(|name| name == property))
+    }
+
+    /// The values that are taken; none when there are too many to name.
+    pub fn choices(self) -> impl Iterator<Item = &'a str> {
+        let all = self.schema.get("enum").and_then(Value::as_array);
+        all.into_iter().flatten().filter_map(Value::as_str)
+    }
+
+    /// The least and the greatest number that is taken, where there are such.
+    pub fn bounds(self) -> (Option<i64>, Option<i64>) {
+        let bound = |key| self.schema.get(key).and_then(Value::as_i64);
+        (bound("minimum"), bound("maximum"))
+    }
+
     /// The schema of a property, of the values of a map, or of the items of a list.
     pub fn child(self, property: Option<&str>) -> Option<Self> {
         let found = match property {

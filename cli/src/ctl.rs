@@ -7,6 +7,7 @@ mod apply;
 mod args;
 mod backup;
 mod ca;
+pub mod codes;
 mod consent;
 mod context;
 mod convert;
@@ -21,6 +22,7 @@ mod drain;
 mod edit;
 mod events;
 mod exec;
+mod explain;
 pub mod failure;
 mod follow;
 mod forward;
@@ -32,6 +34,7 @@ mod logs;
 mod manifest;
 mod node;
 mod open;
+mod places;
 mod print;
 mod place;
 mod progress;
@@ -160,6 +163,7 @@ async fn run(args: Args, screen: Screen) -> Result<(), Failure> {
         Command::Init(options) => init::run(&context, options).await,
         Command::Doctor => doctor::run(&context).await,
         Command::Version => version::run(&context).await,
+        Command::Explain(options) => explain::run(&options, context.output),
         Command::Completion { shell } => {
             clap_complete::generate(
                 shell,

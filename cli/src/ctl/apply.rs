@@ -2,9 +2,12 @@
 
 use std::time::Instant;
 
-use cara_api::client::{Method, Written};
+use cara_api::client::{Error, Method, Written};
 use cara_api::plan::Plan;
+use cara_api::schema::Schema;
 use cara_api::{Certificate, Node, Project, Secret, decode, paths, schema};
+
+use serde::de::DeserializeOwned;
 
 use super::args::{Apply, Consent, Kind, Output};
 use super::consent::{self, Intent};
@@ -34,6 +37,9 @@ impl Verb {
 /// Applies every document; those after one that is refused are applied all the same.
 pub async fn run(context: &Context, options: Apply) -> Result<(), Failure> {
     let documents = read_all(&options.files)?;
+    for warning in documents.iter().flat_map(oddities) {
+        context.warn(format_args!("{warning}"));
+    }
     agree(context, options.consent, &documents).await?;
     let mut first_failure = None;
     let mut projects = Vec::new();
@@ -71,6 +77,32 @@ pub async fn run(context: &Context, options: Apply) -> Result<(), Failure> {
         }
     }
     first_failure.map_or(Ok(()), Err)
+}
+
+/// What is odd about the form of a document, with the places in its file.
+fn oddities(document: &Document) -> Vec<String> {
+    let object = format!("{}/{}", document.kind.noun(), document.name);
+    let line = |warning: &String| match document.places.locate(warning) {
+        located if located != *warning => located,
+        _ => format!("{object}: {warning}"),
+    };
+    form(document).iter().map(line).collect()
+}
+
+/// What is odd about the form of a document, in the words of the server, which reads it in the
+/// same way.
+fn form(document: &Document) -> Vec<String> {
+    fn read<T: DeserializeOwned + Default>(document: &Document, schema: &Schema) -> Vec<String> {
+        let body = document.body.to_string();
+        let decoded = decode::document::<T>(body.as_bytes(), schema);
+        decoded.map(|d| d.warnings).unwrap_or_default()
+    }
+    match document.kind {
+        Kind::Projects => read::<Project>(document, &schema::PROJECT),
+        Kind::Nodes => read::<Node>(document, &schema::NODE),
+        Kind::Secrets => read::<Secret>(document, &schema::SECRET),
+        Kind::Certificates => read::<Certificate>(document, &schema::CERTIFICATE),
+    }
 }
 
 /// Shows what becomes of projects that are there, and asks before it replaces or deletes. A
@@ -112,7 +144,20 @@ async fn apply<T: Rows>(
 ) -> Result<T, Failure> {
     let client = &context.client;
     let action = format!("apply {}/{}", document.kind.noun(), document.name);
-    let failed = |error: cara_api::client::Error| Failure::of(&action, &error);
+    let failed = |error: Error| {
+        let failure = Failure::of(&action, &error);
+        let failure = failure.map_details(|detail| document.places.locate(detail));
+        match error {
+            // The message says it, but not where.
+            Error::Problem(problem) => match problem.errors.as_slice() {
+                [fault] if document.places.locate(fault) != *fault => {
+                    failure.with(document.places.locate(fault))
+                }
+                _ => failure,
+            },
+            _ => failure,
+        }
+    };
     let path = paths::fill(item, &[&document.name]);
     let before: Option<T> = match client.get(&path).await {
         Ok(object) => Some(object),
@@ -129,7 +174,8 @@ async fn apply<T: Rows>(
             .await
             .map_err(failed)?,
     };
-    for warning in &written.warnings {
+    let told = form(document);
+    for warning in written.warnings.iter().filter(|w| !told.contains(w)) {
         context.warn(format_args!(
             "{}/{}: {warning}",
             document.kind.noun(),

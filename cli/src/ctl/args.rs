@@ -5,6 +5,7 @@ mod backup;
 mod certificates;
 mod consent;
 mod convert;
+mod explain;
 mod kind;
 mod look;
 mod nodes;
@@ -27,6 +28,7 @@ pub use backup::{Backup, Restore};
 pub use certificates::{Ca, Install, NewCertificate};
 pub use consent::Consent;
 pub use convert::Convert;
+pub use explain::Topic;
 pub use kind::Kind;
 pub use look::{Explain, Routes, RoutesCommand, Tail};
 pub use nodes::{JoinToken, NodeCommand};
@@ -161,6 +163,8 @@ pub enum Command {
     /// Print requests as they end
     #[command(arg_required_else_help = true)]
     Tail(Tail),
+    /// Explain an error's code, or a field of a document
+    Explain(Topic),
     /// Print the logs of services
     #[command(arg_required_else_help = true)]
     Logs(Logs),

@@ -14,6 +14,7 @@ use std::io::{BufRead, Write};
 use cara_api::plan::{Fate, Plan, Step, Weight};
 
 use super::args::Consent;
+use super::codes;
 use super::failure::Failure;
 use super::screen::{Paint, Tone};
 use super::{Context, tell};
@@ -75,10 +76,11 @@ pub fn obtain(
         Decision::Refuse => Err(Failure::usage(
             "nothing was changed: this deletes what cannot be brought back, and there is no terminal to ask",
         )
+        .coded(&codes::CONSENT)
         .with("--yes does it without asking")),
         Decision::Ask => match ask(question) {
             true => Ok(()),
-            false => Err(Failure::other("nothing was changed")),
+            false => Err(Failure::other("nothing was changed").coded(&codes::DECLINED)),
         },
     }
 }

@@ -11,6 +11,7 @@ use cara_api::secret::Hidden;
 use cara_api::{Certificate, ObjectMeta, Resource, Secret, paths};
 
 use super::args::{Create, NewCertificate, NewSecret};
+use super::codes;
 use super::failure::{self, Failure};
 use super::{Context, out};
 
@@ -159,7 +160,8 @@ fn key_and_path(source: &str) -> Result<(String, &str), Failure> {
 }
 
 fn text(path: &str, read: impl Fn(&str) -> std::io::Result<Vec<u8>>) -> Result<String, Failure> {
-    let bytes = read(path).map_err(|error| Failure::other(format!("read {path}: {error}")))?;
+    let bytes = read(path)
+        .map_err(|error| Failure::other(format!("read {path}: {error}")).coded(&codes::FILE))?;
     // The error of the conversion would show the bytes.
     String::from_utf8(bytes).map_err(|_| {
         Failure::other(format!("read {path}: it is not text in UTF-8"))

@@ -15,6 +15,7 @@
 
 use cara_api::client::Error;
 
+use super::codes::{self, Code};
 use super::screen::{Paint, Tone};
 
 /// Exit code for wrong usage.
@@ -34,14 +35,16 @@ const INTERRUPTED: u8 = 130;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     code: u8,
+    id: &'static Code,
     message: String,
     details: Vec<String>,
 }
 
 impl Failure {
-    fn new(code: u8, message: impl Into<String>) -> Self {
+    fn new(code: u8, id: &'static Code, message: impl Into<String>) -> Self {
         Self {
             code,
+            id,
             message: message.into(),
             details: Vec::new(),
         }
@@ -54,7 +57,7 @@ impl Failure {
             Some(409) => CONFLICT,
             Some(_) | None => FAILED,
         };
-        let mut failure = Self::new(code, format!("{action}: {error}"));
+        let mut failure = Self::new(code, id_of(error), format!("{action}: {error}"));
         match error {
             Error::Problem(problem) if problem.errors.len() > 1 => {
                 let title = &problem.title;
@@ -99,57 +102,73 @@ impl Failure {
 
     /// The command line is wrong.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self::new(USAGE, message)
+        Self::new(USAGE, &codes::USAGE, message)
     }
 
     /// Anything else.
     pub fn other(message: impl Into<String>) -> Self {
-        Self::new(FAILED, message)
+        Self::new(FAILED, &codes::FAILED, message)
     }
 
     /// The user may not do that.
     pub fn denied(message: impl Into<String>) -> Self {
-        Self::new(DENIED, message)
+        Self::new(DENIED, &codes::FORBIDDEN, message)
     }
 
     /// Something is in the way.
     pub fn conflict(message: impl Into<String>) -> Self {
-        Self::new(CONFLICT, message)
+        Self::new(CONFLICT, &codes::CONFLICT, message)
     }
 
     /// A project failed.
     pub fn unhealthy(message: impl Into<String>) -> Self {
-        Self::new(UNHEALTHY, message)
+        Self::new(UNHEALTHY, &codes::UNHEALTHY, message)
     }
 
     /// No node can take a project.
     pub fn no_capacity(message: impl Into<String>) -> Self {
-        Self::new(NO_CAPACITY, message)
+        Self::new(NO_CAPACITY, &codes::NO_CAPACITY, message)
     }
 
     /// Time is up.
     pub fn timed_out(message: impl Into<String>) -> Self {
-        Self::new(TIMED_OUT, message)
+        Self::new(TIMED_OUT, &codes::TIMED_OUT, message)
     }
 
     /// Projects cannot leave a node.
     pub fn blocked(message: impl Into<String>) -> Self {
-        Self::new(BLOCKED, message)
+        Self::new(BLOCKED, &codes::BLOCKED, message)
     }
 
     /// The user does not want to look on any more, and was told what that means.
     pub fn interrupted() -> Self {
-        Self::new(INTERRUPTED, "")
+        Self::new(INTERRUPTED, &codes::FAILED, "")
     }
 
     /// Nobody reads the output any more, which is no fault.
     pub fn closed() -> Self {
-        Self::new(0, "")
+        Self::new(0, &codes::FAILED, "")
+    }
+
+    /// Gives it another code than its class has.
+    #[must_use]
+    pub fn coded(mut self, id: &'static Code) -> Self {
+        self.id = id;
+        self
+    }
+
+    /// Changes the lines below the message.
+    #[must_use]
+    pub fn map_details(mut self, change: impl Fn(&str) -> String) -> Self {
+        for detail in &mut self.details {
+            *detail = change(detail);
+        }
+        self
     }
 
     /// A command in a service ended with this code, which is passed on without a word.
     pub fn passed_on(code: u8) -> Self {
-        Self::new(code, "")
+        Self::new(code, &codes::FAILED, "")
     }
 
     /// Adds a line below the message.
@@ -173,7 +192,7 @@ impl Failure {
 
     /// Files differ, which was shown.
     pub fn different() -> Self {
-        Self::new(FAILED, "")
+        Self::new(FAILED, &codes::FAILED, "")
     }
 
     /// The same failure where the code 1 says that something differs, as `diff` has it.
@@ -199,10 +218,28 @@ impl Failure {
             return;
         }
         let head = paint.text(Tone::Bad, "Error:");
-        super::tell(format_args!("{head} {}", self.message));
+        // A message of several lines keeps its code on the first.
+        let (first, rest) = match self.message.split_once('\n') {
+            Some((first, rest)) => (first, format!("\n{rest}")),
+            None => (self.message.as_str(), String::new()),
+        };
+        let id = paint.text(Tone::Aside, &format!("[{}]", self.id.id));
+        super::tell(format_args!("{head} {first} {id}{rest}"));
         for detail in &self.details {
             super::tell(format_args!("  {detail}"));
         }
+    }
+}
+
+/// The code of what a call met.
+fn id_of(error: &Error) -> &'static Code {
+    match error {
+        Error::Unreachable { .. } => &codes::UNREACHABLE,
+        Error::TimedOut { .. } => &codes::NO_ANSWER,
+        Error::Unreadable { .. } => &codes::BAD_ANSWER,
+        Error::Unexpected { body, .. } if is_page(body) => &codes::NOT_THE_API,
+        Error::Unexpected { status, body } => codes::of_status(*status, body),
+        Error::Problem(problem) => codes::of_status(problem.status, &problem.detail),
     }
 }
 

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::args::Kind;
+use super::codes;
 use super::failure::Failure;
+use super::places::Places;
 
 /// One document and where it came from.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +19,8 @@ pub struct Document {
     pub name: String,
     /// The document as JSON.
     pub body: Value,
+    /// Where its fields stand.
+    pub places: Places,
 }
 
 /// Reads all documents of all sources. Nothing is sent before everything was read.
@@ -48,7 +52,7 @@ fn in_order(mut documents: Vec<Document>) -> Vec<Document> {
 
 fn texts(source: &str) -> Result<Vec<(String, String)>, Failure> {
     let failed = |path: &Path, error: std::io::Error| {
-        Failure::other(format!("read manifest: {}: {error}", path.display()))
+        Failure::other(format!("read manifest: {}: {error}", path.display())).coded(&codes::FILE)
     };
     if source == "-" {
         let mut text = String::new();
@@ -90,9 +94,13 @@ pub fn parse(source: &str, text: &str) -> Result<Vec<Document>, Failure> {
     let values: Vec<Value> = serde_saphyr::from_multiple_with_options(text, options)
         .map_err(|error| unreadable(source, text, &error))?;
     let documents = values.into_iter().filter(|value| !value.is_null());
+    let places = Places::of(source, text);
     documents
         .enumerate()
-        .map(|(index, body)| document(source, index + 1, body))
+        .map(|(index, body)| {
+            let places = places.get(index).cloned().unwrap_or_default();
+            document(source, index + 1, body, places)
+        })
         .collect()
 }
 
@@ -102,7 +110,7 @@ fn unreadable(source: &str, text: &str, error: &serde_saphyr::Error) -> Failure 
         line.contains("kind") && (line.contains("Secret") || line.contains("Certificate"))
     });
     if !may_hold_secret {
-        return Failure::other(format!("parse manifest: {source}: {error}"));
+        return Failure::other(format!("parse manifest: {source}: {error}")).coded(&codes::YAML);
     }
     let place = error.location();
     let place = place.map(|at| format!(" at line {} column {}", at.line(), at.column()));
@@ -110,9 +118,10 @@ fn unreadable(source: &str, text: &str, error: &serde_saphyr::Error) -> Failure 
     Failure::other(format!(
         "parse manifest: {source}: it is not YAML{place}; its text is not shown, since it may hold a secret"
     ))
+    .coded(&codes::YAML)
 }
 
-fn document(source: &str, number: usize, body: Value) -> Result<Document, Failure> {
+fn document(source: &str, number: usize, body: Value, places: Places) -> Result<Document, Failure> {
     let kind = match body.get("kind").and_then(Value::as_str) {
         Some("Project") => Kind::Projects,
         Some("Node") => Kind::Nodes,
@@ -122,9 +131,9 @@ fn document(source: &str, number: usize, body: Value) -> Result<Document, Failur
             let text = other.unwrap_or_default();
             let message =
                 format!("apply: unsupported kind {text:?} in document {number} of {source}");
-            return Err(
-                Failure::other(message).with("kind must be Project, Node, Secret or Certificate")
-            );
+            return Err(Failure::other(message)
+                .coded(&codes::YAML)
+                .with("kind must be Project, Node, Secret or Certificate"));
         }
     };
     let name = body
@@ -135,9 +144,15 @@ fn document(source: &str, number: usize, body: Value) -> Result<Document, Failur
     if name.is_empty() {
         return Err(Failure::other(format!(
             "apply: metadata.name is required in document {number} of {source}"
-        )));
+        ))
+        .coded(&codes::YAML));
     }
-    Ok(Document { kind, name, body })
+    Ok(Document {
+        kind,
+        name,
+        body,
+        places,
+    })
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use cara_api::{Generation, Project, paths};
 use futures_util::StreamExt;
 
 use super::Context;
+use super::codes;
 use super::failure::Failure;
 use super::follow::{Change, Follow};
 use super::progress::Progress;
@@ -154,9 +155,14 @@ async fn follow(
         match judge(project, wanted, &mut failing_since) {
             Verdict::Waiting | Verdict::Failing => {}
             Verdict::Done => return Ok(project.clone()),
-            Verdict::Failed => return Err(explain(context, name, plan::failed(project)).await),
+            Verdict::Failed => {
+                let account = plan::failed(project);
+                let code = codes::of_reason(&account.reason);
+                return Err(explain(context, name, account).await.coded(code));
+            }
             Verdict::RolledBack => {
-                return Err(explain(context, name, plan::rolled_back(project)).await);
+                let failure = explain(context, name, plan::rolled_back(project)).await;
+                return Err(failure.coded(&codes::ROLLED_BACK));
             }
         }
     }

@@ -20,6 +20,14 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 4] = [
+        Self::Projects,
+        Self::Nodes,
+        Self::Secrets,
+        Self::Certificates,
+    ];
+
     /// The kind as messages name it.
     pub fn noun(self) -> &'static str {
         match self {

@@ -151,6 +151,8 @@ pub fn down(project: &Project) -> Vec<String> {
 pub struct Account {
     /// The sentence.
     pub headline: String,
+    /// The reason in a word, as conditions name it.
+    pub reason: String,
     /// The lines, the last ones of logs among them.
     pub lines: Vec<String>,
     /// Services that ended and of which no line is known yet.
@@ -216,6 +218,7 @@ fn account(project: &Project, kind: &str, what: &str) -> Account {
     }
     Account {
         headline,
+        reason: reason.to_owned(),
         lines,
         silent,
         told: told_of,

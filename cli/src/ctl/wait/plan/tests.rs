@@ -147,6 +147,7 @@ fn a_rollout_that_was_rolled_back_tells_why_and_what_runs() {
         Account {
             headline: "project/shop: generation 5 was rolled back: ContainerExited: web(exit=3)"
                 .to_owned(),
+            reason: "ContainerExited".to_owned(),
             lines: vec![
                 "last lines of web:".to_owned(),
                 "  no database".to_owned(),
@@ -171,6 +172,7 @@ fn a_failure_shows_lines_once_and_names_services_without() {
         failed(&broken),
         Account {
             headline: "project/shop failed: ContainerExited: web(exit=3)".to_owned(),
+            reason: "ContainerExited".to_owned(),
             lines: vec!["last lines of web:".to_owned(), "  no database".to_owned()],
             silent: vec!["job".to_owned()],
             told: vec!["web".to_owned()],

@@ -8,6 +8,7 @@ mod args;
 mod backup;
 mod ca;
 pub mod codes;
+mod completion;
 mod consent;
 mod context;
 mod convert;
@@ -57,7 +58,7 @@ mod wait;
 use std::process::ExitCode;
 
 use cara_api::client::Client;
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 
 use args::{Args, Command};
 use failure::Failure;
@@ -80,6 +81,9 @@ impl Context {
 
 /// Parses, runs and reports.
 pub fn main() -> ExitCode {
+    if completion::answer() {
+        return ExitCode::SUCCESS;
+    }
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
@@ -164,15 +168,7 @@ async fn run(args: Args, screen: Screen) -> Result<(), Failure> {
         Command::Doctor => doctor::run(&context).await,
         Command::Version => version::run(&context).await,
         Command::Explain(options) => explain::run(&options, context.output),
-        Command::Completion { shell } => {
-            clap_complete::generate(
-                shell,
-                &mut Args::command(),
-                "caractrl",
-                &mut std::io::stdout(),
-            );
-            Ok(())
-        }
+        Command::Completion(options) => completion::script(&options),
     }
 }
 

@@ -3,6 +3,7 @@
 mod access;
 mod backup;
 mod certificates;
+mod completion;
 mod consent;
 mod convert;
 mod explain;
@@ -26,6 +27,7 @@ pub use access::{
 };
 pub use backup::{Backup, Restore};
 pub use certificates::{Ca, Install, NewCertificate};
+pub use completion::Completion;
 pub use consent::Consent;
 pub use convert::Convert;
 pub use explain::Topic;
@@ -208,11 +210,9 @@ pub enum Command {
     Doctor,
     /// Print the versions of client and server
     Version,
-    /// Print a completion script
-    Completion {
-        /// The shell
-        shell: clap_complete::Shell,
-    },
+    /// Print a script that lets a shell complete commands, flags and live names
+    #[command(arg_required_else_help = true, after_help = completion::HOW)]
+    Completion(Completion),
 }
 
 /// Options of `apply`.

@@ -118,7 +118,10 @@ async fn errors_say_what_where_and_what_to_do() {
     let path = file.display().to_string();
     let (code, _, err) = server.ctl(&["get", "projects", "ghost"]).await;
     assert_eq!(code, 1);
-    assert_eq!(err, "Error: get project \"ghost\": project not found\n");
+    assert_eq!(
+        err,
+        "Error: get project \"ghost\": project not found [E-NOT-FOUND]\n"
+    );
     let (code, _, err) = server
         .ctl(&["--server", "http://127.0.0.1:1", "get", "nodes"])
         .await;

@@ -24,6 +24,7 @@ mod mtls;
 mod nodes;
 mod observe;
 mod operate;
+mod output;
 mod partition;
 mod proxy;
 mod rollout;

@@ -110,32 +110,3 @@ fn events_are_of_everything_of_a_kind_or_of_one_object() {
         assert_eq!(found, expected, "{line}");
     }
 }
-
-#[test]
-fn completion_knows_every_command() {
-    for shell in [
-        clap_complete::Shell::Bash,
-        clap_complete::Shell::Zsh,
-        clap_complete::Shell::Fish,
-        clap_complete::Shell::PowerShell,
-    ] {
-        let mut script = Vec::new();
-        clap_complete::generate(shell, &mut Args::command(), "caractrl", &mut script);
-        let script = String::from_utf8(script).expect("text");
-        for word in [
-            "cordon",
-            "uncordon",
-            "drain",
-            "delete-ephemeral-data",
-            "rollback",
-            "share",
-            "revisions",
-            "events",
-            "create",
-            "from-env-file",
-            "secrets",
-        ] {
-            assert!(script.contains(word), "{word} is missing for {shell}");
-        }
-    }
-}

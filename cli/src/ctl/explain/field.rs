@@ -114,19 +114,20 @@ pub fn find(topic: &str) -> Result<Field, String> {
         field.text = part.text(name).unwrap_or_default().to_owned();
         part = child;
     }
-    field.default = default(&field.text).to_owned();
+    field.default = default(&field.text);
     field.example = example(kind, &field.field, part);
     field.fields = below(inside(part));
     Ok(field)
 }
 
 /// What a text says of a field that is left out: the clause that ends with these words.
-fn default(text: &str) -> &str {
+fn default(text: &str) -> String {
+    let text: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let Some((before, _)) = text.split_once(" when left out") else {
-        return "";
+        return String::new();
     };
     let from = before.rfind([';', '.', ':']).map_or(0, |at| at + 1);
-    before[from..].trim()
+    before[from..].trim().to_owned()
 }
 
 /// A key of a map.

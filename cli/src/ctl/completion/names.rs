@@ -1,0 +1,166 @@
+//! The names of things, for completion: which ones an argument stands for, and reading them.
+
+use std::time::Duration;
+
+use cara_api::client::Client;
+use cara_api::{Certificate, List, Node, Project, Resource, Secret, paths};
+use clap::{Parser, ValueEnum};
+
+use super::super::args::{Args, Kind};
+use super::super::codes;
+use super::{DEADLINE, cache};
+
+/// What an argument stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// Objects of a kind.
+    Objects(Kind),
+    /// `PROJECT/SERVICE`.
+    Services,
+    /// Codes and kinds that can be explained.
+    Topics,
+}
+
+/// How long names are good for.
+const FRESH: Duration = Duration::from_secs(5);
+
+/// What an argument of that value name stands for, in a line of these words.
+pub fn source(value_name: &str, words: &[String]) -> Option<Source> {
+    match value_name {
+        "PROJECT" | "HOST|PROJECT" => Some(Source::Objects(Kind::Projects)),
+        "NODE" => Some(Source::Objects(Kind::Nodes)),
+        "SECRET" => Some(Source::Objects(Kind::Secrets)),
+        name if name.contains("PROJECT/SERVICE") => Some(Source::Services),
+        name if name.starts_with("CODE|KIND") => Some(Source::Topics),
+        // Behind a kind, as in `get nodes NAME`.
+        "NAME" | "NAMES" => {
+            let verb = words.iter().skip(1).find(|word| !word.starts_with('-'));
+            let is_new = verb.is_some_and(|verb| verb == "create");
+            let mut kinds = words
+                .iter()
+                .filter_map(|word| Kind::from_str(word, true).ok());
+            kinds.next_back().filter(|_| !is_new).map(Source::Objects)
+        }
+        _ => None,
+    }
+}
+
+/// All names of a source; none when they are not known in time.
+pub fn all(source: Source, words: &[String]) -> Vec<String> {
+    let key = match source {
+        Source::Topics => {
+            let kinds = Kind::ALL.iter().map(|kind| kind.noun().to_owned());
+            return codes::ALL
+                .iter()
+                .map(|c| c.id.to_owned())
+                .chain(kinds)
+                .collect();
+        }
+        Source::Objects(kind) => kind.noun(),
+        Source::Services => "service",
+    };
+    let Some(server) = server(words) else {
+        return Vec::new();
+    };
+    if let Some(names) = cache::read(&server, key, FRESH) {
+        return names;
+    }
+    let Some(names) = ask(source, &server) else {
+        return Vec::new();
+    };
+    cache::write(&server, key, &names);
+    names
+}
+
+/// The server that the line is for, by its flags and the environment.
+fn server(words: &[String]) -> Option<String> {
+    // The line is not finished: only what names the server is read from it.
+    let flag = words.iter().position(|word| word == "--server");
+    let given = flag.and_then(|at| words.get(at + 1).cloned());
+    let given = given.or_else(|| {
+        let mut flags = words.iter();
+        flags.find_map(|word| Some(word.strip_prefix("--server=")?.to_owned()))
+    });
+    given.or_else(|| {
+        let args = Args::try_parse_from(["caractrl", "version"]);
+        args.ok().map(|args| args.server)
+    })
+}
+
+fn ask(source: Source, server: &str) -> Option<Vec<String>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .ok()?;
+    let client = Client::new(server).ok()?;
+    let asked = async {
+        match source {
+            Source::Topics => None,
+            Source::Objects(Kind::Projects) => names::<Project>(&client, paths::PROJECTS).await,
+            Source::Objects(Kind::Nodes) => names::<Node>(&client, paths::NODES).await,
+            Source::Objects(Kind::Secrets) => names::<Secret>(&client, paths::SECRETS).await,
+            Source::Objects(Kind::Certificates) => {
+                names::<Certificate>(&client, paths::CERTIFICATES).await
+            }
+            Source::Services => services(&client).await,
+        }
+    };
+    let names = runtime.block_on(async { tokio::time::timeout(DEADLINE, asked).await });
+    runtime.shutdown_timeout(Duration::ZERO);
+    names.ok().flatten()
+}
+
+async fn names<T: Resource>(client: &Client, path: &str) -> Option<Vec<String>> {
+    let list: List<T> = client.list(path, &[]).await.ok()?;
+    let names = list.items.iter().map(|item| item.meta().name.clone());
+    Some(names.collect())
+}
+
+async fn services(client: &Client) -> Option<Vec<String>> {
+    let list: List<Project> = client.list(paths::PROJECTS, &[]).await.ok()?;
+    let of = |project: &Project| {
+        let services = project.spec.services.iter();
+        let name = &project.metadata.name;
+        services
+            .map(|s| format!("{name}/{}", s.name))
+            .collect::<Vec<_>>()
+    };
+    Some(list.items.iter().flat_map(of).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_argument_stands_for_what_its_name_says() {
+        let check = |name: &str, line: &str| {
+            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            source(name, &words)
+        };
+        let objects = |kind| Some(Source::Objects(kind));
+        for (name, line, expected) in [
+            ("PROJECT", "caractrl open", objects(Kind::Projects)),
+            ("NODE", "caractrl drain", objects(Kind::Nodes)),
+            ("NAME", "caractrl get nodes", objects(Kind::Nodes)),
+            ("NAME", "caractrl describe secret", objects(Kind::Secrets)),
+            ("NAME", "caractrl create secret", None),
+            ("NAME", "caractrl get", None),
+            ("PROJECT/SERVICE", "caractrl logs", Some(Source::Services)),
+            ("FILE", "caractrl apply -f", None),
+        ] {
+            assert_eq!(check(name, line), expected, "{name} in {line}");
+        }
+    }
+
+    #[test]
+    fn the_server_is_read_from_an_unfinished_line() {
+        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        for line in [
+            "caractrl --server http://a get no",
+            "caractrl get --server=http://a no",
+        ] {
+            assert_eq!(server(&words(line)).as_deref(), Some("http://a"));
+        }
+    }
+}

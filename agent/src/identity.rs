@@ -236,6 +236,11 @@ pub async fn enter(
     }
 }
 
+/// Whether a node keeps its identity in a data directory.
+pub fn has_joined(data_dir: &std::path::Path) -> bool {
+    data_dir.join(file::IDENTITY).exists()
+}
+
 fn check(stored: &Stored, config: &Config, path: &std::path::Path) -> Result<(), EntryError> {
     if stored.node != config.node {
         return Err(EntryError::OtherNode {

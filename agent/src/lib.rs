@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use config::{Config, Entry};
-pub use identity::{EntryError, Identity, enter};
+pub use identity::{EntryError, Identity, enter, has_joined};
 pub use runtime::Error as EngineError;
 
 use images::Images;

@@ -1,6 +1,6 @@
 //! The role of an agent: settings and wiring.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -67,7 +67,7 @@ const JOIN_FILE: Setting = Setting {
     key: "join-file",
     value: "FILE",
     default: "",
-    help: "File with the join token of this node, - for standard input; used once, and not read when the node has joined. The variable CARA_JOIN, the token itself, takes its place",
+    help: "File with the join token of this node, - for standard input; used once; it may be removed when the node has joined. The variable CARA_JOIN, the token itself, takes its place",
 };
 
 /// Holds the join token itself. Not a setting: flags and files show what they hold.
@@ -233,7 +233,7 @@ pub fn main(flags: &ArgMatches) -> anyhow::Result<()> {
     std::fs::create_dir_all(data_dir)
         .with_context(|| format!("data-dir: cannot make {}", data_dir.display()))?;
     let mut options = options;
-    options.config.entry = entry(&options.config.server, options.join_file.as_deref())?;
+    options.config.entry = entry(&options.config, options.join_file.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
@@ -287,16 +287,24 @@ async fn run(
 }
 
 /// Who reaches the server by HTTPS shows a certificate there.
-fn entry(server: &str, join_file: Option<&str>) -> anyhow::Result<Entry> {
-    let token = match (process::variable(JOIN).map(Zeroizing::new), join_file) {
+fn entry(config: &Config, join_file: Option<&str>) -> anyhow::Result<Entry> {
+    let has_joined = cara_agent::has_joined(&config.data_dir);
+    // Compose files set variables that nobody gave to nothing.
+    let given = process::variable(JOIN).filter(|text| !text.trim().is_empty());
+    let token = match (given.map(Zeroizing::new), join_file) {
         (Some(text), _) => Some(JoinToken::parse(&text).context(JOIN)?),
-        (None, Some(path)) => {
-            let read = read_token(path).with_context(|| format!("join-file: {path}"))?;
-            Some(JoinToken::parse(&read).with_context(|| format!("join-file: {path}"))?)
-        }
+        (None, Some(path)) => match read_token(path) {
+            // Used, and removed: as it should be.
+            Ok(text) if text.trim().is_empty() && has_joined => None,
+            Err(error) if error.kind() == ErrorKind::NotFound && has_joined => None,
+            read => {
+                let read = read.with_context(|| format!("join-file: {path}"))?;
+                Some(JoinToken::parse(&read).with_context(|| format!("join-file: {path}"))?)
+            }
+        },
         (None, None) => None,
     };
-    if token.is_none() && server.starts_with("http://") {
+    if token.is_none() && config.server.starts_with("http://") {
         return Ok(Entry::Given(Trust::default()));
     }
     Ok(Entry::Joined(token))

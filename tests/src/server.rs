@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
-use cara_api::client::{Client, Trust};
+use cara_api::client::{Client, Credential, Trust};
 use cara_api::join::SERVER_NAME;
 use cara_api::project::ProjectPhase;
+use cara_api::secret::Hidden;
 use cara_api::{Project, paths};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -250,10 +251,17 @@ impl Server {
     /// Whom clients of the API trust.
     fn trust(&self) -> Trust {
         let read = || std::fs::read_to_string(self.authority()).expect("the authority");
+        let token = self.token().map(Hidden::new);
         Trust {
             authority: self.has_tls().then(read),
-            ..Trust::default()
+            credential: token.map_or(Credential::None, Credential::Bearer),
         }
+    }
+
+    /// The first token of the API, where it wants to know who asks.
+    fn token(&self) -> Option<String> {
+        let text = std::fs::read_to_string(self.data_dir().join("bootstrap-token"));
+        text.ok().map(|text| text.trim().to_owned())
     }
 
     /// An HTTP client that believes the API.
@@ -268,6 +276,11 @@ impl Server {
             }
             None => self.api_http_builder(),
         };
+        let headers = self.token().map(|token| {
+            let value = format!("Bearer {token}").parse().expect("a header");
+            reqwest::header::HeaderMap::from_iter([(reqwest::header::AUTHORIZATION, value)])
+        });
+        let builder = builder.default_headers(headers.unwrap_or_default());
         builder.build().expect("a client")
     }
 
@@ -436,6 +449,9 @@ impl Server {
             .args(args)
             .env("CARA_SERVER", self.base())
             .env("NO_COLOR", "1");
+        if let Some(token) = self.token() {
+            command.env("CARA_TOKEN", token);
+        }
         if self.has_tls() {
             command.env("CARA_CA_FILE", self.authority());
         }

@@ -9,9 +9,9 @@ mod backoff;
 mod files;
 mod lines;
 mod probe;
+mod terms;
 mod trust;
 mod upgrade;
-mod terms;
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -29,10 +29,10 @@ pub use backoff::Backoff;
 pub use files::Look;
 pub use lines::Lines;
 pub use probe::{Prober, probe};
+pub use terms::Terms;
 pub use trust::{Credential, Trust, fetch_authority};
 use trust::{Pools, wire_base};
 pub use upgrade::{Connection, Duplex};
-pub use terms::Terms;
 
 use crate::{List, Problem, Resource, paths};
 

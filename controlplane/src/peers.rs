@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Shared;
 use crate::plan::admission::{Presented, Shown, Who, who};
+use crate::plan::node::is_alive;
 
 /// Connections of nodes.
 #[derive(Default)]
@@ -119,10 +120,9 @@ pub(crate) async fn follow(shared: Arc<Shared>, token: CancellationToken) {
             })
         });
         let first = shared.cache.read(|state| {
-            let admissions = state
-                .nodes()
-                .values()
-                .filter_map(|n| n.status.admission.as_ref());
+            // Those that are gone do not renew, and need not.
+            let alive = state.nodes().values().filter(|node| is_alive(node));
+            let admissions = alive.filter_map(|n| n.status.admission.as_ref());
             let live = admissions.filter(|a| a.revoked_at.is_none());
             live.map(|a| a.certificate_not_after).min()
         });

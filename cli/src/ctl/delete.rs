@@ -89,12 +89,14 @@ async fn agree(context: &Context, options: &Delete, path: &str) -> Result<(), Fa
     consent::obtain(context, options.consent, &[intent], &question)
 }
 
-/// Whether a node's agent shows signs of life; unknown counts as none.
+/// Whether a node's agent shows signs of life, and makes the node's record by itself; unknown
+/// counts as none. One that joined by a token is out when its record is gone.
 async fn has_agent(context: &Context, path: &str) -> bool {
     let node = context.client.get::<Node>(path).await;
     let is_up = |node: Node| {
         let ready = condition::find(&node.status.conditions, condition::READY);
-        ready.is_some_and(|ready| ready.status == "True")
+        let is_ready = ready.is_some_and(|ready| ready.status == "True");
+        is_ready && node.status.admission.is_none()
     };
     node.is_ok_and(is_up)
 }

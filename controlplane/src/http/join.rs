@@ -154,9 +154,12 @@ pub(super) async fn join(
     }
     let asked: JoinRequest = read(body).await?;
     let node = wanted_name(&asked.node)?;
+    let secret_hash = hash(asked.secret.reveal());
+    // Nothing of who has no token is looked at any further.
+    app.knows_token(&asked.id, &secret_hash).await?;
     let request = checked(&asked.certificate_request)?;
     let comer = Comer {
-        secret_hash: hash(asked.secret.reveal()),
+        secret_hash,
         key: request.key_fingerprint().to_string(),
         node,
         hostname: asked.hostname.chars().take(253).collect(),
@@ -260,6 +263,19 @@ struct Comer {
 }
 
 impl App {
+    /// Refuses tokens that this server did not make.
+    async fn knows_token(&self, id: &str, secret_hash: &str) -> Result<(), Failure> {
+        let entry = self.stored_token(id).await?;
+        let stored = entry.as_ref().map(repo::decode_join_token).transpose();
+        match stored.map_err(Failure::internal)? {
+            Some(token) if token.secret_hash == secret_hash => Ok(()),
+            Some(_) | None => {
+                tracing::warn!(id, "an unknown join token was shown");
+                Err(refused(&Refusal::Unknown))
+            }
+        }
+    }
+
     /// Lets a machine in if the token does; none when somebody else changed something meanwhile.
     async fn admit(
         &self,

@@ -166,15 +166,20 @@ async fn a_successor_that_cannot_start_leaves_the_server_as_it_is() {
     let server = Server::start(&[]).await;
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
-    let output = std::process::Command::new(cara_tests::program("cara-server"))
-        .arg("--data-dir")
-        .arg(server.directory())
-        .args(["--api-listen", &server.api.to_string()])
-        .args(["--http-listen", &address, "--take-over"])
-        .output()
-        .expect("it ran");
-    assert!(!output.status.success());
-    let error = String::from_utf8_lossy(&output.stderr);
+    let error = eventually("it finds the server", async || {
+        let output = std::process::Command::new(cara_tests::program("cara-server"))
+            .arg("--data-dir")
+            .arg(server.directory())
+            .args(["--api-listen", &server.api.to_string()])
+            .args(["--http-listen", &address, "--take-over"])
+            .output()
+            .expect("it ran");
+        assert!(!output.status.success());
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        // The API answers a moment before successors find the server.
+        (!error.contains("is in use by another process")).then_some(error)
+    })
+    .await;
     assert!(error.contains("http-listen: cannot listen on"), "{error}");
     let (status, _) = server.call("GET", "/api/v1/projects", "").await;
     assert_eq!(status, 200);

@@ -1,45 +1,30 @@
-//! Nodes come and go: tokens, joining, renewing certificates, shutting nodes out.
+//! Nodes are let in by join tokens; what belongs to that is in the modules below.
 
-use std::net::IpAddr;
+pub(super) mod certificates;
+pub(super) mod tokens;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Extension, Path, State};
-use axum::http::StatusCode;
-use axum::response::Response;
-use cara_api::join::{
-    IssuedCertificate, IssuedJoinToken, JoinRequest, JoinRole, JoinToken, NewJoinToken,
-    RenewRequest, SERVER_NAME, ServerAuthority,
-};
+use axum::extract::State;
+use cara_api::join::{IssuedCertificate, JoinRequest, SERVER_NAME, ServerAuthority};
 use cara_api::node::{Admission, NodeStatus};
-use cara_api::secret::Hidden;
 use cara_api::{Node, NodeName, Timestamp};
 use cara_certs::ca::CaError;
 use cara_certs::node::{CheckedRequest, NodeCertificate, NodeSubject};
 use cara_store::{Entry, WriteError};
-use jiff::SignedDuration;
-use ring::rand::SecureRandom;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::App;
-use super::extract::{self, node_name};
+use super::extract;
 use super::failure::Failure;
-use super::objects::{self, TRIES};
+use super::objects::TRIES;
 use super::view::{begin, now};
 use super::write::at;
 use crate::audit::{Caller, Op, Operation, Verb};
 use crate::config::{ApiConfig, ApiTls};
-use crate::plan::admission::{Candidate, Redeemed, Refusal, Shown, StoredToken, Use, Who, redeem};
+use crate::plan::admission::{Candidate, Presented, Redeemed, Refusal, Use, Who, redeem};
 use crate::repo;
-use crate::vault::NoRandomness;
-
-/// How long a token can be used unless something else is asked for, in seconds.
-const TTL_DEFAULT: u64 = 3_600;
-/// How long it can be used at most, in seconds.
-const TTL_MAX: u64 = 7 * 24 * 3_600;
-/// Tokens that ended longer ago than this are removed.
-const KEPT: SignedDuration = SignedDuration::from_hours(24);
 
 /// The names that the server's own certificate has.
 pub(crate) fn server_names(api: &ApiConfig) -> Vec<String> {
@@ -56,24 +41,6 @@ pub(crate) fn server_names(api: &ApiConfig) -> Vec<String> {
     names
 }
 
-/// Where nodes reach the server, as far as it knows.
-fn server_url(api: &ApiConfig) -> Option<String> {
-    if api.tls == ApiTls::Off {
-        return None;
-    }
-    let ip = api.address.ip();
-    let host = match api.names.first() {
-        Some(name) => match name.parse::<IpAddr>() {
-            Ok(IpAddr::V6(ip)) => format!("[{ip}]"),
-            Ok(IpAddr::V4(_)) | Err(_) => name.clone(),
-        },
-        None if ip.is_unspecified() => return None,
-        None if ip.is_ipv6() => format!("[{ip}]"),
-        None => ip.to_string(),
-    };
-    Some(format!("https://{host}:{}", api.address.port()))
-}
-
 /// The authority that the server's own certificate comes from. Those who know its SHA-256 can
 /// take it from here over a connection that they do not trust yet.
 #[utoipa::path(get, path = "/api/v1/join/authority", tag = "nodes",
@@ -84,57 +51,6 @@ pub(super) async fn authority(State(app): State<App>) -> Json<ServerAuthority> {
         certificate: authority.certificate_pem().to_owned(),
         fingerprint: authority.fingerprint().to_string(),
     })
-}
-
-/// Makes a token that lets one node in, once.
-#[utoipa::path(post, path = "/api/v1/join-tokens", tag = "nodes", request_body = NewJoinToken,
-    responses((status = 201, body = IssuedJoinToken), (status = 400, body = cara_api::Problem)))]
-pub(super) async fn create_token(
-    State(app): State<App>,
-    by: Caller,
-    body: Body,
-) -> Result<(StatusCode, Json<IssuedJoinToken>), Failure> {
-    app.must_be_live()?;
-    let api = &app.shared.config.api;
-    if api.tls == ApiTls::Off {
-        return Err(Failure::conflict(
-            "this server has no TLS, so that nodes need no token to reach it: start it with --api-tls internal",
-        ));
-    }
-    let asked: NewJoinToken = read(body).await?;
-    let ttl = asked.ttl_seconds.unwrap_or(TTL_DEFAULT);
-    if ttl == 0 || ttl > TTL_MAX {
-        let message = format!("ttlSeconds: {ttl} is not valid: give 1 to {TTL_MAX} seconds");
-        return Err(Failure::bad_request(message));
-    }
-    let node = asked.node.as_deref().map(wanted_name).transpose()?;
-    let time = now();
-    app.sweep_tokens(time).await?;
-    let token = JoinToken {
-        authority: app.shared.authority.fingerprint().to_string(),
-        id: random::<8>()?,
-        secret: Hidden::new(random::<32>()?),
-    };
-    let stored = StoredToken {
-        id: token.id.clone(),
-        secret_hash: hash(token.secret.reveal()),
-        node,
-        created_at: time,
-        expires_at: time + SignedDuration::from_secs(i64::try_from(ttl).unwrap_or(i64::MAX)),
-        used: None,
-    };
-    let key = repo::join_token_key(&token.id).ok_or_else(|| Failure::internal(NoRandomness))?;
-    app.commit(repo::create_join_token(key, &stored)).await?;
-    app.audit_named(&by, Verb::Create, "JoinToken", &token.id);
-    let answer = IssuedJoinToken {
-        id: token.id.clone(),
-        token: token.to_text(),
-        role: JoinRole::Agent,
-        node: stored.node.map(|node| node.to_string()),
-        expires_at: stored.expires_at,
-        server: server_url(api),
-    };
-    Ok((StatusCode::CREATED, Json(answer)))
 }
 
 /// Lets a node in: its token is used up, and it gets a certificate for its own key.
@@ -174,84 +90,6 @@ pub(super) async fn join(
     Err(Failure::unavailable(
         "the node is being changed by others at the same time: try again",
     ))
-}
-
-/// The next certificate of a node, for the next key.
-#[utoipa::path(post, path = "/api/v1/nodes/{name}/certificate", tag = "agents",
-    params(("name" = String, Path)), request_body = RenewRequest,
-    responses((status = 200, body = IssuedCertificate), (status = 401, body = cara_api::Problem),
-        (status = 403, body = cara_api::Problem)))]
-pub(super) async fn renew(
-    State(app): State<App>,
-    Path(name): Path<String>,
-    Extension(shown): Extension<Shown>,
-    by: Caller,
-    body: Body,
-) -> Result<Json<IssuedCertificate>, Failure> {
-    app.must_be_live()?;
-    let Shown::Certificate(presented) = shown else {
-        return Err(Failure::conflict(
-            "the agent inside the server has no certificate",
-        ));
-    };
-    let node = node_name(&name)?;
-    let asked: RenewRequest = read(body).await?;
-    let request = checked(&asked.certificate_request)?;
-    let issued = app.issue(&request, &node, presented.admission)?;
-    let changed = objects::replace(&app, &name, None, |old: &Node| {
-        let mut node = old.clone();
-        let admission = node.status.admission.as_mut();
-        // It may have been shut out since the request came in.
-        let admission = admission
-            .filter(|a| a.id == presented.admission && a.revoked_at.is_none())
-            .ok_or_else(|| Failure::forbidden(format!("node {name} was shut out")))?;
-        admission.certificate_not_after = issued.not_after;
-        node.metadata.updated_at = Some(now());
-        let batch = repo::replace_node(&node);
-        Ok(Some((node, batch)))
-    });
-    let changed = changed.await?;
-    if let Some(new) = &changed.new {
-        app.audit_admission(&by, Verb::Renew, new);
-    }
-    tracing::info!(node = %name, until = %issued.not_after, "renewed the certificate");
-    Ok(Json(app.issued(issued)))
-}
-
-/// Shuts a node out: its certificates are useless from now on, and its connections end. Its
-/// containers go on until its projects are placed elsewhere.
-#[utoipa::path(post, path = "/api/v1/nodes/{name}/revoke", tag = "nodes", params(("name" = String, Path)),
-    responses((status = 200, body = Node), (status = 404, body = cara_api::Problem),
-        (status = 409, body = cara_api::Problem, description = "It did not join by a token")))]
-pub(super) async fn revoke(
-    State(app): State<App>,
-    Path(name): Path<String>,
-    by: Caller,
-) -> Result<Response, Failure> {
-    app.must_be_live()?;
-    let key = node_name(&name)?;
-    let changed = objects::replace(&app, &name, None, |old: &Node| {
-        let mut node = old.clone();
-        let Some(admission) = node.status.admission.as_mut() else {
-            return Err(Failure::conflict(format!(
-                "node {name:?} has no certificate that could be revoked: it did not join by a token"
-            )));
-        };
-        if admission.revoked_at.is_some() {
-            return Ok(None);
-        }
-        admission.revoked_at = Some(now());
-        node.metadata.updated_at = Some(now());
-        let batch = repo::replace_node(&node);
-        Ok(Some((node, batch)))
-    });
-    let changed = changed.await?;
-    app.shared.peers.cut_node(&key);
-    if let Some(new) = &changed.new {
-        app.audit_admission(&by, Verb::Revoke, new);
-        tracing::warn!(node = %name, "shut out");
-    }
-    Ok(changed.answer(&app, &[]))
 }
 
 /// A machine that wants to be a node.
@@ -332,9 +170,7 @@ impl App {
         {
             Ok(revision) => {
                 // A machine that had the name before has it no more.
-                let is_newest = |p: &crate::plan::admission::Presented| {
-                    p.node != comer.node || p.admission == admission
-                };
+                let is_newest = |p: &Presented| p.node != comer.node || p.admission == admission;
                 self.shared.peers.cut(is_newest);
                 self.audit_admission(by, Verb::Join, &at(node, revision));
                 tracing::info!(node = %comer.node, token = %token.id, remote = ?by.remote, "joined");
@@ -371,22 +207,6 @@ impl App {
             not_after: issued.not_after,
             life_seconds: u64::try_from(life.as_secs()).unwrap_or(0),
         }
-    }
-
-    /// Removes tokens that nobody can use any more.
-    async fn sweep_tokens(&self, time: Timestamp) -> Result<(), Failure> {
-        let listing = self.list_stored(repo::join_tokens()).await?;
-        for entry in &listing.entries {
-            let token = repo::decode_join_token(entry);
-            let is_over = token.is_ok_and(|token| time.duration_since(token.expires_at) > KEPT);
-            if is_over {
-                match self.commit(repo::delete_join_token(entry)).await {
-                    Ok(_) | Err(WriteError::Conflict { .. }) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Records that the admission of a node changed.
@@ -464,14 +284,6 @@ fn hash(text: &str) -> String {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn random<const N: usize>() -> Result<String, Failure> {
-    let mut bytes = [0; N];
-    ring::rand::SystemRandom::new()
-        .fill(&mut bytes)
-        .map_err(|_| Failure::internal(NoRandomness))?;
-    Ok(hex(&bytes))
 }
 
 /// Who registers a node may do so: the agent inside the server only its own.

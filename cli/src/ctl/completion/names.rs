@@ -7,7 +7,7 @@ use cara_api::{Certificate, List, Node, Project, Resource, Secret, paths};
 use clap::{Parser, ValueEnum};
 
 use super::super::args::{Args, Kind};
-use super::super::codes;
+use super::super::{codes, context};
 use super::{DEADLINE, cache};
 
 /// What an argument stands for.
@@ -59,41 +59,47 @@ pub fn all(source: Source, words: &[String]) -> Vec<String> {
         Source::Objects(kind) => kind.noun(),
         Source::Services => "service",
     };
-    let Some(server) = server(words) else {
+    let Some(args) = connection(words) else {
         return Vec::new();
     };
+    let server = format!("{:?} {:?}", args.server, args.context);
     if let Some(names) = cache::read(&server, key, FRESH) {
         return names;
     }
-    let Some(names) = ask(source, &server) else {
+    let Some(names) = ask(source, &args) else {
         return Vec::new();
     };
     cache::write(&server, key, &names);
     names
 }
 
-/// The server that the line is for, by its flags and the environment.
-fn server(words: &[String]) -> Option<String> {
-    // The line is not finished: only what names the server is read from it.
-    let flag = words.iter().position(|word| word == "--server");
-    let given = flag.and_then(|at| words.get(at + 1).cloned());
-    let given = given.or_else(|| {
-        let mut flags = words.iter();
-        flags.find_map(|word| Some(word.strip_prefix("--server=")?.to_owned()))
-    });
-    given.or_else(|| {
-        let args = Args::try_parse_from(["caractrl", "version"]);
-        args.ok().map(|args| args.server)
-    })
+/// Flags that say which server a line is for.
+const OF_SERVER: [&str; 3] = ["--server", "--context", "--ca-file"];
+
+/// What the line says about its server; the environment and the contexts say the rest.
+fn connection(words: &[String]) -> Option<Args> {
+    // The line is not finished: nothing else is read from it.
+    let mut line = vec!["caractrl".to_owned()];
+    for (at, word) in words.iter().enumerate() {
+        let flag = word.split('=').next().unwrap_or_default();
+        if OF_SERVER.contains(&flag) {
+            line.push(word.clone());
+            if !word.contains('=') {
+                line.push(words.get(at + 1)?.clone());
+            }
+        }
+    }
+    line.push("version".to_owned());
+    Args::try_parse_from(line).ok()
 }
 
-fn ask(source: Source, server: &str) -> Option<Vec<String>> {
+fn ask(source: Source, args: &Args) -> Option<Vec<String>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .ok()?;
-    let client = Client::new(server).ok()?;
     let asked = async {
+        let client = context::connect(args).await.ok()?;
         match source {
             Source::Topics => None,
             Source::Objects(Kind::Projects) => names::<Project>(&client, paths::PROJECTS).await,

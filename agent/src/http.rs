@@ -26,8 +26,15 @@ struct App {
     token: CancellationToken,
 }
 
-/// The agent's API.
-pub(crate) fn router(engine: Arc<Engine>, tasks: TaskTracker, token: CancellationToken) -> Router {
+/// The agent's API, to which more can be added that needs a state of its own.
+pub(crate) fn router<S>(
+    engine: Arc<Engine>,
+    tasks: TaskTracker,
+    token: CancellationToken,
+) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
     Router::new()
         .route(paths::AGENT_HEALTHZ, get(|| async { "OK" }))
         .route(paths::AGENT_LOGS, get(logs))

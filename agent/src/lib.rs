@@ -119,11 +119,8 @@ impl Agent {
             tasks.spawn(identity.keep(Arc::clone(&link), token.clone()));
         }
         let streams = stream::Streams::new(Arc::clone(&self.engine), tasks.clone(), token.clone());
-        let reached = stream::router(streams).merge(http::router(
-            Arc::clone(&self.engine),
-            tasks.clone(),
-            token.clone(),
-        ));
+        let own = http::router(Arc::clone(&self.engine), tasks.clone(), token.clone());
+        let reached = stream::routes::add_to(own, streams);
         tasks.spawn(tunnel::keep(
             Arc::clone(&link),
             reached,

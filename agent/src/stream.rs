@@ -7,17 +7,15 @@ mod exec;
 mod files;
 mod forward;
 mod logs;
+pub(crate) mod routes;
 mod usage;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use axum::Router;
 use axum::body::{Body, BodyDataStream};
 use axum::response::Response;
-use axum::routing::{get, post};
 use bytes::Bytes;
-use cara_api::paths;
 use cara_api::stream::{Channel, End, Frame, Records};
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
@@ -89,17 +87,6 @@ impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// What the server can ask for.
-pub(crate) fn router(streams: Streams) -> Router {
-    Router::new()
-        .route(paths::STREAM_LOGS, get(logs::logs))
-        .route(paths::STREAM_EXEC, post(exec::exec))
-        .route(paths::STREAM_FORWARD, post(forward::forward))
-        .route(paths::STREAM_FILES, get(files::read).put(files::write))
-        .route(paths::STREAM_USAGE, get(usage::usage))
-        .with_state(streams)
 }
 
 fn missing(project: &str, service: &str) -> Response {

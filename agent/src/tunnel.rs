@@ -35,7 +35,9 @@ pub(crate) async fn keep(
 ) {
     let path = paths::fill(paths::NODE_TUNNEL, &[link.config.node.as_str()]);
     let mut backoff = Backoff::new(link::FIRST_PAUSE, LONGEST_PAUSE);
+    let mut replacements = link.client.replacements();
     loop {
+        replacements.mark_unchanged();
         let opened = tokio::select! {
             opened = link.client.upgrade(&path, TUNNEL_PROTOCOL) => opened,
             () = token.cancelled() => return,
@@ -44,7 +46,14 @@ pub(crate) async fn keep(
             Ok(connection) => {
                 tracing::info!(server = link.client.base(), "the server reaches this agent");
                 let since = tokio::time::Instant::now();
-                serve(connection, router.clone(), &tasks, &token).await;
+                let served = serve(connection, router.clone(), tasks.clone(), token.clone());
+                let served = tasks.spawn(served);
+                tokio::select! {
+                    _ = served => {}
+                    // By the new certificate at once. Streams under way end with their own
+                    // tunnel: the server asks it for no more when the next one stands.
+                    Ok(()) = replacements.changed() => continue,
+                }
                 if since.elapsed() > PROVEN {
                     backoff.reset();
                 }
@@ -66,11 +75,11 @@ fn not_opened(error: &client::Error) {
 async fn serve(
     connection: Connection,
     router: Router,
-    tasks: &TaskTracker,
-    token: &CancellationToken,
+    tasks: TaskTracker,
+    token: CancellationToken,
 ) {
     let (interval, timeout) = PING;
-    let connection = hyper::server::conn::http2::Builder::new(Tracked(tasks.clone()))
+    let connection = hyper::server::conn::http2::Builder::new(Tracked(tasks))
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(TUNNEL_WINDOW)

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use cara_api::access::routes::{self, Row};
 
 /// Where routers are made, and the rows of each.
-const LISTENERS: [(&str, &[Row]); 2] = [
+const LISTENERS: [(&str, &[Row]); 3] = [
     ("controlplane/src", routes::API),
     ("agent/src", routes::AGENT),
+    ("agent/src/stream", routes::TUNNEL),
 ];
 
 /// The ways of axum to answer a method.
@@ -46,6 +47,13 @@ fn sources(folder: &Path) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
+        // What is a listener of its own has rows of its own.
+        if LISTENERS
+            .iter()
+            .any(|(other, _)| path == root().join(other))
+        {
+            continue;
+        }
         if path.is_dir() {
             found.extend(sources(&path));
         } else if path.extension().is_some_and(|kind| kind == "rs") {

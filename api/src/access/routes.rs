@@ -66,7 +66,7 @@ const fn row(method: &'static str, path: &'static str, need: Need) -> Row {
 }
 
 use Need::{Door, Known, May, Node, NodeOfProject, NodeOr, Public};
-use Verb::{Admin, Deploy, Logs, Read, Share};
+use Verb::{Admin, Deploy, Exec, Logs, Read, Share};
 
 /// The routes of the control plane's API.
 pub const API: &[Row] = &[
@@ -85,6 +85,12 @@ pub const API: &[Row] = &[
     row("POST", paths::PROJECT_ROLLBACK, May(Deploy, On::Project)),
     row("POST", paths::PROJECT_SHARE, May(Share, On::Project)),
     row("GET", paths::PROJECT_LOGS, May(Logs, On::Project)),
+    row("GET", paths::PROJECT_ALL_LOGS, May(Logs, On::Project)),
+    row("GET", paths::SERVICE_EXEC, May(Exec, On::Project)),
+    row("GET", paths::SERVICE_FORWARD, May(Exec, On::Project)),
+    row("GET", paths::SERVICE_FILES, May(Exec, On::Project)),
+    row("PUT", paths::SERVICE_FILES, May(Exec, On::Project)),
+    row("GET", paths::USAGE, May(Read, On::ProjectInQuery)),
     row("GET", paths::SECRETS, May(Read, On::Each)),
     row("POST", paths::SECRETS, May(Deploy, On::SecretDocument)),
     row("GET", paths::SECRET, May(Read, On::Secret)),
@@ -111,6 +117,7 @@ pub const API: &[Row] = &[
     row("POST", paths::NODE_HEARTBEAT, Node),
     row("GET", paths::NODE_ASSIGNMENTS, Node),
     row("POST", paths::NODE_REPORTS, Node),
+    row("GET", paths::NODE_TUNNEL, Node),
     row("POST", paths::NODE_CERTIFICATE, Node),
     row("POST", paths::NODE_REVOKE, May(Admin, On::Installation)),
     row("POST", paths::JOIN_TOKENS, May(Admin, On::Installation)),
@@ -145,6 +152,18 @@ pub const API: &[Row] = &[
 pub const AGENT: &[Row] = &[
     row("GET", paths::AGENT_HEALTHZ, Public),
     row("GET", paths::AGENT_LOGS, Door),
+    row("GET", paths::AGENT_FORWARD, Door),
+];
+
+/// What the server can ask of an agent on the connection that the agent opened to it. Nobody else
+/// can ask there, and the server has decided before.
+pub const TUNNEL: &[Row] = &[
+    row("GET", paths::STREAM_LOGS, Public),
+    row("POST", paths::STREAM_EXEC, Public),
+    row("POST", paths::STREAM_FORWARD, Public),
+    row("GET", paths::STREAM_FILES, Public),
+    row("PUT", paths::STREAM_FILES, Public),
+    row("GET", paths::STREAM_USAGE, Public),
 ];
 
 /// What a route of the control plane's API asks for; none when it has no row.

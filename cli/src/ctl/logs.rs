@@ -52,7 +52,7 @@ pub async fn run(context: &Context, options: Logs) -> Result<(), Failure> {
         begin: None,
         query,
     };
-    reader.style.is_json = matches!(context.output, Output::Json);
+    reader.style.is_json = matches!(context.output, Output::Json | Output::Jsonl);
     if options.follow {
         reader.follow(context).await
     } else {

@@ -28,6 +28,12 @@ pub async fn run(context: &Context, options: Top) -> Result<(), Failure> {
     let is_live = !options.once && std::io::stdout().is_terminal();
     match context.output {
         Output::Json => return out(&json(&look(context, &view).await?)?),
+        Output::Jsonl => {
+            let usage = look(context, &view).await?;
+            let lines = usage.nodes.iter().map(serde_json::to_string);
+            let lines = lines.map_while(Result::ok).map(|line| line + "\n");
+            return out(&lines.collect::<String>());
+        }
         Output::Yaml => return out(&yaml(&look(context, &view).await?)?),
         _ if !is_live => {
             let usage = look(context, &view).await?;

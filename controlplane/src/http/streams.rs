@@ -23,6 +23,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::App;
 use super::failure::Failure;
+use super::guard::Asker;
+use crate::access;
+use crate::plan::access::Identity;
 use crate::tunnels::{Answer, ERROR_MAX, Error, Kind, Pieces};
 
 /// How long an agent may take to come back, after a restart of this server for example.
@@ -126,8 +129,18 @@ impl App {
             pieces: answer.pieces(),
             to_agent: sender,
         };
+        let who = request.extensions().get::<Asker>();
+        let who = who.map_or(Identity::Unknown, |asker| (*asker.0).clone());
+        // A user who may not do it any more does not go on.
+        let allowed = access::until_changed(Arc::clone(&self.shared), who);
         let token = self.token.clone();
-        self.shared.tunnels.tasks.spawn(carrier.run(upgrade, token));
+        let tasks = &self.shared.tunnels.tasks;
+        tasks.spawn(async move {
+            tokio::select! {
+                () = carrier.run(upgrade, token) => {}
+                () = allowed => {}
+            }
+        });
         let headers = [
             (CONNECTION, HeaderValue::from_static("Upgrade")),
             (UPGRADE, HeaderValue::from_static("websocket")),

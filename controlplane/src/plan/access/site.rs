@@ -108,7 +108,7 @@ pub fn check_origin(asked: Asked<'_>) -> Result<(), Intrusion> {
     }
 }
 
-/// JSON and YAML cannot be sent by forms. What `curl -d` says of a body that it does not look into
+/// JSON, YAML and tar streams cannot be sent by forms. What `curl -d` says of a body that it does not look into
 /// is let through, where nothing shows a browser.
 fn check_content_type(asked: Asked<'_>) -> Result<(), Intrusion> {
     if asked.is_read() || !asked.has_body {
@@ -119,7 +119,11 @@ fn check_content_type(asked: Asked<'_>) -> Result<(), Intrusion> {
     let kind = kind.to_ascii_lowercase();
     let is_document = matches!(
         kind.as_str(),
-        "application/json" | "application/yaml" | "application/x-yaml" | "text/yaml"
+        "application/json"
+            | "application/yaml"
+            | "application/x-yaml"
+            | "text/yaml"
+            | "application/x-tar"
     ) || kind.ends_with("+json")
         || kind.ends_with("+yaml");
     let is_of_curl = matches!(kind.as_str(), "" | "application/x-www-form-urlencoded");

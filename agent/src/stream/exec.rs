@@ -14,6 +14,8 @@ use crate::runtime::{Command, Input, KillSignal, Output, Running};
 
 /// How long a command may take to end after its user is gone, before it is killed.
 const HANGUP_GRACE: Duration = Duration::from_secs(5);
+/// The same when the agent stops.
+const STOP_GRACE: Duration = Duration::from_secs(1);
 /// Pause between looks whether it did.
 const HANGUP_LOOK: Duration = Duration::from_millis(250);
 
@@ -131,7 +133,11 @@ impl Session {
         if !self.signal(KillSignal::Asked(Signal::Hup)).await {
             return;
         }
-        let deadline = tokio::time::Instant::now() + HANGUP_GRACE;
+        let grace = match self.streams.token.is_cancelled() {
+            true => STOP_GRACE,
+            false => HANGUP_GRACE,
+        };
+        let deadline = tokio::time::Instant::now() + grace;
         while tokio::time::Instant::now() < deadline {
             tokio::time::sleep(HANGUP_LOOK).await;
             if !self.streams.engine.is_command_running(&self.command).await {

@@ -1,7 +1,8 @@
 //! Pieces of a stream as messages of a WebSocket (RFC 6455).
 //!
 //! Both sides say something at least every [`PING_PERIOD`]; a side that hears nothing for
-//! [`SILENCE_LIMIT`] takes the other for dead.
+//! [`SILENCE_LIMIT`] takes the other for dead. One that takes nothing but is heard is only slow:
+//! sending has no deadline of its own.
 
 use std::time::Duration;
 
@@ -19,8 +20,6 @@ use super::frame::{Fault, Frame, PAYLOAD_MAX};
 pub const PING_PERIOD: Duration = Duration::from_secs(10);
 /// Silence after which the other side counts as dead.
 pub const SILENCE_LIMIT: Duration = Duration::from_secs(35);
-/// How long one message may take to be sent.
-pub const SEND_LIMIT: Duration = Duration::from_secs(60);
 
 /// Which end of a connection this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,9 +39,6 @@ pub enum Error {
     /// Nothing was heard for [`SILENCE_LIMIT`].
     #[error("nothing was heard for {} s", SILENCE_LIMIT.as_secs())]
     Silent,
-    /// What was sent could not be delivered for [`SEND_LIMIT`].
-    #[error("nothing was taken for {} s", SEND_LIMIT.as_secs())]
-    Stuck,
     /// A message is not what was agreed on.
     #[error("unexpected message")]
     Unreadable(#[from] Fault),
@@ -82,8 +78,7 @@ where
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Sender<T> {
     async fn message(&mut self, message: Message) -> Result<(), Error> {
-        let sent = tokio::time::timeout(SEND_LIMIT, self.0.send(message)).await;
-        sent.map_err(|_| Error::Stuck)?.map_err(Error::from)
+        self.0.send(message).await.map_err(Error::from)
     }
 
     /// Sends a piece. Not cancel-safe: part of it may be sent.

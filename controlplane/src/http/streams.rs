@@ -34,6 +34,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 const ERROR_LIMIT: Duration = Duration::from_secs(5);
 /// How long a user may take to go on after the answer.
 const UPGRADE_LIMIT: Duration = Duration::from_secs(10);
+/// How long it may take to tell a user how a stream ended.
+const LAST_WORD: Duration = Duration::from_secs(1);
 /// Pieces that wait for the agent.
 const WAITING: usize = 8;
 
@@ -246,8 +248,9 @@ impl Carrier {
             () = token.cancelled() => Some(End::failed("the server stops; try again")),
         };
         if let Some(end) = end {
-            // The user may be gone too.
-            let _ = sender.send(&Frame::json(Channel::Status, &end)).await;
+            // The user may be gone too, or take nothing.
+            let status = Frame::json(Channel::Status, &end);
+            let _ = tokio::time::timeout(LAST_WORD, sender.send(&status)).await;
         }
         sender.close().await;
     }

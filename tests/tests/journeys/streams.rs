@@ -3,6 +3,7 @@
 mod copy;
 mod exec;
 mod forward;
+mod guarded;
 mod load;
 mod logs;
 

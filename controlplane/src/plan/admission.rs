@@ -329,4 +329,6 @@ pub fn redeem(
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

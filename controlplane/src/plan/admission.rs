@@ -125,7 +125,9 @@ pub enum Denied {
     #[error("nodes may not do this: it is for people")]
     NotForNodes,
     /// Older agents do not say who they are.
-    #[error("the door of agents that show no certificate is closed while authentication is on")]
+    #[error(
+        "agents of the older system show no certificate: their door is closed while authentication is on"
+    )]
     OlderAgent,
 }
 

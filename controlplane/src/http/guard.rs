@@ -262,98 +262,92 @@ async fn authorize(
     need: Need,
     request: Request,
 ) -> Result<Request, Failure> {
-    let must = |is_allowed: bool, verb, object: Object<'_>| match is_allowed {
-        true => Ok(()),
-        false => Err(denied(who, verb, object)),
-    };
     let (mut parts, body) = request.into_parts();
     let name = path_name(&mut parts).await?;
     let request = Request::from_parts(parts, body);
     match need {
-        Need::Public | Need::Known => {}
-        Need::May(_, On::Own) => must(
-            matches!(who, Identity::Bearer(_)),
-            Verb::Admin,
-            Object::Installation,
-        )?,
-        Need::May(verb, On::Each) => {
+        Need::Public | Need::Known => Ok(request),
+        Need::May(verb, on) => authorize_verb(app, who, (verb, on, &name), request).await,
+        Need::Node => must_be_node(who, &name).map(|()| request),
+        Need::NodeOr(verb) => match who {
+            Identity::Node(_) if name.is_empty() => {
+                let (request, node) = read_document::<Node>(request, &schema::NODE).await?;
+                must_be_node(who, &node.metadata.name).map(|()| request)
+            }
+            Identity::Node(_) => must_be_node(who, &name).map(|()| request),
+            Identity::Unasked | Identity::Unknown | Identity::Bearer(_) => {
+                must(who, verb, Object::Installation).map(|()| request)
+            }
+        },
+        Need::NodeOfProject => must_be_node_of(app, who, &name).map(|()| request),
+        Need::Door | Need::Server => Err(Failure::forbidden("this is not served here")),
+    }
+}
+
+/// The same for what a verb is needed for; `name` is the one in the path.
+async fn authorize_verb(
+    app: &App,
+    who: &Identity,
+    (verb, on, name): (Verb, On, &str),
+    request: Request,
+) -> Result<Request, Failure> {
+    match on {
+        On::Own => match who {
+            Identity::Unasked | Identity::Bearer(_) => {}
+            Identity::Unknown | Identity::Node(_) => {
+                return Err(denied(who, verb, Object::Installation));
+            }
+        },
+        On::Each => {
             if !who.may_somewhere(verb) {
                 return Err(denied(who, verb, Object::Installation));
             }
         }
-        Need::May(verb, On::Installation) => {
-            let object = Object::Installation;
-            must(who.may(verb, object), verb, object)?;
-        }
-        Need::May(verb, On::Project) => may_project(app, who, verb, &name)?,
-        Need::May(verb, On::ProjectInQuery) => {
+        On::Installation => must(who, verb, Object::Installation)?,
+        On::Project => may_project(app, who, verb, name)?,
+        On::ProjectInQuery => {
             let names = projects_in(&request)?;
             if names.is_empty() {
-                let object = Object::Installation;
-                must(who.may(verb, object), verb, object)?;
+                must(who, verb, Object::Installation)?;
             }
             for name in names {
                 may_project(app, who, verb, &name)?;
             }
         }
-        Need::May(verb, On::ProjectDocument) => {
+        On::ProjectDocument => {
             let (request, project) = read_document::<Project>(request, &schema::PROJECT).await?;
             may_have(app, who, verb, &project.metadata.name, &project)?;
             return Ok(request);
         }
-        Need::May(verb, On::ProjectChange) => {
-            may_project(app, who, verb, &name)?;
+        On::ProjectChange => {
+            may_project(app, who, verb, name)?;
             let (request, project) = read_document::<Project>(request, &schema::PROJECT).await?;
-            may_have(app, who, verb, &name, &project)?;
+            may_have(app, who, verb, name, &project)?;
             return Ok(request);
         }
-        Need::May(verb, On::Secret) => may_secret(app, who, verb, &name)?,
-        Need::May(verb, On::SecretDocument) => {
+        On::Secret => may_secret(app, who, verb, name)?,
+        On::SecretDocument => {
             let (request, secret) = read_document::<Secret>(request, &schema::SECRET).await?;
-            let object = Object::Secret(named(&secret.metadata.name, &secret.metadata));
-            must(who.may(verb, object), verb, object)?;
+            let named = named(&secret.metadata.name, &secret.metadata);
+            must(who, verb, Object::Secret(named))?;
             return Ok(request);
         }
-        Need::May(verb, On::SecretChange) => {
-            may_secret(app, who, verb, &name)?;
+        On::SecretChange => {
+            may_secret(app, who, verb, name)?;
             let (request, secret) = read_document::<Secret>(request, &schema::SECRET).await?;
-            let object = Object::Secret(named(&name, &secret.metadata));
-            must(who.may(verb, object), verb, object)?;
+            must(who, verb, Object::Secret(named(name, &secret.metadata)))?;
             return Ok(request);
         }
-        Need::Node => must_be_node(who, &name)?,
-        Need::NodeOr(verb) => {
-            if let Identity::Node(_) = who {
-                if !name.is_empty() {
-                    must_be_node(who, &name)?;
-                    return Ok(request);
-                }
-                let (request, node) = read_document::<Node>(request, &schema::NODE).await?;
-                must_be_node(who, &node.metadata.name)?;
-                return Ok(request);
-            }
-            let object = Object::Installation;
-            must(who.may(verb, object), verb, object)?;
-        }
-        Need::NodeOfProject => {
-            let is_there = app.shared.cache.read(|state| {
-                let project = state.project(&name);
-                project.is_some_and(|project| {
-                    let moving = project.status.moving.as_ref();
-                    who.is_node(&project.status.node_ref)
-                        || moving.is_some_and(|moving| who.is_node(&moving.node_ref))
-                })
-            });
-            if !is_there {
-                return Err(Failure::forbidden(format!(
-                    "{} is no node that project {name:?} is bound to",
-                    who.actor()
-                )));
-            }
-        }
-        Need::Door => return Err(Failure::forbidden("this is not served here")),
     }
     Ok(request)
+}
+
+/// 403, unless they may.
+fn must(who: &Identity, verb: Verb, object: Object<'_>) -> Result<(), Failure> {
+    match who.may(verb, object) {
+        true => Ok(()),
+        false => Err(denied(who, verb, object)),
+    }
 }
 
 fn named<'a>(name: &'a str, meta: &'a ObjectMeta) -> Named<'a> {
@@ -381,15 +375,30 @@ fn must_be_node(who: &Identity, name: &str) -> Result<(), Failure> {
     }
 }
 
+/// Whether they are a node that a project is bound to, or moves to.
+fn must_be_node_of(app: &App, who: &Identity, project: &str) -> Result<(), Failure> {
+    let is_bound = app.shared.cache.read(|state| {
+        let project = state.project(project);
+        project.is_some_and(|project| {
+            let moving = project.status.moving.as_ref();
+            who.is_node(&project.status.node_ref)
+                || moving.is_some_and(|moving| who.is_node(&moving.node_ref))
+        })
+    });
+    match is_bound {
+        true => Ok(()),
+        false => Err(Failure::forbidden(format!(
+            "{} is no node that project {project:?} is bound to",
+            who.actor()
+        ))),
+    }
+}
+
 /// Whether they may do something to a project as it is.
 fn may_project(app: &App, who: &Identity, verb: Verb, name: &str) -> Result<(), Failure> {
     app.shared.cache.read(|state| {
         let labels = state.project(name).map(|project| &project.metadata.labels);
-        let object = Object::Project(Named { name, labels });
-        match who.may(verb, object) {
-            true => Ok(()),
-            false => Err(denied(who, verb, object)),
-        }
+        must(who, verb, Object::Project(Named { name, labels }))
     })
 }
 
@@ -398,11 +407,7 @@ fn may_secret(app: &App, who: &Identity, verb: Verb, name: &str) -> Result<(), F
     app.shared.cache.read(|state| {
         let secret: Option<&Arc<SealedSecret>> = state.secret(name);
         let labels = secret.map(|secret| &secret.metadata.labels);
-        let object = Object::Secret(Named { name, labels });
-        match who.may(verb, object) {
-            true => Ok(()),
-            false => Err(denied(who, verb, object)),
-        }
+        must(who, verb, Object::Secret(Named { name, labels }))
     })
 }
 
@@ -414,10 +419,7 @@ fn may_have(
     name: &str,
     project: &Project,
 ) -> Result<(), Failure> {
-    let object = Object::Project(named(name, &project.metadata));
-    if !who.may(verb, object) {
-        return Err(denied(who, verb, object));
-    }
+    must(who, verb, Object::Project(named(name, &project.metadata)))?;
     let old = app.shared.cache.read(|state| {
         let old = state.project(name);
         old.map(|old| secrets_of(&old.spec)).unwrap_or_default()

@@ -54,7 +54,7 @@ pub(crate) async fn ask(
 
 /// A server that asks who somebody is, and its first token.
 pub(crate) async fn secured(args: &[&str]) -> (Server, String) {
-    let server = Server::start(&[&["--auth", "true"], args].concat()).await;
+    let server = Server::start(&[&["--auth=true"], args].concat()).await;
     let file = server.directory().join("bootstrap-token");
     let admin = std::fs::read_to_string(&file).expect("the first token");
     let admin = admin.trim().to_owned();

@@ -42,6 +42,13 @@ fn json_schemas_follow_from_the_types() {
         "deploy/schemas/certificate.json",
         &format!("{:#}\n", schema::CERTIFICATE.document()),
     );
+    for (path, schema) in [
+        ("deploy/schemas/user.json", &schema::USER),
+        ("deploy/schemas/token.json", &schema::TOKEN),
+        ("deploy/schemas/federation.json", &schema::FEDERATION),
+    ] {
+        check(path, &format!("{:#}\n", schema.document()));
+    }
 }
 
 #[test]

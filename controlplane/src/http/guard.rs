@@ -280,7 +280,7 @@ async fn authorize(
             }
         },
         Need::NodeOfProject => must_be_node_of(app, who, &name).map(|()| request),
-        Need::Door | Need::Server => Err(Failure::forbidden("this is not served here")),
+        Need::Door => Err(Failure::forbidden("this is not served here")),
     }
 }
 

@@ -263,8 +263,9 @@ pub(super) async fn replace(
     app.must_be_live()?;
     let mut decoded = document::<Token>(body, &schema::TOKEN).await?;
     let old = objects::current::<StoredToken>(&app, &name)?;
-    // Whom it acts for does not change, so it need not be said again.
+    // Whom it acts for and its end do not change, so they need not be said again.
     old.spec.user.clone_into(&mut decoded.value.spec.user);
+    decoded.value.spec.expires_in.clear();
     let given = &decoded.value;
     let mut faults = validate::same_identity::<Token>(
         &given.api_version,

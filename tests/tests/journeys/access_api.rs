@@ -224,7 +224,7 @@ async fn nobody_comes_in_without_a_token_and_lists_show_what_may_be_read() {
             let detail = answer.body["detail"].as_str().expect("a detail");
             let hint = match row.need {
                 Need::Node => "caractrl node join-token",
-                Need::NodeOfProject => "older system",
+                Need::NodeOfProject => "show no certificate",
                 _ => "caractrl login",
             };
             assert!(detail.contains(hint), "{detail}");

@@ -160,7 +160,7 @@ async fn somebody_logs_in_by_a_token_and_works_in_a_context() {
 }
 
 /// A server whose people log in by an issuer, and its first token.
-async fn with_issuer(issuer: &Issuer, folder: &Path, roles: &str, url: &str) -> (Server, String) {
+async fn with_issuer(issuer: &Issuer, folder: &Path, roles: &str) -> (Server, String) {
     let secret = folder.join("client-secret");
     std::fs::write(&secret, SECRET).expect("written");
     let secret = secret.display().to_string();
@@ -173,8 +173,6 @@ async fn with_issuer(issuer: &Issuer, folder: &Path, roles: &str, url: &str) -> 
         &secret,
         "--login-roles",
         roles,
-        "--login-url",
-        url,
     ])
     .await
 }
@@ -184,7 +182,7 @@ async fn somebody_logs_in_by_a_device_and_out_again() {
     let folder = tempfile::tempdir().expect("a directory");
     let issuer = Issuer::start(Ipv4Addr::new(127, 0, 0, 2)).await;
     let roles = "groups=dev developer:shop; groups=nobody admin:*";
-    let (server, admin) = with_issuer(&issuer, folder.path(), roles, "").await;
+    let (server, admin) = with_issuer(&issuer, folder.path(), roles).await;
     let (person, url) = (Person::new(), server.url(""));
     let mut command = person.command(&["--server", &url, "login"], &[]);
     let mut child = command.spawn().expect("caractrl runs");

@@ -160,7 +160,7 @@ async fn what_a_client_that_went_away_changed_is_recorded_too() {
             "spec": {"services": [{"name": "web", "image": "x"}]}});
         let body = body.to_string();
         let request = format!(
-            "POST /api/v1/projects HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n\
+            "POST /api/v1/projects HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
              Content-Length: {}\r\n\r\n{body}",
             body.len()
         );

@@ -86,3 +86,60 @@ pub(crate) fn tokens_of<'a>(
         .filter(move |(_, token)| token.spec.user == name)
         .map(|(name, _)| name)
 }
+
+#[cfg(test)]
+mod tests {
+    use cara_api::ObjectMeta;
+    use cara_api::access::{TokenSpec, TokenStatus};
+
+    use super::*;
+
+    fn token(name: &str, hash: &str, user_uid: Option<uuid::Uuid>) -> StoredToken {
+        StoredToken {
+            metadata: ObjectMeta {
+                name: name.to_owned(),
+                ..ObjectMeta::default()
+            },
+            spec: TokenSpec {
+                user: "ann".to_owned(),
+                ..TokenSpec::default()
+            },
+            status: TokenStatus::default(),
+            user_uid,
+            hash: hash.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_token_is_found_by_the_hash_that_it_has_now() {
+        let mut access = Access::default();
+        access.set_token("a", Some(token("a", "one", None)));
+        assert!(access.token_of("one").is_some());
+        access.set_token("a", Some(token("a", "two", None)));
+        assert!(access.token_of("one").is_none() && access.token_of("two").is_some());
+        access.set_token("a", None);
+        assert!(access.token_of("two").is_none() && access.by_hash.is_empty());
+        assert_eq!(access.keys().count(), 0);
+    }
+
+    #[test]
+    fn a_token_acts_for_the_user_that_it_was_made_for() {
+        let mut access = Access::default();
+        let [first, second] = [1, 2].map(uuid::Uuid::from_u128);
+        let user = |uid| {
+            let mut user = User::default();
+            user.metadata.name = "ann".to_owned();
+            user.metadata.uid = Some(uid);
+            user
+        };
+        let token = token("a", "one", Some(first));
+        assert!(access.user_of(&token).is_none());
+        access.set_user("ann", Some(user(first)));
+        assert!(access.user_of(&token).is_some());
+        access.set_user("ann", Some(user(second)));
+        assert!(access.user_of(&token).is_none());
+        access.set_token("a", Some(token.clone()));
+        let ann = user(second);
+        assert_eq!(tokens_of(&access, &ann).count(), 1, "they go with the user");
+    }
+}

@@ -99,23 +99,20 @@ fn may_read(who: &Identity, kind: &str, name: &str, meta: Option<&ObjectMeta>) -
 /// Lets requests in, or answers them.
 pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
     match admit(&app, request).await {
-        Ok(Admitted::Request(request, who)) => {
+        Ok(Some((request, who))) => {
             let response = next.run(request).await;
             while_allowed(&app, response, who)
         }
-        Ok(Admitted::NoSuchMethod) => {
-            super::plain(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
-        }
+        Ok(None) => super::plain(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n"),
         Err(failure) => failure.into_response(),
     }
 }
 
-enum Admitted {
-    Request(Request, Arc<Identity>),
-    NoSuchMethod,
-}
+/// A request that may pass, and who makes it.
+type Admitted = (Request, Arc<Identity>);
 
-async fn admit(app: &App, mut request: Request) -> Result<Admitted, Failure> {
+/// None when there is no such method.
+async fn admit(app: &App, mut request: Request) -> Result<Option<Admitted>, Failure> {
     let api = &app.shared.config.api;
     if api.auth == Auth::Off {
         let names = Names {
@@ -125,17 +122,17 @@ async fn admit(app: &App, mut request: Request) -> Result<Admitted, Failure> {
         site::check(asked(&request), &names).map_err(|why| Failure::intrusion(&why))?;
         let who = Arc::new(Identity::Unasked);
         request.extensions_mut().insert(Asker(Arc::clone(&who)));
-        return Ok(Admitted::Request(request, who));
+        return Ok(Some((request, who)));
     }
     let matched = request.extensions().get::<MatchedPath>();
     let path = matched.map(|path| path.as_str().to_owned());
     // Nothing is there, and nothing is told.
     let Some(path) = path else {
         let who = Arc::new(Identity::Unknown);
-        return Ok(Admitted::Request(request, who));
+        return Ok(Some((request, who)));
     };
     let Some(need) = routes::need(request.method().as_str(), &path) else {
-        return Ok(Admitted::NoSuchMethod);
+        return Ok(None);
     };
     let who = Arc::new(identity(app, &request, need)?);
     if !who.is_known() && need != Need::Public {
@@ -146,7 +143,7 @@ async fn admit(app: &App, mut request: Request) -> Result<Admitted, Failure> {
     let request = authorize(app, &who, need, request).await?;
     let mut request = request;
     request.extensions_mut().insert(Asker(Arc::clone(&who)));
-    Ok(Admitted::Request(request, who))
+    Ok(Some((request, who)))
 }
 
 /// The node that the request is of, as far as that was found out before.
@@ -197,7 +194,13 @@ fn identity(app: &App, request: &Request, need: Need) -> Result<Identity, Failur
         None => match session(request.headers()) {
             // Cookies travel with requests of any page.
             Some(text) => {
-                site::check_origin(asked(request)).map_err(|why| Failure::intrusion(&why))?;
+                let asked = asked(request);
+                // A proxy before this server may call it by another name than browsers do.
+                let login = app.shared.config.access.login.as_ref();
+                let is_own = login.is_some_and(|login| asked.origin == Some(login.url.as_str()));
+                if !is_own {
+                    site::check_origin(asked).map_err(|why| Failure::intrusion(&why))?;
+                }
                 text
             }
             None => return Ok(Identity::Unknown),

@@ -1,7 +1,7 @@
 # Every job of the project. `make` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo image test h2spec fuzz faults simulation check fmt lint deny bench bench-operations bench-upgrade setup schemas
+.PHONY: help demo image test h2spec fuzz faults simulation check fmt lint deny bench bench-operations bench-upgrade setup schemas references
 
 TOOLS := $(CURDIR)/target/tools
 
@@ -68,6 +68,10 @@ bench-upgrade: ## Replace the server twice under 2,000 requests/s with open WebS
 
 simulation: ## Run the planners under SEEDS=10000 random histories from seed FIRST=0 on
 	CARA_SIMULATION_FIRST=$(or $(FIRST),0) CARA_SIMULATION_SEEDS=$(or $(SEEDS),10000) cargo test --locked --profile simulation --workspace --test simulation -- --nocapture
+
+references: ## Write docs/cli, deploy/man and the snapshots of what caractrl prints again
+	UPDATE=1 cargo test --locked --workspace --test fresh -- command_reference man_pages
+	UPDATE=1 cargo test --locked --workspace --lib snapshots
 
 schemas: ## Write deploy/schemas, docs/configuration.md and the tables of docs/compatibility.md again
 	UPDATE=1 cargo test --locked -p cara-tests --test fresh --test wire -- --skip replay --skip old_agent

@@ -39,6 +39,7 @@ mod place;
 mod places;
 mod print;
 mod progress;
+pub mod reference;
 mod rollback;
 mod routes;
 mod screen;

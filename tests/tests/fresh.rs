@@ -20,7 +20,7 @@ fn check(path: &str, expected: &str) {
     let found = std::fs::read_to_string(&file).unwrap_or_default();
     assert!(
         found == expected,
-        "{path} is not what the types say: run `make schemas`"
+        "{path} is not what the code says: run `make schemas` or `make references`"
     );
 }
 
@@ -61,6 +61,34 @@ fn the_configuration_reference_follows_from_the_settings() {
         cara_cli::settings::reference(cara_cli::agent::SETTINGS),
     );
     check("docs/configuration.md", &text);
+}
+
+/// Pages in a folder that holds nothing else.
+fn check_folder(folder: &str, pages: &[cara_cli::ctl::reference::Page]) {
+    for page in pages {
+        check(&format!("{folder}/{}", page.name), &page.text);
+    }
+    let whole = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the workspace")
+        .join(folder);
+    for entry in std::fs::read_dir(whole).expect("a folder") {
+        let name = entry.expect("an entry").file_name();
+        let name = name.to_string_lossy();
+        let is_known = pages.iter().any(|page| page.name == name);
+        assert!(is_known, "{folder}/{name} belongs to no command: delete it");
+    }
+}
+
+#[test]
+fn the_command_reference_follows_from_the_definitions() {
+    check_folder("docs/cli", &cara_cli::ctl::reference::markdown());
+}
+
+#[test]
+fn man_pages_follow_from_the_definitions() {
+    let pages = cara_cli::ctl::reference::man().expect("written");
+    check_folder("deploy/man", &pages);
 }
 
 #[test]

@@ -146,7 +146,12 @@ async fn apply<T: Rows>(
     let action = format!("apply {}/{}", document.kind.noun(), document.name);
     let failed = |error: Error| {
         let failure = Failure::of(&action, &error);
-        let failure = failure.map_details(|detail| document.places.locate(detail));
+        let told = form(document);
+        let failure = failure.map_details(|detail| {
+            let is_told = detail.strip_prefix("Warning: ");
+            let is_told = is_told.is_some_and(|warning| told.iter().any(|t| t == warning));
+            (!is_told).then(|| document.places.locate(detail))
+        });
         match error {
             // The message says it, but not where.
             Error::Problem(problem) => match problem.errors.as_slice() {

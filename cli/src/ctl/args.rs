@@ -53,7 +53,7 @@ pub struct Args {
     /// in the data directory of the server
     #[arg(long, global = true, env = "CARA_CA_FILE", value_name = "FILE")]
     pub ca_file: Option<std::path::PathBuf>,
-    /// Form of the output: table, wide, json, jsonl, yaml, name, or jsonpath=EXPRESSION
+    /// Form of the output; jsonpath= goes on with an expression such as {.items[*].metadata.name}
     #[arg(
         long,
         short,

@@ -1,9 +1,9 @@
 //! `completion`: scripts for shells, and the live names that they ask this program for.
 //!
 //! A script calls the program with `CARA_COMPLETE=SHELL` for every TAB. Names come from a small
-//! file that is a few seconds old at most, else from the server, which has [`DEADLINE`] to answer;
-//! without an answer nothing is offered. Nothing here ever fails aloud: a shell that completes has
-//! nobody to tell.
+//! file that is a few seconds old at most, else from the server, which has [`DEADLINE`] to answer,
+//! else from an older file; lists that `get` reads are kept there too, for servers that are far
+//! away. Nothing here ever fails aloud: a shell that completes has nobody to tell.
 
 mod cache;
 mod names;
@@ -24,7 +24,7 @@ use names::Source;
 /// The variable by which a script says for which shell it asks.
 const VARIABLE: &str = "CARA_COMPLETE";
 /// How long the server may take to tell names.
-const DEADLINE: Duration = Duration::from_millis(80);
+const DEADLINE: Duration = Duration::from_millis(60);
 /// The name of the program.
 const PROGRAM: &str = "caractrl";
 
@@ -61,6 +61,11 @@ pub fn answer() -> bool {
         .try_complete(std::env::args_os(), current.as_deref());
     // A fault has nobody to be told to; the shell offers nothing.
     answered.unwrap_or(true)
+}
+
+/// Keeps the names of a list that was read anyway.
+pub fn remember(server: &str, noun: &str, names: &[String]) {
+    cache::write(server, noun, names);
 }
 
 /// The command line, with live names for the arguments that stand for objects.

@@ -157,12 +157,10 @@ impl Failure {
         self
     }
 
-    /// Changes the lines below the message.
+    /// Changes the lines below the message, and leaves some out.
     #[must_use]
-    pub fn map_details(mut self, change: impl Fn(&str) -> String) -> Self {
-        for detail in &mut self.details {
-            *detail = change(detail);
-        }
+    pub fn map_details(mut self, change: impl Fn(&str) -> Option<String>) -> Self {
+        self.details = self.details.iter().filter_map(|d| change(d)).collect();
         self
     }
 

@@ -7,6 +7,7 @@ mod view;
 use cara_api::{Certificate, List, Node, Project, Secret, Timestamp, WatchEvent, WatchKind, paths};
 
 use super::args::{Get, Kind, Output};
+use super::completion;
 use super::failure::Failure;
 use super::{Context, out};
 pub(super) use certificates::{caretaker, expires_in};
@@ -58,6 +59,12 @@ async fn show<T: Rows>(
         None => {
             let mut list: List<T> = context.client.list(&path, &query).await.map_err(failed)?;
             list.items.iter_mut().for_each(T::conceal);
+            if query.is_empty() && context.screen.columns.is_some() {
+                // Somebody who types will press TAB next.
+                let names = list.items.iter().map(|item| item.meta().name.clone());
+                let names: Vec<String> = names.collect();
+                completion::remember(context.client.base(), noun, &names);
+            }
             let reserved = reserved::<T>(context).await;
             (
                 view.list(&list, &reserved, Timestamp::now())?,

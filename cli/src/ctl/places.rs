@@ -78,6 +78,17 @@ impl Places {
         Some(format!("{}:{}:{}", self.source, place.line, place.column))
     }
 
+    /// Where a field stands, or would stand: at what it is missing from.
+    fn find_or_above(&self, path: &str) -> Option<String> {
+        let mut path = path;
+        loop {
+            if let Some(place) = self.find(path) {
+                return Some(place);
+            }
+            path = &path[..path.rfind(['.', '['])?];
+        }
+    }
+
     /// A warning or fault with the place of the field that it names first, if that is known:
     /// `spec.x: must be …`, or `unknown field "spec.y"`.
     pub fn locate(&self, message: &str) -> String {
@@ -86,7 +97,7 @@ impl Places {
             Some(rest) => rest.split('"').next(),
             None => message.split(": ").next(),
         };
-        match path.and_then(|path| self.find(path)) {
+        match path.and_then(|path| self.find_or_above(path)) {
             Some(place) => format!("{place}: {message}"),
             None => message.to_owned(),
         }
@@ -234,6 +245,10 @@ spek: {}
             (
                 "spec.services[0]: service web: image is required",
                 "shop.yaml:9:7: spec.services[0]: service web: image is required",
+            ),
+            (
+                "spec.services[0].image: service web: image is required",
+                "shop.yaml:9:7: spec.services[0].image: service web: image is required",
             ),
             ("something else", "something else"),
         ] {

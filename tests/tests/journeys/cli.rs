@@ -138,8 +138,8 @@ async fn errors_say_what_where_and_what_to_do() {
     let (code, _, err) = server.ctl(&["apply", "-f", &path]).await;
     assert_eq!(code, 1);
     assert!(
-        err.starts_with(
-            "Error: apply project/Bad: Validation Problem: 2 problems in the document\n"
+        err.contains(
+            "\nError: apply project/Bad: Validation Problem: 2 problems in the document [E-INVALID]\n"
         ),
         "{err}"
     );

@@ -221,7 +221,7 @@ async fn explaining_needs_no_server() {
 }
 
 /// What bash offers behind a line.
-async fn offered(server: &str, cache: &str, words: &[&str]) -> (String, Duration) {
+async fn offered(server: &str, cache: &str, words: &[&str]) -> String {
     let program = program("caractrl");
     let folder = program.parent().expect("a folder").display().to_string();
     let list: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
@@ -237,7 +237,6 @@ async fn offered(server: &str, cache: &str, words: &[&str]) -> (String, Duration
     );
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = format!("{folder}:{}", path.to_string_lossy());
-    let begun = Instant::now();
     let output = Command::new("bash")
         .args(["--norc", "-c", &script])
         .env("PATH", path)
@@ -247,8 +246,7 @@ async fn offered(server: &str, cache: &str, words: &[&str]) -> (String, Duration
         .await
         .expect("bash runs");
     assert!(output.status.success(), "{output:?}");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    (text, begun.elapsed())
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 #[tokio::test]
@@ -273,18 +271,22 @@ async fn bash_completes_live_names() {
         (&["logs", "tab"], web.as_str()),
         (&["explain", "E-UNR"], "E-UNREACHABLE"),
     ] {
-        let (text, _) = offered(&api, &cache, words).await;
+        let text = offered(&api, &cache, words).await;
         assert!(text.contains(expected), "{words:?}: {text}");
     }
     // A server that does not answer costs its deadline and no more; nothing is offered, nothing
     // is said.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let silent = format!("http://{}", silent.local_addr().expect("an address"));
+    let text = offered(&silent, &cache, &["rollback", ""]).await;
+    assert!(!text.contains(&name), "{text}");
     let mut best = Duration::MAX;
-    for _ in 0..5 {
-        let (text, _) = offered(&silent, &cache, &["rollback", ""]).await;
-        assert!(!text.contains(&name), "{text}");
+    // A machine that does other things at the same time may need some tries.
+    for _ in 0..50 {
         best = best.min(alone(&silent, &cache).await);
+        if best < Duration::from_millis(150) {
+            break;
+        }
     }
     assert!(best < Duration::from_millis(150), "{best:?}");
     assert_eq!(server.ctl(&["delete", "project", &name]).await.0, 0);

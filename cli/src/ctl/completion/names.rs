@@ -23,6 +23,8 @@ pub enum Source {
 
 /// How long names are good for.
 const FRESH: Duration = Duration::from_secs(5);
+/// How long they are better than none.
+const STALE: Duration = Duration::from_secs(3_600);
 
 /// What an argument of that value name stands for, in a line of these words.
 pub fn source(value_name: &str, words: &[String]) -> Option<Source> {
@@ -66,11 +68,13 @@ pub fn all(source: Source, words: &[String]) -> Vec<String> {
     if let Some(names) = cache::read(&server, key, FRESH) {
         return names;
     }
-    let Some(names) = ask(source, &args) else {
-        return Vec::new();
-    };
-    cache::write(&server, key, &names);
-    names
+    match ask(source, &args) {
+        Some(names) => {
+            cache::write(&server, key, &names);
+            names
+        }
+        None => cache::read(&server, key, STALE).unwrap_or_default(),
+    }
 }
 
 /// Flags that say which server a line is for.

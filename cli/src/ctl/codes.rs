@@ -29,7 +29,7 @@ codes! {
     ];
     BLOCKED "E-BLOCKED" "Projects are left on a node that should be empty." [
         "The lines below the error name each project, why it stays, and the command that lets it go.",
-        "Volumes keep projects where their data is: see \"Emptying a node\" in docs/guide.md.",
+        "Volumes keep projects where their data is: see \"Taking a node away\" in docs/guide.md.",
     ];
     CHANGED "E-CHANGED" "Somebody else changed the object at the same time; nothing was overwritten." [
         "Read it again (caractrl get KIND NAME -o yaml), repeat your change, and apply it again.",
@@ -66,7 +66,7 @@ codes! {
     ];
     IMAGE_PULL "E-IMAGE-PULL" "An image cannot be pulled." [
         "Check its name and tag; pull it by hand on the node to see the registry's answer.",
-        "A private registry needs credentials on the node: see docs/operations.md.",
+        "A private registry needs docker login on the node, for the user of the agent.",
     ];
     IN_USE "E-IN-USE" "The object is used by others, or something is still bound to it." [
         "caractrl describe KIND NAME shows by whom; change or delete those first.",

@@ -94,8 +94,8 @@ impl Rows for Project {
         "GENERATION",
         "STABLE",
         "RESTARTS",
-        "MOVING TO",
         "CREATED",
+        "MOVING TO",
     ];
 
     fn row(&self, now: Timestamp) -> Vec<String> {
@@ -138,8 +138,8 @@ impl Rows for Project {
             self.metadata.generation.0.to_string(),
             stable,
             restarts.to_string(),
-            moving_to.to_owned(),
             moment(self.metadata.created_at),
+            moving_to.to_owned(),
         ]
     }
 }

@@ -52,16 +52,16 @@ fn a_project_shows_generations_restarts_and_moves() {
     status.conditions = vec![Condition::new(PHASE, true, "ContainersRunning", "", at(0))];
     assert_eq!(
         wide(&project, &Reserved::default()),
-        "NAME   PHASE     NODE   CONDITIONS          AGE   READY   URLS           GENERATION   STABLE   RESTARTS   MOVING TO   CREATED\n\
-         shop   Running   a      ContainersRunning   1h    1/1     http://shop/   5            4        3          -           1970-01-01T00:00:00Z\n"
+        "NAME   PHASE     NODE   CONDITIONS          AGE   READY   URLS           GENERATION   STABLE   RESTARTS   CREATED                MOVING TO\n\
+         shop   Running   a      ContainersRunning   1h    1/1     http://shop/   5            4        3          1970-01-01T00:00:00Z   -\n"
     );
     let mut moving = Move::default();
     project.status.moving = Some(moving.clone());
-    assert!(wide(&project, &Reserved::default()).contains("3          <none yet>   1970"));
+    assert!(wide(&project, &Reserved::default()).ends_with("00Z   <none yet>\n"));
     moving.node_ref = "b".to_owned();
     moving.binding_epoch = BindingEpoch(2);
     project.status.moving = Some(moving);
-    assert!(wide(&project, &Reserved::default()).contains("3          b           1970"));
+    assert!(wide(&project, &Reserved::default()).ends_with("00Z   b\n"));
 }
 
 #[test]

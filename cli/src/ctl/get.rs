@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::{Context, out};
 pub(super) use certificates::{caretaker, expires_in};
 pub(super) use rows::{Reserved, Rows, taint};
-pub(super) use view::View;
+pub(super) use view::{Then, View};
 
 /// Shows what was asked for.
 pub async fn run(context: &Context, options: Get) -> Result<(), Failure> {
@@ -45,7 +45,11 @@ async fn show<T: Rows>(
         .name
         .as_ref()
         .map_or_else(|| all.to_owned(), |name| paths::fill(one, &[name]));
-    let mut view = View::new::<T>(context.output, context.screen.columns);
+    let then = match options.watch {
+        true => Then::Watch,
+        false => Then::Done,
+    };
+    let mut view = View::new::<T>(context.output, context.screen.columns, then);
     let (text, version) = match &options.name {
         Some(_) => {
             let mut object: T = context.client.get(&path).await.map_err(failed)?;
@@ -111,6 +115,7 @@ async fn follow<T: Rows>(
             }
             WatchKind::Deleted => {
                 let object = read(event.object)?;
+                view.forget(&object.meta().name);
                 super::tell(format_args!("{}/{} deleted", T::NOUN, object.meta().name));
             }
             WatchKind::Bookmark => {}

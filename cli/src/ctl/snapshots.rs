@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::args::Output;
-use super::get::{Reserved, Rows, View};
+use super::get::{Reserved, Rows, Then, View};
 use super::jsonpath::Template;
 use super::{events, routes};
 
@@ -75,12 +75,16 @@ fn check_kind<T: Rows + Resource>(file: &str, items: Value) {
         file,
         "{range .items[*]}{.metadata.name}{\"\\n\"}{end}",
         |output, columns| {
-            let mut view = View::new::<T>(output, columns);
+            let mut view = View::new::<T>(output, columns, Then::Done);
             let list = List::new(items.clone(), read(json!("42")));
             let listed = view.list(&list, &reserved, now()).expect("written");
             let mut first = items.first().expect("an object").clone();
             first.meta_mut().name = "later".to_owned();
             let change = view.changed(&first, &reserved, now()).expect("written");
+            let again = view.changed(&first, &reserved, now()).expect("written");
+            if matches!(output, Output::Table | Output::Wide) {
+                assert_eq!(again, "", "the same line is not printed again");
+            }
             format!("{listed}# a change\n{change}")
         },
     );

@@ -34,6 +34,16 @@ impl Layout {
         }
     }
 
+    /// Makes room for what may come later, column by column; what is not there yet does not move
+    /// what is.
+    #[must_use]
+    pub fn with_room(mut self, room: &[usize]) -> Self {
+        for (width, room) in self.widths.iter_mut().zip(room) {
+            *width = (*width).max(*room);
+        }
+        self
+    }
+
     /// The names of the columns, and rows below them.
     pub fn head(&mut self, rows: &[Vec<String>]) -> String {
         self.fit(rows);

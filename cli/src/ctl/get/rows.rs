@@ -68,6 +68,8 @@ pub trait Rows: Resource {
     const HEADER: &'static [&'static str];
     /// Headers of the others.
     const WIDE: &'static [&'static str];
+    /// How wide the columns that are always shown may get while one looks on.
+    const ROOM: &'static [usize] = &[];
     /// Whether the other columns need what projects have reserved.
     const SHOWS_RESERVED: bool = false;
     /// The columns that are always shown.
@@ -88,6 +90,7 @@ fn reason(condition: &Condition) -> &str {
 
 impl Rows for Project {
     const HEADER: &'static [&'static str] = &["NAME", "PHASE", "NODE", "CONDITIONS", "AGE"];
+    const ROOM: &'static [usize] = &[16, 11, 8, 17];
     const WIDE: &'static [&'static str] = &[
         "READY",
         "URLS",
@@ -159,6 +162,7 @@ impl Rows for Node {
         "KERNEL",
         "CREATED",
     ];
+    const ROOM: &'static [usize] = &[8, 24, 15];
     const SHOWS_RESERVED: bool = true;
 
     fn row(&self, now: Timestamp) -> Vec<String> {

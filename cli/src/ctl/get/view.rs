@@ -1,5 +1,7 @@
 //! Objects in the form that was asked for. Pure.
 
+use std::collections::BTreeMap;
+
 use cara_api::{List, Timestamp};
 
 use super::super::args::Output;
@@ -11,11 +13,27 @@ use super::rows::{Reserved, Rows};
 pub struct View {
     output: Output,
     layout: Layout,
+    age: Option<usize>,
+    /// The rows that were printed last, by name, without their ages.
+    last: BTreeMap<String, Vec<String>>,
+}
+
+/// Whether changes follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// Nothing does.
+    Done,
+    /// They are printed below.
+    Watch,
 }
 
 impl View {
     /// A view on objects of a kind; `columns` is the width of the terminal, if it is one.
-    pub fn new<T: Rows>(output: Output, columns: Option<usize>) -> Self {
+    pub fn new<T: Rows>(output: Output, columns: Option<usize>, then: Then) -> Self {
+        let room = match then {
+            Then::Done => &[],
+            Then::Watch => T::ROOM,
+        };
         let layout = match output {
             Output::Wide => Layout::new([T::HEADER, T::WIDE].concat(), None),
             Output::Table
@@ -25,7 +43,12 @@ impl View {
             | Output::Name
             | Output::Jsonpath(_) => Layout::new(T::HEADER.to_vec(), columns),
         };
-        Self { output, layout }
+        Self {
+            output,
+            layout: layout.with_room(room),
+            age: T::HEADER.iter().position(|name| *name == "AGE"),
+            last: BTreeMap::new(),
+        }
     }
 
     /// A whole list.
@@ -60,7 +83,8 @@ impl View {
         }
     }
 
-    /// An object that changed while somebody looks on.
+    /// An object that changed while somebody looks on; nothing when a table would show the same
+    /// line again.
     ///
     /// # Errors
     /// The object cannot be written.
@@ -74,6 +98,11 @@ impl View {
             Some(text) => Ok(text),
             None => Ok(self.people(std::slice::from_ref(object), reserved, Head::Hidden, now)),
         }
+    }
+
+    /// Forgets an object that is gone.
+    pub fn forget(&mut self, name: &str) {
+        self.last.remove(name);
     }
 
     /// Names, or columns.
@@ -95,8 +124,22 @@ impl View {
             }
             row
         };
-        let rows: Vec<Vec<String>> = items.iter().map(row).collect();
+        let mut rows = Vec::new();
+        for item in items {
+            let row = row(item);
+            let mut without_age = row.clone();
+            if let Some(age) = self.age.and_then(|at| without_age.get_mut(at)) {
+                age.clear();
+            }
+            let name = item.meta().name.clone();
+            let is_known = self.last.get(&name) == Some(&without_age);
+            self.last.insert(name, without_age);
+            if head == Head::Shown || !is_known {
+                rows.push(row);
+            }
+        }
         match head {
+            Head::Hidden if rows.is_empty() => String::new(),
             Head::Shown => self.layout.head(&rows),
             Head::Hidden => self.layout.more(&rows),
         }

@@ -68,6 +68,22 @@ fn wishes(before: &Node, after: &Node) -> Vec<Draft> {
     drafts
 }
 
+/// Characters of the progress of a drain that an event tells.
+const PROGRESS_MAX: usize = 160;
+
+/// The beginning of what the condition says in full: how many projects are left, and the first
+/// ones of them.
+fn short(message: &str) -> String {
+    if message.chars().count() <= PROGRESS_MAX {
+        return message.to_owned();
+    }
+    let end = message.char_indices().nth(PROGRESS_MAX);
+    let cut = end.map_or(message, |(at, _)| &message[..at]);
+    let whole = cut.rfind([',', ';']).or_else(|| cut.rfind(' '));
+    let whole = whole.map_or(cut, |at| &cut[..at]);
+    format!("{whole}… (all: the node's condition Drained)")
+}
+
 fn drained(before: &Node, after: &Node) -> Option<Draft> {
     let (old, new) = (found(before, DRAINED), found(after, DRAINED)?);
     if says_the_same(old, Some(new)) {
@@ -80,5 +96,6 @@ fn drained(before: &Node, after: &Node) -> Option<Draft> {
         "" => "Draining",
         reason => reason,
     };
-    Some(Draft::normal(reason, &new.message, SCHEDULER).again(Again::Continued))
+    let message = short(&new.message);
+    Some(Draft::normal(reason, message, SCHEDULER).again(Again::Continued))
 }

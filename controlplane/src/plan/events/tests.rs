@@ -321,6 +321,17 @@ fn the_life_of_a_node_is_told() {
         &|n| n.metadata.labels = [("a".to_owned(), "b".to_owned())].into(),
         &[],
     );
+    let long = format!(
+        "9 projects left: {}",
+        "a-project (moving to node n2), ".repeat(9)
+    );
+    let mut draining = node.clone();
+    set(&mut draining, condition::DRAINED, false, &long);
+    let said = told(Some(&node), Some(&draining)).join("");
+    assert!(
+        said.len() < 230 && said.ends_with("node n2)… (all: the node's condition Drained)"),
+        "{said}"
+    );
     let removed = told(Some(&node), None);
     assert_eq!(removed, ["Removed (scheduler): the node was deleted"]);
 }

@@ -129,7 +129,7 @@ const WIDE: [&str; 8] = [
 pub(super) fn layout(output: Output, columns: Option<usize>) -> Layout {
     match output == Output::Wide {
         true => Layout::new(WIDE.to_vec(), None),
-        false => Layout::new(HEADER.to_vec(), columns),
+        false => Layout::new(HEADER.to_vec(), columns).with_prose(),
     }
 }
 

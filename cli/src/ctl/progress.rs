@@ -151,11 +151,12 @@ impl Bar {
             }
         }
         let took = match item.mark {
-            Mark::Good => {
+            // What was so from the beginning took no time.
+            Mark::Good if self.since.elapsed() > Duration::from_millis(100) => {
                 let seconds = self.since.elapsed().as_secs_f64();
                 paint.text(Tone::Aside, &format!("  {seconds:.1} s"))
             }
-            Mark::Busy | Mark::Bad => String::new(),
+            Mark::Good | Mark::Busy | Mark::Bad => String::new(),
         };
         self.bar
             .set_message(format!("{}  {text}{took}", item.label));

@@ -1,5 +1,7 @@
 //! Columns, ages and YAML.
 
+use std::borrow::Cow;
+
 use cara_api::Timestamp;
 use serde::Serialize;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
@@ -21,6 +23,14 @@ pub struct Layout {
     columns: Option<usize>,
     /// Columns only grow, so that later lines stand below earlier ones.
     widths: Vec<usize>,
+    last: Last,
+}
+
+/// What becomes of the last column where there is no room for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Last {
+    Cut,
+    Wrapped,
 }
 
 impl Layout {
@@ -31,7 +41,15 @@ impl Layout {
             header,
             columns,
             widths,
+            last: Last::Cut,
         }
+    }
+
+    /// Goes on below with a last column that is too long for the line, instead of cutting it off.
+    #[must_use]
+    pub fn with_prose(mut self) -> Self {
+        self.last = Last::Wrapped;
+        self
     }
 
     /// Makes room for what may come later, column by column; what is not there yet does not move
@@ -47,15 +65,28 @@ impl Layout {
     /// The names of the columns, and rows below them.
     pub fn head(&mut self, rows: &[Vec<String>]) -> String {
         self.fit(rows);
-        lines(&self.header, rows, &self.widths)
+        lines(&self.header, &self.wrapped(rows), &self.widths)
     }
 
     /// More rows.
     pub fn more(&mut self, rows: &[Vec<String>]) -> String {
         self.fit(rows);
-        let text = lines(&self.header, rows, &self.widths);
+        let text = lines(&self.header, &self.wrapped(rows), &self.widths);
         let below = text.split_once('\n').map_or("", |(_, below)| below);
         below.to_owned()
+    }
+
+    /// The rows with their last cells in as many lines as they need.
+    fn wrapped<'a>(&self, rows: &'a [Vec<String>]) -> Cow<'a, [Vec<String>]> {
+        let (Last::Wrapped, Some(_), Some(width)) = (self.last, self.columns, self.widths.last())
+        else {
+            return Cow::Borrowed(rows);
+        };
+        let mut rows = rows.to_vec();
+        for last in rows.iter_mut().filter_map(|row| row.last_mut()) {
+            *last = wrap(last, *width);
+        }
+        Cow::Owned(rows)
     }
 
     fn fit(&mut self, rows: &[Vec<String>]) {
@@ -70,7 +101,18 @@ impl Layout {
                 .map(|name| name.width().max(CELL_MIN))
                 .collect();
             let gaps = GAP.len() * wanted.len().saturating_sub(1);
-            shrink(&mut wanted, &least, columns.saturating_sub(gaps));
+            let room = columns.saturating_sub(gaps);
+            match wanted.split_last_mut() {
+                // Names and reasons stay whole before the prose gets the whole line.
+                Some((last, others)) if self.last == Last::Wrapped => {
+                    let least_last = PROSE_MIN.min(*last);
+                    let (least, _) = least.split_at(others.len());
+                    shrink(others, least, room.saturating_sub(least_last));
+                    let left = room.saturating_sub(others.iter().sum());
+                    *last = (*last).min(left.max(least_last));
+                }
+                Some(_) | None => shrink(&mut wanted, &least, room),
+            }
         }
         self.widths = wanted;
     }
@@ -80,6 +122,34 @@ impl Layout {
 const GAP: &str = "   ";
 /// Cells are not cut below this width.
 const CELL_MIN: usize = 8;
+
+/// A last column in several lines is at least so wide.
+const PROSE_MIN: usize = 32;
+
+/// A text in lines of at most `width` columns, between words where there are any.
+fn wrap(text: &str, width: usize) -> String {
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let mut current = String::new();
+        for word in line.split(' ') {
+            let is_full = current.width() + 1 + word.width() > width;
+            if is_full && !current.is_empty() {
+                lines.push(std::mem::take(&mut current));
+            }
+            if !current.is_empty() {
+                current.push(' ');
+            }
+            for c in word.chars() {
+                if current.width() + c.width().unwrap_or(0) > width {
+                    lines.push(std::mem::take(&mut current));
+                }
+                current.push(c);
+            }
+        }
+        lines.push(current);
+    }
+    lines.join("\n")
+}
 
 /// Takes from the widest that may give, one at a time, until the sum is `room` or nobody gives.
 fn shrink(widths: &mut [usize], least: &[usize], room: usize) {
@@ -262,6 +332,23 @@ mod tests {
         assert_eq!(layout.more(&later), "a      \u{fffd}[2J\n");
         let wide = [vec!["日本語".to_owned(), "x".to_owned()]];
         assert_eq!(table(&["N", "S"], &wide), "N        S\n日本語   x\n");
+    }
+
+    #[test]
+    fn prose_goes_on_below() {
+        let row = |says: &str| vec!["name".to_owned(), says.to_owned()];
+        let says = "a message that goes on and on until it has said all, at http://a.very.long.example.com/";
+        let mut layout = Layout::new(vec!["NAME", "SAYS"], Some(40)).with_prose();
+        assert_eq!(
+            layout.head(&[row(says), row("short")]),
+            "NAME   SAYS\n\
+             name   a message that goes on and on\n\
+             \u{20}      until it has said all, at\n\
+             \u{20}      http://a.very.long.example.com/\n\
+             name   short\n"
+        );
+        assert_eq!(wrap("abcdef gh", 4), "abcd\nef\ngh");
+        assert_eq!(wrap("", 4), "");
     }
 
     #[test]

@@ -57,6 +57,13 @@ fn head(project: &Project) -> Item {
     if !status.node_ref.is_empty() {
         words.push(format!("on {}", status.node_ref));
     }
+    let is_behind = status.observed_generation < project.metadata.generation;
+    if is_behind && status.phase == ProjectPhase::Running {
+        words.push(format!(
+            "generation {} is on its way",
+            project.metadata.generation.0
+        ));
+    }
     words.extend(progress.map(str::to_owned));
     words.extend((!message(PLACED).is_empty()).then(|| message(PLACED).to_owned()));
     Item {
@@ -64,6 +71,8 @@ fn head(project: &Project) -> Item {
         branch: String::new(),
         label: format!("project/{}", project.metadata.name),
         mark: match status.phase {
+            // Those of an older generation are there until the newer one is.
+            ProjectPhase::Running if is_behind => Mark::Busy,
             ProjectPhase::Running => Mark::Good,
             ProjectPhase::Failed => Mark::Bad,
             ProjectPhase::Pending

@@ -52,7 +52,7 @@ pub fn answer() -> bool {
         .skip(1)
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
-    let command = move || with_names(Args::command(), &words);
+    let command = move || prepared(&words);
     let current = std::env::current_dir().ok();
     let answered = CompleteEnv::with_factory(command)
         .var(VARIABLE)
@@ -68,9 +68,20 @@ pub fn remember(server: &str, noun: &str, names: &[String]) {
     cache::write(server, noun, names);
 }
 
+/// The command line as it is completed. It is built first, since that adds `--help`.
+fn prepared(words: &[String]) -> clap::Command {
+    let mut command = Args::command();
+    command.build();
+    with_names(command, words)
+}
+
 /// The command line, with live names for the arguments that stand for objects.
 fn with_names(command: clap::Command, words: &[String]) -> clap::Command {
+    let wants_flags = words.last().is_some_and(|word| word.starts_with('-'));
     let command = command.mut_args(|arg| {
+        // Names first: flags are offered where there is nothing else, or when they are asked for.
+        let is_aside = !arg.is_positional() && !wants_flags;
+        let arg = if is_aside { arg.hide(true) } else { arg };
         let value_name = arg
             .get_value_names()
             .and_then(|names| names.first())
@@ -134,6 +145,27 @@ mod tests {
         found
             .map(|c| c.get_value().to_string_lossy().into_owned())
             .collect()
+    }
+
+    #[test]
+    fn flags_stand_back_behind_names() {
+        let offered = |line: &str| {
+            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            let mut command = prepared(&words);
+            let index = words.len() - 1;
+            let words = words.into_iter().map(Into::into).collect();
+            let found = clap_complete::engine::complete(&mut command, words, index, None);
+            let found = found.expect("completed").into_iter();
+            found
+                .map(|c| c.get_value().to_string_lossy().into_owned())
+                .collect::<Vec<_>>()
+        };
+        let kinds = offered("caractrl get ");
+        assert!(kinds.iter().all(|word| !word.starts_with('-')), "{kinds:?}");
+        let flags = offered("caractrl get --");
+        assert!(flags.contains(&"--watch".to_owned()), "{flags:?}");
+        let needed = offered("caractrl apply ");
+        assert!(needed.contains(&"--filename".to_owned()), "{needed:?}");
     }
 
     #[test]

@@ -274,6 +274,9 @@ async fn bash_completes_live_names() {
         let text = offered(&api, &cache, words).await;
         assert!(text.contains(expected), "{words:?}: {text}");
     }
+    if let Some(found) = in_fish(&api, &cache, "caractrl describe project tab").await {
+        assert!(found.contains(&name), "{found}");
+    }
     // A server that does not answer costs its deadline and no more; nothing is offered, nothing
     // is said.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -290,6 +293,22 @@ async fn bash_completes_live_names() {
     }
     assert!(best < Duration::from_millis(150), "{best:?}");
     assert_eq!(server.ctl(&["delete", "project", &name]).await.0, 0);
+}
+
+/// What fish offers behind a line; none where there is no fish.
+async fn in_fish(server: &str, cache: &str, line: &str) -> Option<String> {
+    let program = program("caractrl").display().to_string();
+    let output = Command::new("fish")
+        .args(["--no-config", "-c"])
+        .arg(format!(
+            "fish_add_path -P (dirname {program}); {program} completion fish | source; complete -C '{line}'"
+        ))
+        .env("CARA_SERVER", server)
+        .env("XDG_CACHE_HOME", cache)
+        .output()
+        .await
+        .ok()?;
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// How long the program takes for one TAB, without the shell around it.

@@ -3,6 +3,7 @@
 //! Data goes to stdout, everything said to a person goes to stderr. Exit codes are listed in
 //! [`failure`].
 
+mod address;
 mod apply;
 mod args;
 mod backup;
@@ -35,10 +36,11 @@ mod logs;
 mod manifest;
 mod node;
 mod open;
-mod place;
+
 mod places;
 mod print;
 mod progress;
+mod prune;
 pub mod reference;
 mod rollback;
 mod routes;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use cara_api::client::{Error, Method, Written};
+use cara_api::client::{Error, Method, Terms, Written};
 use cara_api::plan::Plan;
 use cara_api::schema::Schema;
 use cara_api::{Certificate, Node, Project, Secret, decode, paths, schema};
@@ -14,7 +14,7 @@ use super::consent::{self, Intent};
 use super::failure::Failure;
 use super::get::Rows;
 use super::manifest::{Document, read_all};
-use super::{Context, out, wait};
+use super::{Context, delete, out, prune, wait};
 
 /// What became of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,25 +40,43 @@ pub async fn run(context: &Context, options: Apply) -> Result<(), Failure> {
     for warning in documents.iter().flat_map(oddities) {
         context.warn(format_args!("{warning}"));
     }
-    agree(context, options.consent, &documents).await?;
+    let is_dry = options.dry_run.is_some();
+    let surplus = match (&options.selector, options.prune) {
+        (Some(selector), true) => prune::surplus(context, selector, &documents).await?,
+        _ => Vec::new(),
+    };
+    if !is_dry {
+        agree(context, options.consent, &documents).await?;
+        if !surplus.is_empty() {
+            delete::agree(context, options.consent, &surplus).await?;
+        }
+    }
+    let terms = Terms {
+        is_dry,
+        ..Terms::default()
+    };
     let mut first_failure = None;
     let mut projects = Vec::new();
     for document in &documents {
         let applied = match document.kind {
-            Kind::Projects => apply::<Project>(context, document, paths::PROJECTS, paths::PROJECT)
-                .await
-                .map(|project| {
-                    projects.push(project);
-                }),
-            Kind::Nodes => apply::<Node>(context, document, paths::NODES, paths::NODE)
+            Kind::Projects => {
+                apply::<Project>(context, terms, document, (paths::PROJECTS, paths::PROJECT))
+                    .await
+                    .map(|project| {
+                        projects.push(project);
+                    })
+            }
+            Kind::Nodes => apply::<Node>(context, terms, document, (paths::NODES, paths::NODE))
                 .await
                 .map(drop),
-            Kind::Secrets => apply::<Secret>(context, document, paths::SECRETS, paths::SECRET)
-                .await
-                .map(drop),
+            Kind::Secrets => {
+                apply::<Secret>(context, terms, document, (paths::SECRETS, paths::SECRET))
+                    .await
+                    .map(drop)
+            }
             Kind::Certificates => {
-                let (all, one) = (paths::CERTIFICATES, paths::CERTIFICATE);
-                apply::<Certificate>(context, document, all, one)
+                let paths = (paths::CERTIFICATES, paths::CERTIFICATE);
+                apply::<Certificate>(context, terms, document, paths)
                     .await
                     .map(drop)
             }
@@ -67,7 +85,10 @@ pub async fn run(context: &Context, options: Apply) -> Result<(), Failure> {
             keep_first(context, &mut first_failure, failure);
         }
     }
-    if options.wait {
+    if first_failure.is_none() {
+        first_failure = prune::run(context, terms, &surplus).await.err();
+    }
+    if options.wait && !is_dry {
         let ends_at = Instant::now() + options.timeout;
         for project in &projects {
             let left = ends_at.saturating_duration_since(Instant::now());
@@ -129,7 +150,7 @@ async fn agree(context: &Context, consent: Consent, documents: &[Document]) -> R
 }
 
 /// The first failure decides the exit code and is told last; the others are told at once.
-fn keep_first(context: &Context, first: &mut Option<Failure>, failure: Failure) {
+pub(super) fn keep_first(context: &Context, first: &mut Option<Failure>, failure: Failure) {
     match first {
         None => *first = Some(failure),
         Some(_) => failure.print(context.screen.colours),
@@ -138,9 +159,9 @@ fn keep_first(context: &Context, first: &mut Option<Failure>, failure: Failure) 
 
 async fn apply<T: Rows>(
     context: &Context,
+    terms: Terms,
     document: &Document,
-    collection: &str,
-    item: &str,
+    (collection, item): (&str, &str),
 ) -> Result<T, Failure> {
     let client = &context.client;
     let action = format!("apply {}/{}", document.kind.noun(), document.name);
@@ -171,11 +192,11 @@ async fn apply<T: Rows>(
     };
     let mut written: Written<T> = match &before {
         None => client
-            .write(Method::POST, collection, &document.body)
+            .write_on((Method::POST, collection), terms, &document.body)
             .await
             .map_err(failed)?,
         Some(_) => client
-            .write(Method::PUT, &path, &document.body)
+            .write_on((Method::PUT, &path), terms, &document.body)
             .await
             .map_err(failed)?,
     };
@@ -187,7 +208,8 @@ async fn apply<T: Rows>(
             document.name
         ));
     }
-    let version = |object: &T| object.meta().resource_version;
+    // A version that was only tried is no other one, but its time is.
+    let version = |object: &T| (object.meta().resource_version, object.meta().updated_at);
     let verb = match &before {
         None => Verb::Created,
         Some(old) if version(old) == version(&written.object) => Verb::Unchanged,
@@ -198,6 +220,7 @@ async fn apply<T: Rows>(
     out(&match context.output.next_document(&written.object)? {
         Some(text) => text,
         None if context.output == Output::Name => format!("{name}\n"),
+        None if terms.is_dry => format!("{name} {} (dry run)\n", verb.as_str()),
         None => format!("{name} {}\n", verb.as_str()),
     })?;
     Ok(written.object)

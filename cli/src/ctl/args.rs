@@ -6,6 +6,7 @@ mod certificates;
 mod completion;
 mod consent;
 mod convert;
+mod delete;
 mod explain;
 mod kind;
 mod look;
@@ -13,13 +14,14 @@ mod nodes;
 mod operate;
 mod output;
 mod streams;
+mod select;
 #[cfg(test)]
 mod tests;
 mod verbs;
 
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 pub use access::{
     ContextCommand, FederationCommand, Login, NewFederation, NewToken, NewUser, SetContext,
@@ -30,13 +32,15 @@ pub use certificates::{Ca, Install, NewCertificate};
 pub use completion::Completion;
 pub use consent::Consent;
 pub use convert::Convert;
+pub use delete::Delete;
 pub use explain::Topic;
-pub use kind::Kind;
+pub use kind::{Kind, Shown};
 pub use look::{Explain, Routes, RoutesCommand, Tail};
 pub use nodes::{JoinToken, NodeCommand};
 pub use operate::{Create, Drain, Events, NewSecret, NodeName, Revisions, Rollback, Share};
 pub use output::Output;
 pub use streams::{Copy, Exec, Forward, LogSource, Logs, Top};
+pub use select::Selectors;
 pub use verbs::{Diff, Edit, Init, Wait};
 
 /// Command line client of Caravanserai.
@@ -99,7 +103,7 @@ pub enum Command {
     /// Show everything about one project, node, secret or certificate
     #[command(arg_required_else_help = true)]
     Describe(Target),
-    /// Delete a project, node, secret or certificate
+    /// Delete projects, nodes, secrets or certificates
     #[command(arg_required_else_help = true)]
     Delete(Delete),
     /// Show what happened
@@ -227,9 +231,26 @@ pub struct Apply {
     /// How long to wait
     #[arg(long, default_value = "5m", value_parser = duration, value_name = "DURATION")]
     pub timeout: Duration,
+    /// Only try it: the server checks everything and says what would be, and writes nothing
+    #[arg(long, value_enum, value_name = "WHERE")]
+    pub dry_run: Option<DryRun>,
+    /// Delete what has the labels of --selector and is not in the files; no nodes, and no
+    /// certificates of the server's own
+    #[arg(long, requires = "selector")]
+    pub prune: bool,
+    /// What --prune is about, such as app=shop
+    #[arg(long, short = 'l', value_name = "SELECTOR", requires = "prune")]
+    pub selector: Option<String>,
     /// Whether it is agreed to beforehand
     #[command(flatten)]
     pub consent: Consent,
+}
+
+/// Where a change is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DryRun {
+    /// At the server, with all its checks
+    Server,
 }
 
 /// Options of `get`.
@@ -238,9 +259,13 @@ pub struct Apply {
 pub struct Get {
     /// What to show
     #[arg(value_enum)]
-    pub kind: Kind,
+    pub kind: Shown,
     /// Only this one
+    #[arg(id = "names", value_name = "NAME")]
     pub name: Option<String>,
+    /// Only some of them
+    #[command(flatten)]
+    pub selectors: Selectors,
     /// Only projects in this phase
     #[arg(long, value_name = "PHASE")]
     pub phase: Option<String>,
@@ -257,27 +282,6 @@ pub struct Target {
     pub kind: Kind,
     /// Its name
     pub name: String,
-}
-
-/// Options of `delete`.
-#[derive(Debug, clap::Args)]
-pub struct Delete {
-    /// What to delete
-    #[command(flatten)]
-    pub target: Target,
-    /// Delete at once: a project is forgotten and its node removes the containers afterwards; a
-    /// node's projects are placed elsewhere; a secret or certificate goes although projects use it
-    #[arg(long)]
-    pub force: bool,
-    /// Wait until it is gone
-    #[arg(long)]
-    pub wait: bool,
-    /// How long to wait
-    #[arg(long, default_value = "2m", value_parser = duration, value_name = "DURATION")]
-    pub timeout: Duration,
-    /// Whether it is agreed to beforehand
-    #[command(flatten)]
-    pub consent: Consent,
 }
 
 /// Options of `open`.

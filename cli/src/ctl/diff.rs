@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::args::Diff;
 use super::failure::Failure;
 use super::manifest::{Document, read_all};
-use super::{Context, out, place};
+use super::{Context, address, out};
 pub(super) use compare::{own_part, unified};
 
 /// Compares every document; fails silently when something differs.
@@ -35,7 +35,7 @@ async fn compared(context: &Context, document: &Document) -> Result<String, Fail
     let action = format!("diff {object}");
     let failed = |error: cara_api::client::Error| Failure::of(&action, &error);
     let client = &context.client;
-    let path = place::one(document.kind, &document.name);
+    let path = address::one(document.kind, &document.name);
     let live: Option<Value> = match client.get(&path).await {
         Ok(live) => Some(live),
         Err(error) if error.status() == Some(404) => None,
@@ -43,12 +43,12 @@ async fn compared(context: &Context, document: &Document) -> Result<String, Fail
     };
     let target = match &live {
         Some(_) => (Method::PUT, path.as_str()),
-        None => (Method::POST, place::all(document.kind)),
+        None => (Method::POST, address::all(document.kind)),
     };
     let wanted = client.write_on(target, Terms::DRY, &document.body).await;
     let wanted: Written<Value> = wanted.map_err(failed)?;
     for warning in &wanted.warnings {
-        super::tell(format_args!("Warning: {object}: {warning}"));
+        context.warn(format_args!("{object}: {warning}"));
     }
     let (old, new) = compare::sides(live.as_ref(), &wanted.object);
     unified(&object, old.as_ref(), new.as_ref())

@@ -9,7 +9,6 @@ use cara_api::{Timestamp, paths};
 use serde::Serialize;
 use tokio::net::TcpStream;
 
-use super::args::Output;
 use super::failure::Failure;
 use super::{Context, out, table};
 use local::{Seen, judge};
@@ -40,14 +39,12 @@ pub async fn run(context: &Context) -> Result<(), Failure> {
             checks
         }
     };
-    let text = match context.output {
-        Output::Json => table::json(&Findings {
-            checks: checks.clone(),
-        })?,
-        Output::Yaml => table::yaml(&Findings {
-            checks: checks.clone(),
-        })?,
-        _ => shown(&checks),
+    let findings = Findings {
+        checks: checks.clone(),
+    };
+    let text = match context.output.list(&findings, &checks)? {
+        Some(text) => text,
+        None => shown(&checks),
     };
     out(&text)?;
     let failed = checks.iter().filter(|check| check.level == Level::Fail);

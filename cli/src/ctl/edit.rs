@@ -17,7 +17,7 @@ use super::diff::{own_part, unified};
 use super::failure::Failure;
 use super::manifest;
 use super::table::yaml;
-use super::{Context, out, place};
+use super::{Context, address, out};
 use text::{with_notes, without_notes};
 
 /// How often a text is sent again because the status moved on.
@@ -85,7 +85,7 @@ struct Session {
 
 impl Session {
     async fn begin(context: &Context, options: &Edit, object: String) -> Result<Self, Failure> {
-        let path = place::one(options.kind, &options.name);
+        let path = address::one(options.kind, &options.name);
         let live: Value = context
             .client
             .get(&path)
@@ -154,7 +154,7 @@ impl Session {
             Ok(body) => body,
             Err(failure) => return Ok(Sent::Refused(failure.lines())),
         };
-        let path = place::one(self.kind, &self.name);
+        let path = address::one(self.kind, &self.name);
         let terms = Terms {
             if_match: Some(self.version),
             ..Terms::default()
@@ -166,7 +166,7 @@ impl Session {
         match sent {
             Ok(written) => {
                 for warning in &written.warnings {
-                    super::tell(format_args!("Warning: {}: {warning}", self.object));
+                    context.warn(format_args!("{}: {warning}", self.object));
                 }
                 Ok(Sent::Taken)
             }
@@ -187,7 +187,7 @@ impl Session {
 
     /// After a conflict: if somebody else wrote, what they did goes above the text.
     async fn look_again(&mut self, context: &Context, failure: Failure) -> Result<Sent, Failure> {
-        let path = place::one(self.kind, &self.name);
+        let path = address::one(self.kind, &self.name);
         let live: Value = match context.client.get(&path).await {
             Ok(live) => live,
             Err(_) => return Err(self.kept(failure)),

@@ -1,5 +1,6 @@
 //! `get`: lists, single objects, and watching them.
 
+mod all;
 mod certificates;
 mod rows;
 mod view;
@@ -16,7 +17,10 @@ pub(super) use view::{Then, View};
 
 /// Shows what was asked for.
 pub async fn run(context: &Context, options: Get) -> Result<(), Failure> {
-    match options.kind {
+    let Some(kind) = options.kind.kind() else {
+        return all::run(context, &options).await;
+    };
+    match kind {
         Kind::Projects => show::<Project>(context, options, paths::PROJECTS, paths::PROJECT).await,
         Kind::Nodes => show::<Node>(context, options, paths::NODES, paths::NODE).await,
         Kind::Secrets => show::<Secret>(context, options, paths::SECRETS, paths::SECRET).await,
@@ -40,7 +44,8 @@ async fn show<T: Rows>(
     };
     let failed = |error| Failure::of(&action, &error);
     let phase = options.phase.as_deref().map(|phase| ("phase", phase));
-    let query: Vec<(&str, &str)> = phase.into_iter().collect();
+    let mut query: Vec<(&str, &str)> = options.selectors.query();
+    query.extend(phase);
     let path = options
         .name
         .as_ref()
@@ -81,7 +86,6 @@ async fn show<T: Rows>(
         return Ok(());
     }
     let version = version.to_string();
-    let mut query = query;
     query.extend([("watch", "true"), ("resourceVersion", &version)]);
     follow::<T>(context, &action, &path, &query, &mut view).await
 }

@@ -4,12 +4,12 @@ mod goal;
 
 use std::time::{Duration, Instant};
 
-use cara_api::{Certificate, List, Node, Project, Resource, Secret};
+use cara_api::{Certificate, Node, Project, Resource, Secret};
 
 use super::args::{Kind, Wait};
 use super::failure::Failure;
 use super::follow::{Change, Follow};
-use super::{Context, out, place};
+use super::{Context, address, out};
 pub use goal::Goal;
 
 /// Waits for one after the other; the time is for all of them.
@@ -24,15 +24,16 @@ pub async fn run(context: &Context, options: Wait) -> Result<(), Failure> {
 
 async fn all<T: Resource>(context: &Context, options: Wait) -> Result<(), Failure> {
     let ends_at = Instant::now() + options.timeout;
-    let names = match &options.selector {
-        None => options.names.clone(),
-        Some(selector) => selected::<T>(context, options.kind, selector).await?,
+    let names = match options.selectors.is_empty() {
+        true => options.names.clone(),
+        false => {
+            let selectors = &options.selectors;
+            let names = address::selected(context, options.kind, selectors).await;
+            names.map_err(|error| Failure::of(&format!("wait for {}s", T::NOUN), &error))?
+        }
     };
     if names.is_empty() && options.goal != Goal::Deleted {
-        return Err(Failure::other(format!(
-            "wait: no {} has these labels",
-            T::NOUN
-        )));
+        return Err(Failure::other(format!("wait: no {} is selected", T::NOUN)));
     }
     for name in &names {
         let object = format!("{}/{name}", T::NOUN);
@@ -48,18 +49,6 @@ async fn all<T: Resource>(context: &Context, options: Wait) -> Result<(), Failur
     Ok(())
 }
 
-async fn selected<T: Resource>(
-    context: &Context,
-    kind: Kind,
-    selector: &str,
-) -> Result<Vec<String>, Failure> {
-    let query = [("labelSelector", selector)];
-    let list: Result<List<T>, _> = context.client.list(place::all(kind), &query).await;
-    let list = list.map_err(|error| Failure::of(&format!("wait for {}s", T::NOUN), &error))?;
-    let names = list.items.into_iter().map(|item| item.meta().name.clone());
-    Ok(names.collect())
-}
-
 /// Ends when the object is as it should be; `last` is what was missing.
 async fn until<T: Resource>(
     context: &Context,
@@ -69,7 +58,7 @@ async fn until<T: Resource>(
 ) -> Result<(), Failure> {
     let object = format!("{}/{name}", T::NOUN);
     let action = format!("wait for {object}");
-    let path = place::one(kind, name);
+    let path = address::one(kind, name);
     let mut watch = Follow::<T>::new(&context.client, &action, path, Vec::new());
     let mut is_there = false;
     loop {

@@ -2,9 +2,8 @@
 
 use serde_json::json;
 
-use super::args::Output;
 use super::failure::Failure;
-use super::{Context, out, table};
+use super::{Context, out};
 
 const CLIENT: &str = env!("CARGO_PKG_VERSION");
 
@@ -16,10 +15,9 @@ pub async fn run(context: &Context) -> Result<(), Failure> {
         .ok()
         .and_then(|value| value["version"].as_str());
     let both = json!({"client": CLIENT, "server": server});
-    match context.output {
-        Output::Json => out(&table::json(&both)?)?,
-        Output::Yaml => out(&table::yaml(&both)?)?,
-        _ => {
+    match context.output.document(&both)? {
+        Some(text) => out(&text)?,
+        None => {
             let base = context.client.base();
             let said = match (&answer, server) {
                 (Ok(_), Some(version)) => version.to_owned(),
@@ -33,7 +31,7 @@ pub async fn run(context: &Context) -> Result<(), Failure> {
         }
     }
     if let Some(warning) = server.and_then(|server| difference(CLIENT, server)) {
-        super::tell(format_args!("Warning: {warning}"));
+        context.warn(format_args!("{warning}"));
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ use super::codes;
 use super::failure::Failure;
 use super::follow::{Change, Follow};
 use super::progress::Progress;
-use plan::{Account, HEAL_GRACE, Verdict};
+use plan::{Account, HEAL_GRACE, Standing, Verdict, WORK_GRACE};
 use tree::Reach;
 
 /// Lines of the log that are shown of a service that failed.
@@ -127,12 +127,12 @@ async fn follow(
     let path = paths::fill(paths::PROJECT, &[name]);
     let action = format!("wait for project/{name}");
     let mut watch = Follow::<Project>::new(&context.client, &action, path, Vec::new());
-    let mut failing_since: Option<Instant> = None;
+    let mut since = Since::default();
     let mut is_there = true;
     loop {
         let change = tokio::select! {
             change = watch.next() => Some(change?),
-            () = healing(failing_since) => None,
+            () = overdue(since) => None,
         };
         match change {
             Some(Change::Begin) => is_there = false,
@@ -152,8 +152,8 @@ async fn follow(
         let Some(project) = last.as_ref() else {
             continue;
         };
-        match judge(project, wanted, &mut failing_since) {
-            Verdict::Waiting | Verdict::Failing => {}
+        match judge(project, wanted, &mut since) {
+            Verdict::Waiting | Verdict::Failing | Verdict::Working => {}
             Verdict::Done => return Ok(project.clone()),
             Verdict::Failed => {
                 let account = plan::failed(project);
@@ -168,24 +168,43 @@ async fn follow(
     }
 }
 
-/// Judges, and keeps the time since when the project has been failing.
-fn judge(project: &Project, wanted: Generation, failing_since: &mut Option<Instant>) -> Verdict {
-    let verdict = plan::verdict(project, wanted, failing_since.map(|at| at.elapsed()));
-    match verdict {
-        Verdict::Failing => {
-            failing_since.get_or_insert_with(Instant::now);
-        }
+/// Since when a project has been judged the same, while that counts.
+#[derive(Debug, Clone, Copy, Default)]
+struct Since {
+    failing: Option<Instant>,
+    working: Option<Instant>,
+}
+
+/// Judges, and keeps the time since when the project has been judged so.
+fn judge(project: &Project, wanted: Generation, since: &mut Since) -> Verdict {
+    let elapsed = |at: Option<Instant>| at.map(|at| at.elapsed());
+    let standing = Standing {
+        failing: elapsed(since.failing),
+        working: elapsed(since.working),
+    };
+    let verdict = plan::verdict(project, wanted, standing);
+    let now = Instant::now();
+    *since = match verdict {
+        Verdict::Failing => Since {
+            failing: since.failing.or(Some(now)),
+            working: None,
+        },
+        Verdict::Working => Since {
+            failing: None,
+            working: since.working.or(Some(now)),
+        },
         Verdict::Waiting | Verdict::Done | Verdict::Failed | Verdict::RolledBack => {
-            *failing_since = None;
+            Since::default()
         }
-    }
+    };
     verdict
 }
 
-/// Ends when a project that fails has had its time to heal; never for one that does not fail.
-async fn healing(failing_since: Option<Instant>) {
-    match failing_since {
-        Some(at) => tokio::time::sleep(HEAL_GRACE.saturating_sub(at.elapsed())).await,
+/// Ends when a project had its time to heal, or to end its work; never for others.
+async fn overdue(since: Since) {
+    let failing = since.failing.map(|at| (at, HEAL_GRACE));
+    match failing.or(since.working.map(|at| (at, WORK_GRACE))) {
+        Some((at, grace)) => tokio::time::sleep(grace.saturating_sub(at.elapsed())).await,
         None => std::future::pending().await,
     }
 }

@@ -48,3 +48,35 @@ impl Kind {
         }
     }
 }
+
+/// What can be listed: the objects of a kind, or all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Shown {
+    /// Projects
+    #[value(alias = "project")]
+    Projects,
+    /// Nodes
+    #[value(alias = "node")]
+    Nodes,
+    /// Secrets
+    #[value(alias = "secret")]
+    Secrets,
+    /// Certificates
+    #[value(aliases = ["certificate", "cert", "certs"])]
+    Certificates,
+    /// Objects of every kind
+    All,
+}
+
+impl Shown {
+    /// The kind, if it is one.
+    pub fn kind(self) -> Option<Kind> {
+        match self {
+            Self::Projects => Some(Kind::Projects),
+            Self::Nodes => Some(Kind::Nodes),
+            Self::Secrets => Some(Kind::Secrets),
+            Self::Certificates => Some(Kind::Certificates),
+            Self::All => None,
+        }
+    }
+}

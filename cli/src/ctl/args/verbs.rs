@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Kind, duration};
+use super::{Kind, Selectors, duration};
 use crate::ctl::until::Goal;
 
 /// Options of `diff`.
@@ -34,17 +34,11 @@ pub struct Wait {
     #[arg(value_enum)]
     pub kind: Kind,
     /// Their names
-    #[arg(required_unless_present = "selector", value_name = "NAME")]
+    #[arg(required_unless_present_any = ["selector", "field_selector"], value_name = "NAMES")]
     pub names: Vec<String>,
-    /// Those with these labels, instead of names
-    #[arg(
-        long,
-        short = 'l',
-        value_name = "SELECTOR",
-        conflicts_with = "names",
-        allow_hyphen_values = true
-    )]
-    pub selector: Option<String>,
+    /// Instead of names
+    #[command(flatten)]
+    pub selectors: Selectors,
     /// What to wait for: condition=TYPE[=STATUS], phase=PHASE, deleted, or
     /// jsonpath=EXPRESSION[=VALUE]
     #[arg(long = "for", value_name = "GOAL")]

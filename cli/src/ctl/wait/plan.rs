@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use cara_api::condition::{self, PHASE, ROLLED_BACK};
 use cara_api::project::{
-    IngressProtocol, IngressStatus, ProjectPhase, ServiceState, ServiceStatus,
+    IngressProtocol, IngressStatus, ProjectPhase, RestartPolicy, ServiceState, ServiceStatus,
 };
 use cara_api::{Generation, Project};
 
 /// A project that failed may still heal by itself; after this long it counts as failed.
 pub const HEAL_GRACE: Duration = Duration::from_secs(10);
+/// Work that shall end is waited for as long as agents wait for a service to be ready.
+pub const WORK_GRACE: Duration = Duration::from_secs(120);
 /// Reasons that do not heal while one waits.
 const HOPELESS: [&str; 3] = ["ImagePullFailed", "NameCollision", "CreateFailed"];
 
@@ -20,6 +22,8 @@ const HOPELESS: [&str; 3] = ["ImagePullFailed", "NameCollision", "CreateFailed"]
 pub enum Verdict {
     /// On its way.
     Waiting,
+    /// Everything is up; work that is to end goes on, and has its time for that.
+    Working,
     /// Every service is up, or did its work.
     Done,
     /// It failed, but may heal; the time that it has for that runs.
@@ -30,8 +34,17 @@ pub enum Verdict {
     RolledBack,
 }
 
-/// Judges a project that failed since `failing_for`, if it did.
-pub fn verdict(project: &Project, wanted: Generation, failing_for: Option<Duration>) -> Verdict {
+/// For how long a project has been judged the same.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// That it fails.
+    pub failing: Option<Duration>,
+    /// That it works.
+    pub working: Option<Duration>,
+}
+
+/// Judges a project, of which it is known how long that has been the judgement.
+pub fn verdict(project: &Project, wanted: Generation, standing: Standing) -> Verdict {
     let status = &project.status;
     if status.observed_generation < wanted {
         return if status.rejected_generation >= wanted {
@@ -43,11 +56,15 @@ pub fn verdict(project: &Project, wanted: Generation, failing_for: Option<Durati
     match status.phase {
         // A rollout that failed may have been observed before it was given up.
         _ if status.rejected_generation == wanted => Verdict::RolledBack,
+        ProjectPhase::Running if has_work(project) => match standing.working {
+            Some(time) if time >= WORK_GRACE => Verdict::Done,
+            Some(_) | None => Verdict::Working,
+        },
         ProjectPhase::Running => Verdict::Done,
         ProjectPhase::Failed => {
             let reason =
                 condition::find(&status.conditions, PHASE).map_or("", |c| c.reason.as_str());
-            let is_over = failing_for.is_some_and(|time| time >= HEAL_GRACE);
+            let is_over = standing.failing.is_some_and(|time| time >= HEAL_GRACE);
             // A rollout that fails is given up for the stable generation.
             let is_rollout = !status.stable_generation.is_zero();
             if is_over || HOPELESS.contains(&reason) && !is_rollout {
@@ -62,6 +79,28 @@ pub fn verdict(project: &Project, wanted: Generation, failing_for: Option<Durati
         | ProjectPhase::Terminating
         | ProjectPhase::Terminated => Verdict::Waiting,
     }
+}
+
+/// Whether a service is under way that shall end: nothing but its end shows that it works.
+fn has_work(project: &Project) -> bool {
+    let rules = &project.spec.ingress;
+    let is_reached = |name: &str| {
+        rules
+            .iter()
+            .any(|r| r.all_targets().any(|t| t.service == name))
+    };
+    let mut services = project.spec.services.iter().filter(|service| {
+        let ends = match service.restart() {
+            RestartPolicy::Always => false,
+            RestartPolicy::OnFailure | RestartPolicy::Never => true,
+        };
+        ends && service.health_check.is_none() && !is_reached(&service.name)
+    });
+    services.any(|service| {
+        let mut seen = project.status.services.iter();
+        let seen = seen.find(|seen| seen.name == service.name);
+        seen.is_some_and(|seen| seen.state != ServiceState::Completed)
+    })
 }
 
 /// Every service of the document did its work and ended.

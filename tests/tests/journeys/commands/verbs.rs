@@ -264,3 +264,135 @@ async fn a_doctor_says_what_mends_it() {
     let both: Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!(both["client"], both["server"]);
 }
+
+/// A secret and two projects that belong together, and one of each that do not.
+fn app(names: &[&str]) -> String {
+    let one = |name: &str| {
+        let (kind, rest) = match name.starts_with("s-") {
+            true => ("Secret", "data: {a: b}"),
+            false => ("Project", "spec: {services: [{name: web, image: x}]}"),
+        };
+        let label = if name.ends_with("-other") {
+            "other"
+        } else {
+            "shop"
+        };
+        format!("kind: {kind}\nmetadata: {{name: {name}, labels: {{app: {label}}}}}\n{rest}\n")
+    };
+    let documents: Vec<String> = names.iter().map(|name| one(name)).collect();
+    documents.join("---\n")
+}
+
+#[tokio::test]
+async fn objects_are_chosen_by_labels_and_values() {
+    let server = Server::start(&[]).await;
+    let home = tempfile::tempdir().expect("a directory");
+    let file = write(
+        home.path(),
+        "app.yaml",
+        &app(&["a", "b", "s-a", "c-other", "s-other"]),
+    );
+    let names = async |args: &[&str]| {
+        let args = [&["get"], args, &["-o", "name"]].concat();
+        let (code, out, err) = server.ctl(&args).await;
+        assert_eq!(code, 0, "{err}");
+        out.replace('\n', " ").trim_end().to_owned()
+    };
+    // Tried first: everything is said, nothing is done.
+    let dry = ["apply", "-f", &file, "--dry-run", "server"];
+    let (code, out, err) = server.ctl(&dry).await;
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(
+        out.lines()
+            .filter(|l| l.ends_with("created (dry run)"))
+            .count(),
+        5,
+        "{out}"
+    );
+    assert_eq!(names(&["projects"]).await, "");
+    assert_eq!(server.ctl(&["apply", "-f", &file]).await.0, 0);
+    let (_, out, _) = server.ctl(&dry).await;
+    assert_eq!(
+        out.lines()
+            .filter(|l| l.ends_with("unchanged (dry run)"))
+            .count(),
+        5,
+        "{out}"
+    );
+    assert_eq!(
+        names(&["projects", "-l", "app=shop"]).await,
+        "project/a project/b"
+    );
+    assert_eq!(
+        names(&["projects", "-l", "app!=shop"]).await,
+        "project/c-other"
+    );
+    assert_eq!(
+        names(&["projects", "--field-selector", "metadata.name=b"]).await,
+        "project/b"
+    );
+    assert_eq!(
+        names(&["all", "-l", "app in (shop)"]).await,
+        "project/a project/b secret/s-a"
+    );
+    let (code, out, _) = server.ctl(&["get", "all", "-l", "app"]).await;
+    assert_eq!(code, 0);
+    assert!(
+        out.contains("PROJECTS\nNAME") && out.contains("\n\nSECRETS\nNAME"),
+        "{out}"
+    );
+    let (_, out, _) = server.ctl(&["get", "all", "-o", "json"]).await;
+    let list: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(list["kind"], "List");
+    let (code, _, err) = server.ctl(&["get", "projects", "-l", "a b"]).await;
+    assert_eq!(code, 1);
+    assert!(err.contains("position 3"), "{err}");
+    // What has the label and is in no file goes, and what is in use keeps the rest.
+    let fewer = write(home.path(), "fewer.yaml", &app(&["a"]));
+    let prune = ["apply", "-f", &fewer, "--prune", "-l", "app=shop"];
+    let (code, out, err) = server
+        .ctl(&[&prune[..], &["--dry-run=server"]].concat())
+        .await;
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(
+        out,
+        "project/a unchanged (dry run)\nproject \"b\" deleted (dry run)\nsecret \"s-a\" deleted (dry run)\n"
+    );
+    let (code, out, err) = server.ctl(&prune).await;
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(
+        out,
+        "project/a unchanged\nproject \"b\" deleted\nsecret \"s-a\" deleted\n"
+    );
+    assert_eq!(
+        names(&["all", "-l", "app"]).await,
+        "project/a project/c-other secret/s-other"
+    );
+    assert_eq!(server.ctl(&["apply", "-f", &fewer, "--prune"]).await.0, 2);
+    // By names, by label, by file; one that is not there keeps no other.
+    let (code, out, err) = server
+        .ctl(&["delete", "projects", "nobody", "c-other"])
+        .await;
+    assert_eq!(
+        (code, out.as_str()),
+        (1, "project \"c-other\" deleted\n"),
+        "{err}"
+    );
+    let (code, out, _) = server.ctl(&["delete", "secrets", "-l", "app=other"]).await;
+    assert_eq!((code, out.as_str()), (0, "secret \"s-other\" deleted\n"));
+    let (code, out, err) = server.ctl(&["delete", "secrets", "-l", "app=other"]).await;
+    assert_eq!(
+        (code, out.as_str(), err.as_str()),
+        (0, "", "nothing is selected\n")
+    );
+    assert_eq!(server.ctl(&["apply", "-f", &file]).await.0, 0);
+    let (code, out, err) = server.ctl(&["delete", "-f", &file]).await;
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(out.lines().count(), 5, "{out}");
+    assert!(
+        out.starts_with("project \"c-other\""),
+        "the last one first: {out}"
+    );
+    assert_eq!(names(&["all", "-l", "app"]).await, "");
+    assert_eq!(server.ctl(&["delete", "projects"]).await.0, 2);
+}

@@ -65,7 +65,7 @@ fn waiting_ends_with_the_generation_that_was_applied() {
     ] {
         let project = project(phase, observed, stable, rejected);
         assert_eq!(
-            verdict(&project, Generation(5), None),
+            verdict(&project, Generation(5), Standing::default()),
             expected,
             "{phase} observed {observed} stable {stable} rejected {rejected}"
         );
@@ -87,7 +87,14 @@ fn a_failure_is_final_when_it_cannot_heal_or_did_not() {
         let mut project = project(ProjectPhase::Failed, 5, stable, 0);
         project.status.conditions = vec![condition(PHASE, reason, "")];
         assert_eq!(
-            verdict(&project, Generation(5), time),
+            verdict(
+                &project,
+                Generation(5),
+                Standing {
+                    failing: time,
+                    working: None
+                }
+            ),
             expected,
             "{reason} {time:?}"
         );
@@ -104,10 +111,17 @@ fn services_that_did_their_work_count_as_done() {
         (ServiceState::Completed, Verdict::Done),
     ] {
         project.status.services = vec![seen("web", state)];
-        assert_eq!(verdict(&project, Generation(5), None), expected, "{state}");
+        assert_eq!(
+            verdict(&project, Generation(5), Standing::default()),
+            expected,
+            "{state}"
+        );
     }
     project.status.services.clear();
-    assert_eq!(verdict(&project, Generation(5), None), Verdict::Waiting);
+    assert_eq!(
+        verdict(&project, Generation(5), Standing::default()),
+        Verdict::Waiting
+    );
 }
 
 #[test]
@@ -275,5 +289,35 @@ fn what_is_late_says_which_services_it_waits_for() {
     assert_eq!(
         late(&project, Generation(5)),
         "project/shop is still Scheduled"
+    );
+}
+
+#[test]
+fn work_that_shall_end_is_waited_for() {
+    let mut project = project(ProjectPhase::Running, 5, 5, 0);
+    let judged = |project: &Project, working: Option<u64>| {
+        let standing = Standing {
+            failing: None,
+            working: working.map(Duration::from_secs),
+        };
+        verdict(project, Generation(5), standing)
+    };
+    project.status.services = vec![seen("web", ServiceState::Running)];
+    assert_eq!(judged(&project, None), Verdict::Done, "it never ends");
+    for policy in ["OnFailure", "Never"] {
+        project.spec.services[0].restart_policy = policy.to_owned();
+        assert_eq!(judged(&project, None), Verdict::Working);
+        assert_eq!(judged(&project, Some(119)), Verdict::Working);
+        assert_eq!(judged(&project, Some(120)), Verdict::Done);
+    }
+    project.status.services = vec![seen("web", ServiceState::Completed)];
+    assert_eq!(judged(&project, None), Verdict::Done);
+    project.status.services = vec![seen("web", ServiceState::Running)];
+    let checked = cara_api::project::HealthCheck::default();
+    project.spec.services[0].health_check = Some(checked);
+    assert_eq!(
+        judged(&project, None),
+        Verdict::Done,
+        "a check shows that it works"
     );
 }

@@ -1,0 +1,44 @@
+//! Where objects of a kind are in the API, and which are selected.
+
+use cara_api::client::Error;
+use cara_api::paths;
+use serde_json::Value;
+
+use super::Context;
+use super::args::{Kind, Selectors};
+
+/// The path of all objects of a kind.
+pub fn all(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Projects => paths::PROJECTS,
+        Kind::Nodes => paths::NODES,
+        Kind::Secrets => paths::SECRETS,
+        Kind::Certificates => paths::CERTIFICATES,
+    }
+}
+
+/// The path of one object.
+pub fn one(kind: Kind, name: &str) -> String {
+    let pattern = match kind {
+        Kind::Projects => paths::PROJECT,
+        Kind::Nodes => paths::NODE,
+        Kind::Secrets => paths::SECRET,
+        Kind::Certificates => paths::CERTIFICATE,
+    };
+    paths::fill(pattern, &[name])
+}
+
+/// The names of the objects that are selected, sorted.
+///
+/// # Errors
+/// The server does not answer, or refuses a selector.
+pub async fn selected(
+    context: &Context,
+    kind: Kind,
+    selectors: &Selectors,
+) -> Result<Vec<String>, Error> {
+    let found: Value = context.client.query(all(kind), &selectors.query()).await?;
+    let items = found["items"].as_array().into_iter().flatten();
+    let names = items.filter_map(|item| item.pointer("/metadata/name")?.as_str());
+    Ok(names.map(ToOwned::to_owned).collect())
+}

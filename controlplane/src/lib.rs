@@ -86,8 +86,10 @@ struct Shared {
     answers: Tally,
     /// Requests that may write: they go on without their clients.
     writes: TaskTracker,
-    /// Held alone while a backup is restored, and shared by every request that may write.
-    restoring: tokio::sync::RwLock<()>,
+    /// Held alone while a backup is restored, and shared by every request that may write and by
+    /// those who keep something of the store in memory. Counts the restores: what was kept from
+    /// before one is to be read again.
+    restores: tokio::sync::RwLock<u64>,
     /// Where certificates are ordered, if they are.
     acme: Option<Acme>,
     /// Requests as gateways see them end, for those who look on.
@@ -212,7 +214,7 @@ impl ControlPlane {
             audit,
             answers: Tally::default(),
             writes: TaskTracker::new(),
-            restoring: tokio::sync::RwLock::new(()),
+            restores: tokio::sync::RwLock::new(0),
         };
         Ok(Self {
             shared: Arc::new(shared),

@@ -59,7 +59,7 @@ pub(super) async fn gate(State(app): State<App>, request: Request, next: Next) -
     if reads || request.uri().path() == paths::BACKUP {
         return next.run(request).await;
     }
-    let Ok(_passing) = app.shared.restoring.try_read() else {
+    let Ok(_passing) = app.shared.restores.try_read() else {
         return Failure::unavailable("a backup is being restored: try again").into_response();
     };
     next.run(request).await
@@ -119,12 +119,13 @@ pub(super) async fn restore(
         let stored = app.list_stored(String::new()).await?;
         return Ok(Json(planned(&app, &archive, &stored)?));
     }
-    let quiet = tokio::time::timeout(QUIET_WITHIN, app.shared.restoring.write()).await;
-    let alone = quiet.map_err(|_| {
+    let quiet = tokio::time::timeout(QUIET_WITHIN, app.shared.restores.write()).await;
+    let mut count = quiet.map_err(|_| {
         Failure::unavailable("requests that write do not end: nothing was changed, try again")
     })?;
     let restored = write(&app, &archive, &ask).await;
-    drop(alone);
+    // Also after a failure: a write that was not confirmed may have happened.
+    *count += 1;
     restored.map(Json)
 }
 

@@ -38,8 +38,14 @@ const CHALLENGE_LIFE: SignedDuration = SignedDuration::from_hours(1);
 pub(crate) async fn run(shared: Arc<Shared>, token: CancellationToken) {
     let mut heads = shared.cache.heads();
     let mut authority = None;
+    let mut restores = 0;
     loop {
         let pause = if shared.cache.is_live() {
+            // While a backup is restored, authority and certificates may not fit together.
+            let count = shared.restores.read().await;
+            if std::mem::replace(&mut restores, *count) != *count {
+                authority = None;
+            }
             pass(&shared, &mut authority).await
         } else {
             RETRY

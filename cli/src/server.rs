@@ -5,6 +5,7 @@ mod acme;
 mod api;
 mod options;
 mod parts;
+mod rotate;
 mod settings;
 
 use std::net::{IpAddr, SocketAddr};
@@ -39,6 +40,7 @@ use crate::telemetry;
 use parts::{PART_GRACE, Parts, Tokens};
 
 pub use options::Options;
+pub use rotate::{rotate_command, rotate_key};
 pub use settings::SETTINGS;
 
 /// Holds the key for secrets itself. Not a setting: flags and files show what they hold.
@@ -62,8 +64,7 @@ const KEEPALIVE: Duration = Duration::from_secs(5);
 pub fn main(flags: &ArgMatches) -> anyhow::Result<()> {
     let held = Held::from_service_manager().context("LISTEN_FDS: not sockets of TCP")?;
     let mut options = Options::read(process::read_settings(SETTINGS, flags))?;
-    if let Some(text) = process::variable(SECRET_KEY).map(Zeroizing::new) {
-        let key = MasterKey::parse(&text).context(SECRET_KEY)?;
+    if let Some(key) = key_of(SECRET_KEY)? {
         options.secret_key = KeySource::Given(key);
     }
     telemetry::install(options.log.0, &options.log.1)?;
@@ -80,6 +81,13 @@ pub fn main(flags: &ArgMatches) -> anyhow::Result<()> {
     runtime.shutdown_timeout(process::SHUTDOWN_GRACE);
     workers.stop();
     result
+}
+
+/// A master key that a variable holds.
+fn key_of(variable: &'static str) -> anyhow::Result<Option<MasterKey>> {
+    let text = process::variable(variable).map(Zeroizing::new);
+    let key = text.map(|text| MasterKey::parse(&text).context(variable));
+    key.transpose()
 }
 
 /// Allows no more connections than there can be open files.

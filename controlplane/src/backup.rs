@@ -13,8 +13,15 @@ pub(crate) use archive::{Archive, Header, decode, encode};
 
 use crate::repo;
 
-/// Keys that belong to a moment: answers to challenges, and leases.
-const MOMENTARY: [&str; 3] = ["challenges/", "leases/", "issuing/lease"];
+/// Keys that belong to a moment: leases, answers to challenges and to requests, and tokens for
+/// joining, which could be used a second time.
+const MOMENTARY: [&str; 5] = [
+    "challenges/",
+    "idempotency/",
+    "issuing/join",
+    "issuing/lease",
+    "leases/",
+];
 
 /// True for what a backup carries.
 pub(crate) fn is_carried(key: &str) -> bool {

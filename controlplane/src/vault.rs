@@ -6,6 +6,7 @@
 //! is sealed for one secret does not open as another. Knows nothing of store and HTTP; where the
 //! key comes from is told in [`unlock`].
 
+mod rotate;
 mod unlock;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
+pub use rotate::{RotateError, Rotated, rotate};
 pub use unlock::{FILE_NAME, KeySource, UnlockError};
 pub(crate) use unlock::{StoredKey, unlock};
 

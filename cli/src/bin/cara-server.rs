@@ -9,6 +9,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let about = "Edge gateway with an integrated scheduler";
-    let flags = settings::command("cara-server", about, server::SETTINGS).get_matches();
-    process::exit(server::main(&flags))
+    let flags = settings::command("cara-server", about, server::SETTINGS)
+        .subcommand(server::rotate_command())
+        .get_matches();
+    process::exit(match flags.subcommand() {
+        Some((_, flags)) => server::rotate_key(flags),
+        None => server::main(&flags),
+    })
 }

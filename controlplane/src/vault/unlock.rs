@@ -16,6 +16,9 @@ use super::{KeyId, MasterKey, NoRandomness, NotAKey};
 /// Name of the key file in the data directory.
 pub const FILE_NAME: &str = "secret.key";
 
+/// Ending of the file that holds the next key.
+const NEXT: &str = "key.next";
+
 /// Where the master key comes from.
 #[derive(Clone)]
 pub enum KeySource {
@@ -73,7 +76,7 @@ pub enum UnlockError {
     /// The file cannot be read or made.
     #[error("cannot {action} the key file {path}")]
     File {
-        /// `read` or `make`.
+        /// `read`, `make` or `replace`.
         action: &'static str,
         /// The file.
         path: PathBuf,
@@ -122,7 +125,8 @@ pub(crate) fn unlock(source: &KeySource, stored: &[StoredKey]) -> Result<MasterK
     }
 }
 
-fn read(path: &Path) -> Result<Option<MasterKey>, UnlockError> {
+/// The key in a file, if there is one.
+pub(super) fn read(path: &Path) -> Result<Option<MasterKey>, UnlockError> {
     let failed = |source| UnlockError::File {
         action: "read",
         path: path.to_owned(),
@@ -142,6 +146,35 @@ fn read(path: &Path) -> Result<Option<MasterKey>, UnlockError> {
         source,
     })?;
     Ok(Some(key))
+}
+
+/// The key that is to take the place of the one in a file: kept beside it until then.
+pub(super) fn next(path: &Path) -> Result<MasterKey, UnlockError> {
+    let next = path.with_extension(NEXT);
+    match read(&next)? {
+        Some(key) => Ok(key),
+        None => make(&next),
+    }
+}
+
+/// Puts the next key in the place of the old one, which is kept under its id: backups that were
+/// made with it need it.
+pub(super) fn promote(path: &Path, old: &str) -> Result<(), UnlockError> {
+    let swap = || -> std::io::Result<()> {
+        let kept = path.with_extension(format!("key.{old}"));
+        match std::fs::hard_link(path, &kept) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        std::fs::rename(path.with_extension(NEXT), path)?;
+        let directory = path.parent().filter(|p| !p.as_os_str().is_empty());
+        std::fs::File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+    };
+    swap().map_err(|source| UnlockError::File {
+        action: "replace",
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Writes a new key whole or not at all, and never over another one.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use cara_tests::pki::{Authority, KeyKind};
 use cara_tests::server::Setup;
-use cara_tests::{Agent, Docker, PATIENCE, Server, eventually, unique};
+use cara_tests::{Agent, Docker, PATIENCE, Server, eventually, program, unique};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -235,4 +235,42 @@ async fn another_key_and_a_damaged_file_change_nothing() {
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("the backup cannot be read"), "{said}");
     assert!(!nothing(&old.call("GET", SECRETS, "").await.1));
+}
+
+#[tokio::test]
+async fn another_master_key_takes_the_place_of_the_old_one() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("backup").display().to_string();
+    let mut server = Server::start(&[]).await;
+    let body = json!({"metadata": {"name": "db"}, "data": {"password": VALUE}}).to_string();
+    assert_eq!(server.call("POST", SECRETS, &body).await.0, 201);
+    assert_eq!(server.ctl(&["backup", "create", &file]).await.0, 0);
+    let data = server.directory().to_owned();
+    let rotate = || {
+        let mut command = std::process::Command::new(program("cara-server"));
+        command.arg("rotate-key").arg("--data-dir").arg(&data);
+        let output = command.output().expect("cara-server runs");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.success(), said)
+    };
+    let key = std::fs::read(data.join("secret.key")).expect("the key");
+    let (is_done, said) = rotate();
+    assert!(!is_done && said.contains("must be stopped"), "{said}");
+    server.terminate(PATIENCE).await;
+    let (is_done, said) = rotate();
+    assert!(is_done && said.contains("need the old key"), "{said}");
+    let new = std::fs::read(data.join("secret.key")).expect("the key");
+    assert_ne!(new, key);
+    server.start_again().await;
+    // The same value is no change: it was opened to compare.
+    let before = server.call("GET", &format!("{SECRETS}/db"), "").await.1;
+    let (status, after) = server.call("PUT", &format!("{SECRETS}/db"), &body).await;
+    assert_eq!((status, after), (200, before));
+    let (code, _, said) = server
+        .ctl(&["backup", "restore", &file, "--force", "--yes"])
+        .await;
+    assert_eq!(code, 4, "{said}");
+    let (_data, old) = new_server(&key).await;
+    let (code, _, said) = old.ctl(&["backup", "restore", &file]).await;
+    assert_eq!(code, 0, "{said}");
 }

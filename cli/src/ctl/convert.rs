@@ -208,8 +208,9 @@ fn convert(files: &dyn Files, request: &Request) -> Result<Converted, Vec<Fault>
         hosts: &request.hosts,
         variables: &variables,
     };
-    let made = project::make(&root, &choice, &mut loader);
+    let mut made = project::make(&root, &choice, &mut loader);
     if !made.faults.is_empty() {
+        made.faults.sort_by(fault::order_of_faults);
         return Err(made.faults);
     }
     let mut notes = loader.notes;

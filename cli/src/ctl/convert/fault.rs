@@ -92,6 +92,15 @@ impl fmt::Display for Note {
     }
 }
 
+/// By place; what stands nowhere comes last.
+pub fn order_of_faults(a: &Fault, b: &Fault) -> Ordering {
+    let place = |fault: &Fault| match &fault.place {
+        Some(place) => (false, place.line, place.column),
+        None => (true, 0, 0),
+    };
+    place(a).cmp(&place(b))
+}
+
 /// By service, then by place; what stands beside the services comes last.
 pub fn order(a: &Note, b: &Note) -> Ordering {
     let key = |note: &Note| (note.service.is_none(), note.service.clone());

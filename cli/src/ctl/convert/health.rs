@@ -6,7 +6,7 @@ use std::time::Duration;
 use cara_api::project::{ExecCheck, HealthCheck, Probe, Service};
 
 use super::scope::{Scope, duration, flag, show_duration};
-use super::yaml::{Node, Value};
+use super::yaml::{Key, Node, Value};
 
 /// How long an answer may take when the file does not say, and the most that is allowed.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -44,66 +44,70 @@ pub fn check(scope: &mut Scope<'_>, service: &mut Service) -> bool {
         timeout: show_duration(TIMEOUT),
         ..Probe::default()
     };
-    for (key, node) in given.0 {
-        let text = node.scalar().unwrap_or_default();
-        let span = duration(&text);
-        match key.text.as_str() {
-            _ if node.is_null() => {}
-            "retries" => match text.parse::<i64>() {
-                Ok(0) => {}
-                Ok(count) if count > 0 => probe.failure_threshold = Some(count.min(1_000)),
-                Ok(_) | Err(_) => scope.fault(
-                    &node.at,
-                    format!("healthcheck.retries: {text:?} is not a count"),
-                ),
-            },
-            "interval" | "timeout" | "start_period" | "start_interval" if span.is_none() => {
-                let message = format!(
-                    "healthcheck.{}: {text:?} is not a duration such as 30s",
-                    key.text
-                );
-                scope.fault(&node.at, message);
-            }
-            "interval" => {
-                let allowed = Duration::from_millis(100)..=Duration::from_secs(3_600);
-                let span = span.unwrap_or_default();
-                if !span.is_zero() {
-                    probe.interval = show_duration(span.clamp(*allowed.start(), *allowed.end()));
-                }
-            }
-            "timeout" => {
-                let span = span.unwrap_or_default();
-                if !span.is_zero() {
-                    probe.timeout = show_duration(span.min(TIMEOUT_MAX));
-                }
-                if span > TIMEOUT_MAX {
-                    scope.remark(
-                        "/healthCheck",
-                        format!("{text} for an answer: 1m is the most."),
-                    );
-                }
-            }
-            // A service that is not ready yet is waited for anyway.
-            "start_period" if span.is_some_and(|span| span > PROGRESS) => scope.lost(
-                &key.at,
-                "healthcheck.start_period",
-                "a service that is not ready after 2m has failed",
-                "start the agent with a longer --progress-deadline",
-            ),
-            "start_period" | "start_interval" => {}
-            other => scope.lost(
-                &key.at,
-                format!("healthcheck.{other}"),
-                "it is not known",
-                "",
-            ),
-        }
+    for (key, node) in given.0.iter().filter(|(_, node)| !node.is_null()) {
+        field(scope, key, node, &mut probe);
     }
     service.health_check = Some(HealthCheck {
         readiness: Some(probe),
         ..HealthCheck::default()
     });
     true
+}
+
+/// Takes a field beside the test.
+fn field(scope: &mut Scope<'_>, key: &Key, node: &Node, probe: &mut Probe) {
+    let text = node.scalar().unwrap_or_default();
+    let span = duration(&text);
+    match key.text.as_str() {
+        "retries" => match text.parse::<i64>() {
+            Ok(0) => {}
+            Ok(count) if count > 0 => probe.failure_threshold = Some(count.min(1_000)),
+            Ok(_) | Err(_) => scope.fault(
+                &node.at,
+                format!("healthcheck.retries: {text:?} is not a count"),
+            ),
+        },
+        "interval" | "timeout" | "start_period" | "start_interval" if span.is_none() => {
+            let message = format!(
+                "healthcheck.{}: {text:?} is not a duration such as 30s",
+                key.text
+            );
+            scope.fault(&node.at, message);
+        }
+        "interval" => {
+            let allowed = Duration::from_millis(100)..=Duration::from_secs(3_600);
+            let span = span.unwrap_or_default();
+            if !span.is_zero() {
+                probe.interval = show_duration(span.clamp(*allowed.start(), *allowed.end()));
+            }
+        }
+        "timeout" => {
+            let span = span.unwrap_or_default();
+            if !span.is_zero() {
+                probe.timeout = show_duration(span.min(TIMEOUT_MAX));
+            }
+            if span > TIMEOUT_MAX {
+                scope.remark(
+                    "/healthCheck",
+                    format!("{text} for an answer: 1m is the most."),
+                );
+            }
+        }
+        // A service that is not ready yet is waited for anyway.
+        "start_period" if span.is_some_and(|span| span > PROGRESS) => scope.lost(
+            &key.at,
+            "healthcheck.start_period",
+            "a service that is not ready after 2m has failed",
+            "start the agent with a longer --progress-deadline",
+        ),
+        "start_period" | "start_interval" => {}
+        other => scope.lost(
+            &key.at,
+            format!("healthcheck.{other}"),
+            "it is not known",
+            "",
+        ),
+    }
 }
 
 /// The command, or none when there is nothing to run.

@@ -211,7 +211,10 @@ pub fn settings(scope: &mut Scope<'_>, service: &mut Service) {
 
 /// When to start it again.
 pub fn restart(scope: &mut Scope<'_>, service: &mut Service, deploy: Option<String>, role: Role) {
-    let given = scope.text("restart").map(|(_, text)| text);
+    let (at, given) = match scope.text("restart") {
+        Some((at, text)) => (at, Some(text)),
+        None => (scope.at.clone(), None),
+    };
     let policy = match deploy.as_deref() {
         Some("none") => Some("no".to_owned()),
         Some("any") => Some("always".to_owned()),
@@ -256,7 +259,6 @@ pub fn restart(scope: &mut Scope<'_>, service: &mut Service, deploy: Option<Stri
         other => {
             let message =
                 format!("restart: {other:?} is none of no, always, on-failure, unless-stopped");
-            let at = scope.at.clone();
             scope.fault(&at, message);
             String::new()
         }

@@ -55,86 +55,36 @@ pub fn make(root: &Map, choice: &Choice<'_>, loader: &mut Loader<'_>) -> Made {
     let mut sink = Sink::default();
     let active = select(root, choice, &mut sink);
     let section = |name: &str| root.get(name).and_then(Node::as_map);
-    let shared = Shared {
-        project: choice.name,
-        files: loader.files,
-        variables: choice.variables,
-        secrets: section("secrets"),
-        configs: section("configs"),
+    let around = Around {
+        active: &active,
+        volumes: section("volumes"),
+        shared: Shared {
+            project: choice.name,
+            files: loader.files,
+            variables: choice.variables,
+            secrets: section("secrets"),
+            configs: section("configs"),
+        },
     };
-    let mut volumes = Volumes::default();
-    let mut secrets = Secrets::new();
-    let mut services = Vec::new();
-    let mut shown = Vec::new();
+    let mut found = Found::default();
     for (name, node) in &active.services {
-        let fields = node.as_map().cloned().unwrap_or_default();
         let mut scope = Scope {
             name,
             at: node.at.clone(),
-            fields,
+            fields: node.as_map().cloned().unwrap_or_default(),
             sink: &mut sink,
         };
-        let mut service = Service {
-            name: (*name).to_owned(),
-            ..Service::default()
-        };
-        image(&mut scope, &mut service);
-        process::command(&mut scope, &mut service);
-        process::settings(&mut scope, &mut service);
-        process::environment(&mut scope, &mut service, loader, choice.variables);
-        let ports = published(&mut scope);
-        let expose = exposed(&mut scope);
-        let rules = labels(&mut scope, &mut service);
-        let has_check = health::check(&mut scope, &mut service);
-        let deploy = limits::resources(&mut scope, &mut service);
-        let is_server = has_check || !ports.is_empty() || !expose.is_empty() || !rules.is_empty();
-        process::restart(
-            &mut scope,
-            &mut service,
-            deploy,
-            role(&active, name, is_server),
-        );
-        dependencies(&mut scope, &mut service, &active);
-        mounts::mounts(
-            &mut scope,
-            &mut service,
-            &mut volumes,
-            section("volumes"),
-            loader.files,
-        );
-        sealed::secrets(&mut scope, &mut service, &shared, &mut secrets);
-        sealed::configs(&mut scope, &mut service, &shared);
-        service.cap_add = rest::cap_add(&mut scope);
-        service.allow_privilege_escalation = rest::may_escalate(&mut scope);
-        rest::rest(&mut scope);
-        shown.push(Shown {
-            service: (*name).to_owned(),
-            image: service.image.clone(),
-            ports,
-            expose,
-            rules,
-        });
-        services.push(service);
+        service(&mut scope, &around, loader, &mut found);
     }
-    aliases(&mut sink, &services);
+    aliases(&mut sink, &found.services);
     beside(root, &active, &mut sink);
-    let ingress = ingress::rules(&mut sink, &shown, choice.name, choice.hosts);
-    for name in choice.hosts.keys() {
-        if !ingress
-            .iter()
-            .any(|ingress| ingress.target.service == *name)
-        {
-            let message =
-                format!("--host-for {name}: no service of this name publishes a port for HTTP");
-            sink.faults.push(super::fault::Fault::nowhere(message));
-        }
+    let ingress = ingress::rules(&mut sink, &found.shown, choice.name, choice.hosts);
+    let is_shown = |name: &String| ingress.iter().any(|rule| rule.target.service == *name);
+    for name in choice.hosts.keys().filter(|name| !is_shown(name)) {
+        let message =
+            format!("--host-for {name}: no service of this name publishes a port for HTTP");
+        sink.faults.push(super::fault::Fault::nowhere(message));
     }
-    let spec = ProjectSpec {
-        services,
-        volumes: volumes.all(),
-        ingress,
-        ..ProjectSpec::default()
-    };
     let project = Project {
         api_version: API_VERSION.to_owned(),
         kind: "Project".to_owned(),
@@ -142,25 +92,77 @@ pub fn make(root: &Map, choice: &Choice<'_>, loader: &mut Loader<'_>) -> Made {
             name: choice.name.to_owned(),
             ..ObjectMeta::default()
         },
-        spec,
+        spec: ProjectSpec {
+            services: found.services,
+            volumes: found.volumes.all(),
+            ingress,
+            ..ProjectSpec::default()
+        },
         ..Project::default()
     };
     if sink.faults.is_empty() {
-        check(&project, &secrets, &active, &mut sink);
+        check(&project, &found.secrets, &active, &mut sink);
     }
-    let Sink {
-        notes,
-        faults,
-        remarks,
-        ..
-    } = sink;
     Made {
         project,
-        secrets,
-        remarks,
-        notes,
-        faults,
+        secrets: found.secrets,
+        remarks: sink.remarks,
+        notes: sink.notes,
+        faults: sink.faults,
     }
+}
+
+/// What a service sees of the rest.
+struct Around<'a> {
+    active: &'a Active<'a>,
+    /// The volumes that are declared.
+    volumes: Option<&'a Map>,
+    shared: Shared<'a>,
+}
+
+/// What the services make together.
+#[derive(Default)]
+struct Found {
+    services: Vec<Service>,
+    shown: Vec<Shown>,
+    volumes: Volumes,
+    secrets: Secrets,
+}
+
+/// Each part takes the fields that it knows; what is left is named at the end.
+fn service(scope: &mut Scope<'_>, around: &Around<'_>, loader: &mut Loader<'_>, found: &mut Found) {
+    let mut service = Service {
+        name: scope.name.to_owned(),
+        ..Service::default()
+    };
+    image(scope, &mut service);
+    process::command(scope, &mut service);
+    process::settings(scope, &mut service);
+    process::environment(scope, &mut service, loader, around.shared.variables);
+    let ports = published(scope);
+    let expose = exposed(scope);
+    let rules = labels(scope, &mut service);
+    let has_check = health::check(scope, &mut service);
+    let deploy = limits::resources(scope, &mut service);
+    let is_server = has_check || !ports.is_empty() || !expose.is_empty() || !rules.is_empty();
+    let role = role(around.active, scope.name, is_server);
+    process::restart(scope, &mut service, deploy, role);
+    dependencies(scope, &mut service, around.active);
+    let (volumes, files) = (&mut found.volumes, around.shared.files);
+    mounts::mounts(scope, &mut service, volumes, around.volumes, files);
+    sealed::secrets(scope, &mut service, &around.shared, &mut found.secrets);
+    sealed::configs(scope, &mut service, &around.shared);
+    service.cap_add = rest::cap_add(scope);
+    service.allow_privilege_escalation = rest::may_escalate(scope);
+    rest::rest(scope);
+    found.shown.push(Shown {
+        service: service.name.clone(),
+        image: service.image.clone(),
+        ports,
+        expose,
+        rules,
+    });
+    found.services.push(service);
 }
 
 fn select<'a>(root: &'a Map, choice: &Choice<'_>, sink: &mut Sink) -> Active<'a> {

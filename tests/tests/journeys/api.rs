@@ -302,7 +302,7 @@ async fn health_version_and_api_description_are_served() {
     let count: usize = operations
         .map(|path| path.as_object().map_or(0, serde_json::Map::len))
         .sum();
-    assert_eq!(count, 40, "every operation is described");
+    assert_eq!(count, 42, "every operation is described");
     assert!(document["components"]["schemas"]["Project"]["properties"]["spec"].is_object());
 }
 

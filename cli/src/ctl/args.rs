@@ -13,8 +13,8 @@ mod look;
 mod nodes;
 mod operate;
 mod output;
-mod streams;
 mod select;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod verbs;
@@ -39,8 +39,8 @@ pub use look::{Explain, Routes, RoutesCommand, Tail};
 pub use nodes::{JoinToken, NodeCommand};
 pub use operate::{Create, Drain, Events, NewSecret, NodeName, Revisions, Rollback, Share};
 pub use output::Output;
-pub use streams::{Copy, Exec, Forward, LogSource, Logs, Top};
 pub use select::Selectors;
+pub use streams::{Copy, Exec, Forward, LogSource, Logs, Top};
 pub use verbs::{Diff, Edit, Init, Wait};
 
 /// Command line client of Caravanserai.

@@ -170,7 +170,8 @@ mod tests {
             "caractrl --server http://a get no",
             "caractrl get --server=http://a no",
         ] {
-            assert_eq!(server(&words(line)).as_deref(), Some("http://a"));
+            let server = connection(&words(line)).and_then(|args| args.server);
+            assert_eq!(server.as_deref(), Some("http://a"));
         }
     }
 }

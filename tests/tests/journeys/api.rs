@@ -298,11 +298,16 @@ async fn health_version_and_api_description_are_served() {
     let (_, version) = server.call("GET", "/api/version", "").await;
     assert_eq!(version["apiVersion"], "caravanserai/v1");
     let (_, document) = server.call("GET", "/api/openapi.json", "").await;
-    let operations = document["paths"].as_object().expect("paths").values();
-    let count: usize = operations
-        .map(|path| path.as_object().map_or(0, serde_json::Map::len))
-        .sum();
-    assert_eq!(count, 42, "every operation is described");
+    let rows = cara_api::access::routes::API.iter();
+    for row in rows.filter(|row| row.path.starts_with("/api/v1/")) {
+        let operation = &document["paths"][row.path][row.method.to_lowercase()];
+        assert!(
+            operation.is_object(),
+            "{} {} is described",
+            row.method,
+            row.path
+        );
+    }
     assert!(document["components"]["schemas"]["Project"]["properties"]["spec"].is_object());
 }
 

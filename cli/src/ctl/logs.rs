@@ -79,6 +79,14 @@ fn target(options: &Logs) -> Result<(String, Vec<String>), Failure> {
     Ok((project.to_owned(), services))
 }
 
+/// Why a server cannot be asked, without the whole of what it was asked.
+fn why(context: &Context, error: &cara_api::client::Error) -> String {
+    match error.status() {
+        Some(_) => error.to_string(),
+        None => format!("no answer from {}", context.client.base()),
+    }
+}
+
 /// The names of a project's services.
 pub(super) async fn services_of(context: &Context, project: &str) -> Result<Vec<String>, Failure> {
     let path = paths::fill(paths::PROJECT, &[project]);
@@ -178,7 +186,7 @@ impl Reader {
                 Err(error) if !was_open || !error.is_retryable() => return Err(self.failed(&error)),
                 Err(error) => {
                     if !std::mem::replace(&mut is_told, true) {
-                        tell(format_args!("{error}; trying again"));
+                        tell(format_args!("{}; trying again", why(context, &error)));
                     }
                 }
             }

@@ -49,11 +49,10 @@ pub fn parse(text: &str, form: Form, outside: &Variables) -> Result<Vec<Entry>, 
             continue;
         }
         let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
-        let split = line
-            .find(['=', ':'])
-            .filter(|at| form == Form::Quoted || line[*at..].starts_with('='));
-        let (name, rest) = match split {
-            Some(at) => (line[..at].trim_end(), Some(line[at + 1..].trim_start())),
+        // A colon does as well, but not where values are taken as they are.
+        let is_sign = |c: char| c == '=' || (c == ':' && form == Form::Quoted);
+        let (name, rest) = match line.split_once(is_sign) {
+            Some((name, rest)) => (name.trim_end(), Some(rest.trim_start())),
             None => (line, None),
         };
         let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
@@ -113,11 +112,11 @@ fn value<'a>(rest: &str, more: &mut impl FnMut() -> Option<&'a str>) -> Result<W
             has_variables: true,
         });
     }
-    let end = rest.find(" #").or_else(|| rest.find("\t#"));
-    let text = if rest.starts_with('#') {
-        ""
-    } else {
-        &rest[..end.unwrap_or(rest.len())]
+    let comment = rest.split_once(" #").or_else(|| rest.split_once("\t#"));
+    let text = match comment {
+        _ if rest.starts_with('#') => "",
+        Some((text, _)) => text,
+        None => rest,
     };
     Ok(Written {
         text: text.trim_end().to_owned(),
@@ -136,7 +135,7 @@ fn until<'a>(
         let mut is_escaped = false;
         for (at, c) in line.char_indices() {
             if c == quote && !is_escaped {
-                text.push_str(&line[..at]);
+                text.push_str(line.split_at(at).0);
                 return Ok(text);
             }
             is_escaped = c == '\\' && !is_escaped && quote == '"';

@@ -113,6 +113,14 @@ async fn head_of(stream: &mut TcpStream) -> Vec<u8> {
     asked
 }
 
+/// Method, end of the path, headers and body.
+type Asked = (
+    &'static str,
+    &'static str,
+    &'static [(&'static str, &'static str)],
+    &'static [u8],
+);
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn services_and_clients_see_the_same_on_both_ways() {
     let chunked =
@@ -126,9 +134,9 @@ async fn services_and_clients_see_the_same_on_both_ways() {
         "HTTP/1.1 200 OK\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nContent-Length: 2\r\n\r\nok",
         "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n",
     ];
-    let link = [("x-forwarded-for", "1.1.1.1"), ("forwarded", "for=x")];
-    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    let requests: [(&str, &str, &[(&str, &str)], &'static [u8]); 6] = [
+    const LINK: &[(&str, &str)] = &[("x-forwarded-for", "1.1.1.1"), ("forwarded", "for=x")];
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let requests: [Asked; 6] = [
         ("GET", "", &[], b""),
         (
             "GET",
@@ -136,14 +144,14 @@ async fn services_and_clients_see_the_same_on_both_ways() {
             &[("accept", "*/*"), ("x-a", "1"), ("x-a", "2")],
             b"",
         ),
-        ("GET", "", &link, b""),
+        ("GET", "", LINK, b""),
         (
             "POST",
             "",
             &[("content-length", "5"), ("content-type", "text/plain")],
             b"hello",
         ),
-        ("DELETE", "", &[("traceparent", trace)], b""),
+        ("DELETE", "", &[("traceparent", TRACE)], b""),
         ("OPTIONS", "", &[("cookie", "a=1"), ("cookie", "b=2")], b""),
     ];
     for answer in answers {

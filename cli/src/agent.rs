@@ -56,7 +56,7 @@ pub static SETTINGS: &[Setting] = &[
         key: "listen",
         value: "ADDRESS",
         default: "",
-        help: "Address of the agent's own API (logs); port 9090 of the advertised address if not given",
+        help: "Address of the agent's own API, which asks nobody who they are; if not given, port 9090 of the advertised address, and of loopback for a node that joined",
     },
     common::LOG_FORMAT,
     common::LOG_LEVEL,
@@ -281,8 +281,12 @@ async fn run(
             }
         },
     };
-    let fallback = SocketAddr::new(config.advertise_ip, DEFAULT_PORT);
-    let listen = options.listen.unwrap_or(fallback);
+    let ip = match &config.entry {
+        Entry::Given(_) => config.advertise_ip,
+        // That API asks nobody who they are, and the server reaches the agent without it.
+        Entry::Joined(_) => IpAddr::from([127, 0, 0, 1]),
+    };
+    let listen = options.listen.unwrap_or(SocketAddr::new(ip, DEFAULT_PORT));
     start(config, listen, token, listens).await
 }
 

@@ -150,11 +150,8 @@ const FOR_THE_NODE: [&str; 5] = [
     paths::NODE_ASSIGNMENTS,
     paths::NODE_REPORTS,
     paths::NODE_CERTIFICATE,
-    NODE_TUNNEL,
+    paths::NODE_TUNNEL,
 ];
-
-/// The connection over which the server reaches an agent.
-const NODE_TUNNEL: &str = "/api/v1/nodes/{name}/tunnel";
 
 /// What anybody may do.
 const FOR_ALL: [&str; 5] = [

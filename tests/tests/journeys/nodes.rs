@@ -161,6 +161,11 @@ async fn two_machines_share_the_projects_and_the_gateway_reaches_both() {
         command
     });
     server.node_ready(&far).await;
+    let own_port = tokio::net::TcpStream::connect((machine.ip.as_str(), 9090));
+    assert!(
+        own_port.await.is_err(),
+        "the agent's own port asks nobody who they are"
+    );
     let names = [unique("one"), unique("two")];
     for name in &names {
         let spec = json!({

@@ -177,7 +177,7 @@ async fn nodes_answer_as_recorded() {
     let server = Server::with_agent(&node, &[]).await;
     let project = unique("demo");
     let service = |name: &str, run: &str| json!({"name": name, "image": "cara-test/shell:1", "env": [{"name": "RUN", "value": run}]});
-    let web = "trap 'exit 0' TERM; echo 'hello from caravan' > /www/index.html; httpd -f -p 8080 -h /www & wait";
+    let web = "trap 'exit 0' TERM; echo 'hello from caravan' > /www/index.html; httpd -p 80 -h /www; httpd -f -p 8080 -h /www & wait";
     // The pauses keep the two streams in this order.
     let log = "trap 'exit 0' TERM; echo line 46; sleep 0.2; echo line 47; sleep 0.2; echo err 47 >&2; sleep 1000 & wait";
     let ingress = |name: &str, host: &str| json!({"name": name, "host": host, "target": {"service": "web", "port": 8080}});

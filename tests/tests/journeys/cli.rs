@@ -163,7 +163,7 @@ async fn errors_say_what_where_and_what_to_do() {
             .contains("read manifest: /nonexistent.yaml")
     );
     assert_eq!(server.ctl(&["frobnicate"]).await.0, 2);
-    assert_eq!(server.ctl(&["logs", "demo"]).await.0, 2);
+    assert_eq!(server.ctl(&["logs", "demo/"]).await.0, 2);
     let name = unique("nowhere");
     std::fs::write(&file, manifest(&name, "1")).expect("written");
     let (code, _, err) = server

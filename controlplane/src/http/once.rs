@@ -6,7 +6,7 @@
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{Extensions, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use cara_api::secret::Hidden;
@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::App;
 use super::extract;
 use super::failure::Failure;
+use super::guard::Asker;
 use super::rehearse::is_asked;
 use super::view::now;
 use crate::plan::once::{Seen, Turn, turn};
@@ -99,7 +100,7 @@ async fn keyed(
     let (parts, body) = request.into_parts();
     let body = extract::body(body).await?;
     let keyed = Keyed {
-        digest: scope(key, &parts.headers),
+        digest: scope(key, &parts.extensions),
         request: digest(&[
             parts.method.as_str().as_bytes(),
             parts.uri.to_string().as_bytes(),
@@ -131,11 +132,11 @@ fn is_sound(key: &str) -> bool {
     (1..=KEY_MAX).contains(&key.len()) && key.bytes().all(|byte| (0x20..0x7f).contains(&byte))
 }
 
-/// A key is its sender's own: those of two users may be the same.
-fn scope(key: &str, headers: &HeaderMap) -> String {
-    let sender = headers.get(header::AUTHORIZATION);
-    let sender = sender.map(HeaderValue::as_bytes).unwrap_or_default();
-    digest(&[sender, key.as_bytes()])
+/// A key is its sender's own, however they show who they are: those of two users may be the same.
+fn scope(key: &str, extensions: &Extensions) -> String {
+    let asker = extensions.get::<Asker>();
+    let sender = asker.map(|asker| asker.0.actor()).unwrap_or_default();
+    digest(&[sender.as_bytes(), key.as_bytes()])
 }
 
 /// Of parts, each with its length, so that none runs into the next.

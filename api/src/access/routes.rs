@@ -77,6 +77,8 @@ pub const API: &[Row] = &[
     row("GET", paths::OPENAPI, Known),
     row("GET", paths::DOCS, Known),
     row("GET", paths::DOCTOR, May(Read, On::Installation)),
+    row("GET", paths::BACKUP, May(Admin, On::Installation)),
+    row("POST", paths::BACKUP, May(Admin, On::Installation)),
     row("GET", paths::PROJECTS, May(Read, On::Each)),
     row("POST", paths::PROJECTS, May(Deploy, On::ProjectDocument)),
     row("GET", paths::PROJECT, May(Read, On::Project)),

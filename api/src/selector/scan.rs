@@ -18,7 +18,7 @@ impl<'t> Scanner<'t> {
 
     /// Counted in characters, from 1.
     pub(super) fn position(&self) -> usize {
-        self.text[..self.at].chars().count() + 1
+        self.text.get(..self.at).unwrap_or_default().chars().count() + 1
     }
 
     pub(super) fn expected(&self, what: &str) -> SelectorError {
@@ -37,7 +37,7 @@ impl<'t> Scanner<'t> {
     }
 
     fn rest(&self) -> &'t str {
-        &self.text[self.at..]
+        self.text.get(self.at..).unwrap_or_default()
     }
 
     fn skip_space(&mut self) {
@@ -54,7 +54,9 @@ impl<'t> Scanner<'t> {
             if self.rest().is_empty() {
                 return Ok(false);
             }
-            self.at += 1;
+            if !self.takes(",") {
+                return Err(self.expected("a comma"));
+            }
             self.skip_space();
         }
         if read >= REQUIREMENTS_MAX {
@@ -147,6 +149,6 @@ impl<'t> Scanner<'t> {
         let rest = self.rest();
         let end = rest.find(|char| !belongs(char)).unwrap_or(rest.len());
         self.at += end;
-        rest[..end].to_owned()
+        rest.get(..end).unwrap_or_default().to_owned()
     }
 }

@@ -23,6 +23,8 @@ pub(crate) struct Found {
     pub(crate) is_running: bool,
     pub(crate) created: Option<Timestamp>,
     pub(crate) started: Option<Timestamp>,
+    /// When it last ended, which may be before it was started again.
+    pub(crate) ended: Option<Timestamp>,
     /// Its address in the project's network.
     pub(crate) ip: Option<IpAddr>,
 }
@@ -108,6 +110,7 @@ impl Engine {
             is_running: state.running.unwrap_or(false),
             created: info.created.and_then(|text| text.to_string().parse().ok()),
             started: state.started_at.and_then(|text| text.parse().ok()),
+            ended: state.finished_at.and_then(|text| text.parse().ok()),
             ip: network.and_then(|n| n.ip_address?.parse().ok()),
         })
     }

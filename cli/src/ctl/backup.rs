@@ -77,7 +77,7 @@ async fn restore(context: &Context, options: &Restore) -> Result<(), Failure> {
     let bytes = read(file).map_err(|error| Failure::other(format!("read {file}: {error}")))?;
     let failed = |error| Failure::of("restore backup", &error);
     let client = &context.client;
-    let plan = client.restore(bytes.clone(), &[("dryRun", "true")]).await;
+    let plan = client.restore(bytes.clone(), &[("dryRun", "All")]).await;
     let plan = plan.map_err(failed)?;
     if options.dry_run {
         return out(&show(&plan));

@@ -34,15 +34,21 @@ const TRIES: usize = 10;
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Ask {
-    /// `true`: only say what it would do.
+    /// `All`: only say what it would do.
     dry_run: Option<String>,
     /// `true`: also if the server is in use.
     force: Option<String>,
 }
 
 impl Ask {
-    fn is_dry_run(&self) -> bool {
-        self.dry_run.as_deref() == Some("true")
+    fn is_dry_run(&self) -> Result<bool, Failure> {
+        match self.dry_run.as_deref() {
+            None => Ok(false),
+            Some("All") => Ok(true),
+            Some(other) => Err(Failure::bad_request(format!(
+                "dryRun={other} is not known: it is \"All\", or is left out"
+            ))),
+        }
     }
 
     fn is_forced(&self) -> bool {
@@ -91,8 +97,7 @@ pub(super) async fn create(State(app): State<App>) -> Result<Response, Failure> 
 
 /// Makes the store what an archive shows, or says what that would do.
 #[utoipa::path(post, path = "/api/v1/backup", tag = "server",
-    params(("dryRun" = Option<bool>, Query, description = "Only say what it would do"),
-        ("force" = Option<bool>, Query, description = "Also if the server is in use: what the backup does not have is deleted")),
+    params(("force" = Option<bool>, Query, description = "Also if the server is in use: what the backup does not have is deleted")),
     request_body(content_type = "application/vnd.caravanserai.backup+zstd"),
     responses((status = 200, body = RestorePlan), (status = 400, body = cara_api::Problem),
         (status = 409, body = cara_api::Problem, description = "Another key, or the server is in use"),
@@ -104,6 +109,7 @@ pub(super) async fn restore(
     body: Body,
 ) -> Result<Json<RestorePlan>, Failure> {
     app.must_be_live()?;
+    let is_dry_run = ask.is_dry_run()?;
     // Pages of other origins cannot send this type without being asked first.
     let given = headers
         .get(header::CONTENT_TYPE)
@@ -115,7 +121,7 @@ pub(super) async fn restore(
     }
     let bytes = large_body(body, ARCHIVE_MAX, BODY_TIMEOUT).await?;
     let archive = unpack(bytes).await?;
-    if ask.is_dry_run() {
+    if is_dry_run {
         let stored = app.list_stored(String::new()).await?;
         return Ok(Json(planned(&app, &archive, &stored)?));
     }

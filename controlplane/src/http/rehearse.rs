@@ -16,7 +16,7 @@ use super::select::value;
 const DRY_RUN: &str = "dryRun";
 
 /// Where a dry run is possible. Elsewhere it is refused, so that nobody writes by mistake.
-pub(super) const POSSIBLE: [&str; 12] = [
+pub(super) const POSSIBLE: [&str; 13] = [
     paths::PROJECTS,
     paths::PROJECT,
     paths::PROJECT_ROLLBACK,
@@ -29,6 +29,7 @@ pub(super) const POSSIBLE: [&str; 12] = [
     paths::NODE_CORDON,
     paths::NODE_UNCORDON,
     paths::NODE_DRAIN,
+    paths::BACKUP,
 ];
 
 /// Whether what a request writes is kept.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cara_api::access::routes::{self, Need, On};
-use cara_api::access::{Role, Verb, value};
+use cara_api::access::{Role, value};
 use cara_tests::{Server, eventually};
 use serde_json::{Value, json};
 
@@ -115,8 +115,8 @@ fn filled(row: &routes::Row, project: &str) -> String {
         Need::May(_, On::Secret | On::SecretChange) => format!("{project}-db"),
         _ => "nothing".to_owned(),
     };
-    let mut path = cara_api::paths::fill(row.path, &[&name, "web"]);
-    if row.need == Need::May(Verb::Logs, On::ProjectInQuery) {
+    let mut path = cara_api::paths::fill(row.path, &[&name, "web", "80"]);
+    if let Need::May(_, On::ProjectInQuery) = row.need {
         path = format!("{path}?project={project}");
     }
     path

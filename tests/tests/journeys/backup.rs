@@ -150,6 +150,12 @@ async fn a_backup_under_load_makes_a_new_server_what_the_old_one_was() {
         "{first} and {second} are of one revision"
     );
     // The node goes on running what it runs while its server is replaced.
+    let filter = format!("label=cara.project={name}");
+    eventually("the first version is gone", async || {
+        let all = Docker::default().run(&["ps", "-aq", "--filter", &filter]);
+        (all.lines().count() == 1).then_some(())
+    })
+    .await;
     let before = container(&name);
     assert_eq!(old.ctl(&["backup", "create", &quiet]).await.0, 0);
     let wanted = objects(&old, &name).await;

@@ -62,8 +62,14 @@ fn previous(current: &Found, others: &[&Found], whole: &impl Fn(&Found) -> Part)
     // The engine keeps what a container said before it was started again.
     let (created, started) = (current.created?, current.started?);
     let is_restarted = started.duration_since(created) > RESTART;
+    // Both times are noted a moment after the fact: lines from before the end may be later than the
+    // one, and lines of the new run earlier than the other.
+    let pause = current
+        .ended
+        .map(|ended| started.duration_since(ended))
+        .filter(|pause| pause.is_positive());
     is_restarted.then(|| Part {
-        until: Some(started),
+        until: Some(started - pause.unwrap_or_default() / 2),
         ..whole(current)
     })
 }
@@ -88,6 +94,7 @@ mod tests {
             is_running,
             created: Some(at(created)),
             started: Some(at(started)),
+            ended: None,
             ip: None,
         }
     }

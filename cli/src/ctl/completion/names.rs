@@ -32,7 +32,9 @@ pub fn source(value_name: &str, words: &[String]) -> Option<Source> {
         "PROJECT" | "HOST|PROJECT" => Some(Source::Objects(Kind::Projects)),
         "NODE" => Some(Source::Objects(Kind::Nodes)),
         "SECRET" => Some(Source::Objects(Kind::Secrets)),
-        name if name.contains("PROJECT/SERVICE") => Some(Source::Services),
+        name if name.contains("PROJECT/SERVICE") || name.contains("PROJECT[/SERVICE]") => {
+            Some(Source::Services)
+        }
         name if name.starts_with("CODE|KIND") => Some(Source::Topics),
         // Behind a kind, as in `get nodes NAME`.
         "NAME" | "NAMES" => {
@@ -156,7 +158,8 @@ mod tests {
             ("NAME", "caractrl describe secret", objects(Kind::Secrets)),
             ("NAME", "caractrl create secret", None),
             ("NAME", "caractrl get", None),
-            ("PROJECT/SERVICE", "caractrl logs", Some(Source::Services)),
+            ("PROJECT[/SERVICE]", "caractrl logs", Some(Source::Services)),
+            ("PROJECT/SERVICE", "caractrl tail", Some(Source::Services)),
             ("FILE", "caractrl apply -f", None),
         ] {
             assert_eq!(check(name, line), expected, "{name} in {line}");

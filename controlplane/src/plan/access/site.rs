@@ -124,6 +124,7 @@ fn check_content_type(asked: Asked<'_>) -> Result<(), Intrusion> {
             | "application/x-yaml"
             | "text/yaml"
             | "application/x-tar"
+            | cara_api::backup::CONTENT_TYPE
     ) || kind.ends_with("+json")
         || kind.ends_with("+yaml");
     let is_of_curl = matches!(kind.as_str(), "" | "application/x-www-form-urlencoded");

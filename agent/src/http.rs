@@ -2,6 +2,7 @@
 //! knows them.
 
 mod forward;
+pub(crate) mod pages;
 
 use std::sync::Arc;
 

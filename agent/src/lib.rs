@@ -150,7 +150,8 @@ impl Agent {
         });
         tasks.spawn(supervisor.run(assignments, token.clone()));
         let stop = token.clone().cancelled_owned();
-        let router = http::router(self.engine, tasks.clone(), token.clone());
+        let router = http::router(self.engine, tasks.clone(), token.clone())
+            .layer(axum::middleware::from_fn(http::pages::refuse));
         let serve = axum::serve(listener, router).with_graceful_shutdown(stop);
         let overdue = async {
             token.cancelled().await;

@@ -22,6 +22,7 @@ use cara_api::NodeName;
 use cara_api::stream::{STREAM_WINDOW, TUNNEL_STREAMS, TUNNEL_WINDOW};
 use futures_util::{Stream, StreamExt};
 use http_body_util::BodyExt;
+use hyper::Method;
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -33,6 +34,8 @@ use tokio_util::task::TaskTracker;
 
 /// How long an agent may take to begin its answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(40);
+/// How long an upload may take, as agents have it too.
+const UPLOAD_LIMIT: Duration = Duration::from_secs(24 * 3_600);
 /// Pause after which an idle tunnel is tried, and how long the answer may take.
 const PING: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(10));
 /// Bytes that wait to be sent in one stream.
@@ -210,11 +213,16 @@ impl Tunnels {
         let slot = slot.map_err(|_| Error::Busy(name()))?;
         let open = Open::new(self.streams.with_label_values(&[kind.as_str()]), slot);
         let mut requests = tunnel.requests;
+        let limit = match *request.method() {
+            // The answer comes when all was sent, which ends when nothing comes any more.
+            Method::PUT => UPLOAD_LIMIT,
+            _ => ANSWER_LIMIT,
+        };
         let answer = async {
             requests.ready().await?;
             requests.send_request(request).await
         };
-        match tokio::time::timeout(ANSWER_LIMIT, answer).await {
+        match tokio::time::timeout(limit, answer).await {
             Ok(Ok(response)) => Ok(Answer { response, open }),
             Ok(Err(error)) => {
                 tracing::info!(%node, error = %error, "the agent's answer did not come");

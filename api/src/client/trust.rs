@@ -61,13 +61,25 @@ pub(super) struct Pools {
 impl Pools {
     pub(super) fn new(base: &str, trust: &Trust) -> Result<Self, Error> {
         install_tls();
-        let unreachable = |source: reqwest::Error| unreachable(base, source);
-        let calls = builder(base, trust)?.read_timeout(SILENCE_TIMEOUT);
         Ok(Self {
-            calls: calls.build().map_err(unreachable)?,
-            streams: builder(base, trust)?.build().map_err(unreachable)?,
+            calls: client(base, trust, |builder| builder.read_timeout(SILENCE_TIMEOUT))?,
+            streams: client(base, trust, |builder| builder)?,
         })
     }
+}
+
+fn client(
+    base: &str,
+    trust: &Trust,
+    adjust: impl Fn(ClientBuilder) -> ClientBuilder,
+) -> Result<reqwest::Client, Error> {
+    let built = adjust(builder(base, trust)?).build();
+    if built.is_err() && trust.authority.is_none() {
+        // A system without any authorities, such as a small container: without TLS it needs none.
+        let nobody = builder(base, trust)?.tls_certs_only(Vec::new());
+        return adjust(nobody).build().map_err(|e| unreachable(base, e));
+    }
+    built.map_err(|e| unreachable(base, e))
 }
 
 /// What requests are made to: `base`, or the server's own name where its authority is trusted.
@@ -88,6 +100,10 @@ fn named(url: &Url) -> String {
 fn builder(base: &str, trust: &Trust) -> Result<ClientBuilder, Error> {
     let unreachable = |source: reqwest::Error| unreachable(base, source);
     let mut builder = common();
+    if base.starts_with("http://") {
+        // A proxy would read what is shown to the server.
+        builder = builder.no_proxy();
+    }
     if let Some(authority) = &trust.authority {
         let roots = Certificate::from_pem_bundle(authority.as_bytes()).map_err(unreachable)?;
         builder = builder

@@ -127,14 +127,21 @@ fn form(document: &Document) -> Vec<String> {
 }
 
 /// Shows what becomes of projects that are there, and asks before it replaces or deletes. A
-/// document that the server will refuse, and a server that does not answer, are told about when
-/// the document is applied.
+/// document that the server will refuse is told about when it is applied.
 async fn agree(context: &Context, consent: Consent, documents: &[Document]) -> Result<(), Failure> {
     let mut intents = Vec::new();
     for document in documents.iter().filter(|d| d.kind == Kind::Projects) {
         let path = paths::fill(paths::PROJECT, &[&document.name]);
-        let Ok(before) = context.client.get::<Project>(&path).await else {
-            continue;
+        let before = match context.client.get::<Project>(&path).await {
+            Ok(before) => before,
+            // A new one replaces nothing.
+            Err(error) if error.status() == Some(404) => continue,
+            Err(error) => {
+                return Err(Failure::of(
+                    &format!("apply project {:?}", document.name),
+                    &error,
+                ));
+            }
         };
         let body = document.body.to_string();
         let Ok(decoded) = decode::document::<Project>(body.as_bytes(), &schema::PROJECT) else {

@@ -239,7 +239,7 @@ pub struct Apply {
     #[arg(long, requires = "selector")]
     pub prune: bool,
     /// What --prune is about, such as app=shop
-    #[arg(long, short = 'l', value_name = "SELECTOR", requires = "prune")]
+    #[arg(long, short = 'l', value_name = "SELECTOR", requires = "prune", value_parser = select::said)]
     pub selector: Option<String>,
     /// Whether it is agreed to beforehand
     #[command(flatten)]

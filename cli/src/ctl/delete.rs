@@ -170,7 +170,7 @@ pub(super) async fn agree(
 ) -> Result<(), Failure> {
     let mut intents = Vec::new();
     for target in targets {
-        intents.extend(intent(context, target).await);
+        intents.extend(intent(context, target).await?);
     }
     let question = match targets {
         [target] => format!("Delete {}/{}?", target.kind.noun(), target.name),
@@ -184,15 +184,19 @@ pub(super) async fn agree(
     consent::obtain(context, consent, &intents, &question)
 }
 
-async fn intent(context: &Context, target: &Target) -> Option<Intent> {
+async fn intent(context: &Context, target: &Target) -> Result<Option<Intent>, Failure> {
     let object = format!("{}/{}", target.kind.noun(), target.name);
     let mut intent = Intent {
         lines: Vec::new(),
         weight: Weight::Replaces,
     };
     if target.kind == Kind::Projects {
-        // Deleting says why it cannot be read.
-        let project = context.client.get::<Project>(&target.path()).await.ok()?;
+        let project = match context.client.get::<Project>(&target.path()).await {
+            Ok(project) => project,
+            // Deleting says that it is not there.
+            Err(error) if error.status() == Some(404) => return Ok(None),
+            Err(error) => return Err(Failure::of(&target.action(), &error)),
+        };
         let plan = Plan::deletion(&project.spec);
         intent.lines = Intent::of(&object, &plan, context.screen.colours).lines;
         if plan.loses_data() {
@@ -203,7 +207,7 @@ async fn intent(context: &Context, target: &Target) -> Option<Intent> {
     if intent.weight < Weight::Destroys && !context.screen.asks {
         intent.lines.clear();
     }
-    Some(intent)
+    Ok(Some(intent))
 }
 
 /// Whether a node's agent shows signs of life, and makes the node's record by itself; unknown

@@ -49,17 +49,17 @@ pub async fn run(context: &Context, options: Rollback) -> Result<(), Failure> {
     wait::until_running(context, &project, options.timeout).await
 }
 
-/// Shows what the way back replaces and deletes, and asks. What cannot be read, the server tells
-/// about when it is asked to return to it.
+/// Shows what the way back replaces and deletes, and asks. A generation that is not there, the
+/// server tells about when it is asked to return to it.
 async fn agree(context: &Context, options: &Rollback) -> Result<Option<i64>, Failure> {
     let path = |pattern| paths::fill(pattern, &[&options.project]);
     let client = &context.client;
-    let (Ok(project), Ok(history)) = (
-        client.get::<Project>(&path(paths::PROJECT)).await,
-        client.get::<History>(&path(paths::PROJECT_REVISIONS)).await,
-    ) else {
-        return Ok(None);
-    };
+    let failed = |error| Failure::of(&format!("rollback project {:?}", options.project), &error);
+    let project: Project = client.get(&path(paths::PROJECT)).await.map_err(failed)?;
+    let history: History = client
+        .get(&path(paths::PROJECT_REVISIONS))
+        .await
+        .map_err(failed)?;
     let Some(target) = target(&project, &history, options.to) else {
         return Ok(None);
     };

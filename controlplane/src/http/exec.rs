@@ -34,7 +34,6 @@ pub(super) async fn exec(
     let place = app.place(&name, &[&service])?;
     let path = paths::fill(paths::STREAM_EXEC, &[&name, &service]);
     let path = with_query(&path, &query.pairs());
-    let answer = app.carry(&place.node, Kind::Exec, &path, request).await?;
     let what = json!({"service": service, "command": query.command, "tty": query.tty});
     let operation = Operation {
         op: Op::Add,
@@ -42,6 +41,7 @@ pub(super) async fn exec(
         old: None,
         new: Some(what),
     };
+    // Before it is tried: whoever goes away meanwhile may have had it done.
     app.audit_operations::<Project>(&by, Verb::Exec, &place.project.metadata, vec![operation]);
-    Ok(answer)
+    app.carry(&place.node, Kind::Exec, &path, request).await
 }

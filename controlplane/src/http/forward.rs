@@ -31,15 +31,13 @@ pub(super) async fn forward(
         paths::STREAM_FORWARD,
         &[&name, &service, &number.to_string()],
     );
-    let answer = app
-        .carry(&place.node, Kind::Forward, &path, request)
-        .await?;
     let operation = Operation {
         op: Op::Add,
         path: "/forward".to_owned(),
         old: None,
         new: Some(json!({"service": service, "port": number})),
     };
+    // Before it is tried: whoever goes away meanwhile may have been let through.
     app.audit_operations::<Project>(&by, Verb::Forward, &place.project.metadata, vec![operation]);
-    Ok(answer)
+    app.carry(&place.node, Kind::Forward, &path, request).await
 }

@@ -80,8 +80,12 @@ pub(super) struct Readable<F> {
 
 impl<T: Resource, F: Filter<T>> Filter<T> for Readable<F> {
     fn selects(&self, object: &T) -> bool {
+        self.filter.selects(object) && self.shows(object)
+    }
+
+    fn shows(&self, object: &T) -> bool {
         let meta = object.meta();
-        self.filter.selects(object) && may_read(&self.who, T::KIND, &meta.name, Some(meta))
+        may_read(&self.who, T::KIND, &meta.name, Some(meta))
     }
 }
 

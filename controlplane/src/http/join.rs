@@ -100,6 +100,9 @@ struct Comer {
     hostname: String,
 }
 
+/// Characters of an unknown token's id that the log shows: it may be anything.
+const ID_SHOWN: usize = 32;
+
 impl App {
     /// Refuses tokens that this server did not make.
     async fn knows_token(&self, id: &str, secret_hash: &str) -> Result<(), Failure> {
@@ -108,6 +111,7 @@ impl App {
         match stored.map_err(Failure::internal)? {
             Some(token) if token.secret_hash == secret_hash => Ok(()),
             Some(_) | None => {
+                let id: String = id.chars().take(ID_SHOWN).collect();
                 tracing::warn!(id, "an unknown join token was shown");
                 Err(refused(&Refusal::Unknown))
             }

@@ -82,8 +82,8 @@ pub(super) async fn unless_impossible(request: Request, next: Next) -> Response 
 
 /// Whether a query asks for a dry run.
 pub(super) fn is_asked(query: &str) -> bool {
-    let mut keys = query.split('&').map(|pair| pair.split('=').next());
-    keys.any(|key| key == Some(DRY_RUN))
+    let mut pairs = url::form_urlencoded::parse(query.as_bytes());
+    pairs.any(|(key, _)| key == DRY_RUN)
 }
 
 #[cfg(test)]

@@ -42,6 +42,10 @@ impl<T: Watched, F: Filter<T>> Filter<T> for Selector<F> {
             && self.labels.selects(&object.meta().labels)
             && self.fields.selects(|field| object.field(field))
     }
+
+    fn shows(&self, object: &T) -> bool {
+        self.own.shows(object)
+    }
 }
 
 /// The first value of a parameter.

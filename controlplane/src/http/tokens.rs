@@ -73,11 +73,13 @@ impl Filter<StoredToken> for Own {
         let Identity::Bearer(bearer) = &*self.0 else {
             return false;
         };
+        // A token that may do less than its user is not trusted with the others.
+        let is_whole = bearer.rights.within.is_none();
         let is_of_user = bearer
             .user
             .as_ref()
             .is_some_and(|user| user.as_str() == token.spec.user);
-        is_of_user || bearer.token.as_str() == token.metadata.name
+        (is_whole && is_of_user) || bearer.token.as_str() == token.metadata.name
     }
 }
 

@@ -29,6 +29,11 @@ use crate::cache::{Change, Object, State, TooOld};
 /// Which objects a watch shows.
 pub(super) trait Filter<T>: Clone + Send + Sync + 'static {
     fn selects(&self, object: &T) -> bool;
+
+    /// Whether the watcher may be shown an object, selected or not.
+    fn shows(&self, _object: &T) -> bool {
+        true
+    }
 }
 
 /// A kind that can be watched.
@@ -266,7 +271,11 @@ fn event<T: Watched>(change: &Change, filter: &impl Filter<T>, app: &App) -> Opt
     let (kind, object) = match (before, selected) {
         (None, Some(object)) => (WatchKind::Added, object),
         (Some(_), Some(object)) => (WatchKind::Modified, object),
-        (Some(last), None) => (WatchKind::Deleted, after.unwrap_or(last)),
+        // As it is now, unless it left what the watcher may read.
+        (Some(last), None) => {
+            let now = after.filter(|object| filter.shows(object));
+            (WatchKind::Deleted, now.unwrap_or(last))
+        }
         (None, None) => return None,
     };
     let mut view = object.view(&app.shared);

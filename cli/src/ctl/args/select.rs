@@ -9,12 +9,21 @@ pub struct Selectors {
         short = 'l',
         value_name = "SELECTOR",
         conflicts_with = "names",
+        value_parser = said,
         allow_hyphen_values = true
     )]
     pub selector: Option<String>,
     /// Those with these values, such as status.phase!=Running
-    #[arg(long, value_name = "SELECTOR", conflicts_with = "names")]
+    #[arg(long, value_name = "SELECTOR", conflicts_with = "names", value_parser = said)]
     pub field_selector: Option<String>,
+}
+
+/// Reads a selector, which must say something: a variable that is not set would select everything.
+pub fn said(text: &str) -> Result<String, &'static str> {
+    match text.trim().is_empty() {
+        false => Ok(text.to_owned()),
+        true => Err("it is empty, which selects everything; leave it out if that is meant"),
+    }
 }
 
 impl Selectors {

@@ -102,8 +102,10 @@ fn is_private(url: &str) -> bool {
         return true;
     }
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    // What stands before an @ is no host.
-    let authority = authority.rsplit('@').next().unwrap_or_default();
+    // Readers of URLs do not agree on which part of these is the host.
+    if authority.contains(['@', '\\']) {
+        return false;
+    }
     let host = match authority.strip_prefix('[') {
         Some(v6) => v6.split(']').next().unwrap_or_default(),
         None => authority.split(':').next().unwrap_or_default(),

@@ -49,7 +49,7 @@ fn parse_rule(text: &str) -> Result<RoleRule, String> {
 /// What somebody with these claims gets.
 pub fn grants(claims: &Claims, rules: &[RoleRule]) -> Vec<Grant> {
     let fitting = rules.iter().filter(|rule| {
-        let found = claims.get(&rule.claim);
+        let found = trusted(claims, &rule.claim);
         found.is_some_and(|found| any_is(found, &|text| text == rule.value))
     });
     fitting.map(|rule| rule.grant.clone()).collect()
@@ -59,7 +59,7 @@ pub fn grants(claims: &Claims, rules: &[RoleRule]) -> Vec<Grant> {
 /// where the rule ends in `*`. A rule that wants nothing fits nobody.
 pub fn fits(claims: &Claims, wanted: &BTreeMap<String, String>) -> bool {
     let is_so = |(name, value): (&String, &String)| {
-        let Some(found) = claims.get(name) else {
+        let Some(found) = trusted(claims, name) else {
             return false;
         };
         match value.strip_suffix('*') {
@@ -69,6 +69,16 @@ pub fn fits(claims: &Claims, wanted: &BTreeMap<String, String>) -> bool {
         }
     };
     !wanted.is_empty() && wanted.iter().all(is_so)
+}
+
+/// A claim that somebody can be known by. An address is none when the issuer says that it did not
+/// verify it: anybody may write down anybody's (OpenID Connect Core 1.0, section 5.1).
+fn trusted<'c>(claims: &'c Claims, name: &str) -> Option<&'c Value> {
+    let is_verified = match claims.get("email_verified") {
+        None | Some(Value::Bool(true)) => true,
+        Some(other) => other.as_str() == Some("true"),
+    };
+    claims.get(name).filter(|_| name != "email" || is_verified)
 }
 
 /// Whether a claim, or one of several, is such a text.
@@ -87,14 +97,10 @@ fn any_is(found: &Value, is_such: &dyn Fn(&str) -> bool) -> bool {
 /// How people and the audit log name who logged in: an address that the issuer vouches for, or the
 /// issuer's own name for them. No user can have such a name.
 pub fn subject(claims: &Claims) -> Option<String> {
-    let text = |name: &str| claims.get(name).and_then(Value::as_str);
+    let text = |name: &str| trusted(claims, name).and_then(Value::as_str);
     let is_short = |text: &&str| !text.is_empty() && text.len() <= 200;
     let is_clean = |text: &&str| text.chars().all(|c| c.is_ascii_graphic());
-    let is_verified = match claims.get("email_verified") {
-        None | Some(Value::Bool(true)) => true,
-        Some(other) => other.as_str() == Some("true"),
-    };
-    let email = text("email").filter(|email| is_verified && email.contains('@'));
+    let email = text("email").filter(|email| email.contains('@'));
     if let Some(email) = email.filter(is_short).filter(is_clean) {
         return Some(email.to_owned());
     }
@@ -127,6 +133,12 @@ mod tests {
             "admin:* developer:team=web"
         );
         assert_eq!(shown(json!({"groups": "dev"})), "developer:team=web");
+        assert_eq!(
+            shown(json!({"email": "a@x", "email_verified": true})),
+            "viewer:*"
+        );
+        // Anybody can write down this address.
+        assert_eq!(shown(json!({"email": "a@x", "email_verified": false})), "");
         assert_eq!(
             shown(json!({"groups": ["devs"], "email": "a@x"})),
             "viewer:*"

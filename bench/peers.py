@@ -145,7 +145,9 @@ class Peers:
         for _ in range(300):
             if self.processes[name].poll() is not None:
                 break
-            command = ["curl", "-fskS", "-o", "/dev/null", "-H", f"Host: {HOST}", "--connect-to", "::127.0.0.1:", url]
+            # The API answers its own names only.
+            host = [] if "/api/" in url else ["-H", f"Host: {HOST}"]
+            command = ["curl", "-fskS", "-o", "/dev/null", *host, "--connect-to", "::127.0.0.1:", url]
             if subprocess.run(command, capture_output=True).returncode == 0:
                 return
             time.sleep(0.1)

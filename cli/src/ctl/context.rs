@@ -32,6 +32,12 @@ pub async fn connect(args: &Args) -> Result<Client, Failure> {
     client(&place.server, authority(args, &place).await?, &place)
 }
 
+/// URL of the server that a command line is for; none when its context is not there.
+pub fn server(args: &Args) -> Option<String> {
+    let place = place(args).ok()?;
+    Some(place.server.trim_end_matches('/').to_owned())
+}
+
 fn place(args: &Args) -> Result<Place, Failure> {
     let contexts = file::load()?;
     let given = Given {

@@ -66,7 +66,10 @@ pub fn all(source: Source, words: &[String]) -> Vec<String> {
     let Some(args) = connection(words) else {
         return Vec::new();
     };
-    let server = format!("{:?} {:?}", args.server, args.context);
+    // The one that `get` keeps names under.
+    let Some(server) = context::server(&args) else {
+        return Vec::new();
+    };
     if let Some(names) = cache::read(&server, key, FRESH) {
         return names;
     }

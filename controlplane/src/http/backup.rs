@@ -20,6 +20,7 @@ use serde::Deserialize;
 use super::App;
 use super::extract::large_body;
 use super::failure::Failure;
+use super::rehearse::{self, Mode};
 use super::view::now;
 use crate::backup::{self, Archive, Header, RefusedError};
 
@@ -42,13 +43,7 @@ pub(super) struct Ask {
 
 impl Ask {
     fn is_dry_run(&self) -> Result<bool, Failure> {
-        match self.dry_run.as_deref() {
-            None => Ok(false),
-            Some("All") => Ok(true),
-            Some(other) => Err(Failure::bad_request(format!(
-                "dryRun={other} is not known: it is \"All\", or is left out"
-            ))),
-        }
+        Ok(rehearse::read(self.dry_run.as_deref())? == Mode::Rehearsal)
     }
 
     fn is_forced(&self) -> bool {

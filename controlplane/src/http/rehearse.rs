@@ -59,7 +59,15 @@ impl FromRequestParts<App> for Writing {
 }
 
 fn mode(query: &Parameters) -> Result<Mode, Failure> {
-    match value(query, DRY_RUN) {
+    read(value(query, DRY_RUN))
+}
+
+/// What a request with this value of `dryRun` is.
+///
+/// # Errors
+/// The value is not known.
+pub(super) fn read(value: Option<&str>) -> Result<Mode, Failure> {
+    match value {
         None => Ok(Mode::Real),
         Some("All") => Ok(Mode::Rehearsal),
         Some(other) => Err(Failure::bad_request(format!(

@@ -40,6 +40,12 @@ docker_engine() {
     want_file /bin/busybox busybox-static
 }
 
+# Its versions are the newest that Debian's Go builds; its modules are pinned in go.sum.
+h2spec() {
+    [ -x "$root/target/tools/h2spec" ] || (cd "$root/deploy/dev/h2spec" && mkdir -p "$root/target/tools" &&
+        go build -buildvcs=false -o "$root/target/tools/h2spec" github.com/summerwind/h2spec/cmd/h2spec)
+}
+
 case "${1:-}" in
 demo)
     build_tools; docker_engine; want curl curl; install_packages ;;
@@ -50,7 +56,9 @@ test)
     want pebble pebble; want named bind9; want openssl openssl
     want chromium chromium; want certutil libnss3-tools
     want_file /usr/lib/postgresql/15/bin/postgres postgresql-15
-    install_packages ;;
+    want go golang-go
+    install_packages
+    h2spec ;;
 bench)
     build_tools; docker_engine
     want nginx nginx-light; want haproxy haproxy; want caddy caddy; want wrk wrk; want h2load nghttp2-client; want openssl openssl; want curl curl; want taskset util-linux; want python3 python3
@@ -62,8 +70,7 @@ deny)
     fi ;;
 h2spec)
     build_tools; want go golang-go; install_packages
-    [ -x "$root/target/tools/h2spec" ] || (cd "$root/deploy/dev/h2spec" && mkdir -p "$root/target/tools" &&
-        go build -o "$root/target/tools/h2spec" github.com/summerwind/h2spec/cmd/h2spec) ;;
+    h2spec ;;
 fuzz)
     build_tools; want g++ g++; install_packages
     if ! PATH="$root/target/tools/bin:$PATH" command -v cargo-fuzz >/dev/null 2>&1; then

@@ -9,15 +9,11 @@ use tokio::process::Command;
 
 use crate::support::{Edge, Service, forward, route};
 
-/// Runs with `make h2spec`, which says where the tool is.
+/// What `deploy/dev/setup.sh` builds.
+const TOOL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/tools/h2spec");
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs h2spec, whose path is in H2SPEC"]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "only `make h2spec` knows where the tool is"
-)]
 async fn every_case_of_h2spec_passes_on_the_https_listener() {
-    let tool = std::env::var("H2SPEC").expect("H2SPEC names the tool");
     // Flow control shows only with an answer of some length.
     let body = "x".repeat(1_000);
     let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{body}");
@@ -43,14 +39,14 @@ async fn every_case_of_h2spec_passes_on_the_https_listener() {
     .await;
     // The listener without TLS speaks HTTP/1 too: what is no preface is an HTTP/1 request to it,
     // so that one of the cases cannot pass there.
-    let output = Command::new(&tool)
+    let output = Command::new(TOOL)
         .args(["-t", "-k", "-h", "localhost", "-o", "5", "-p"])
         .arg(edge.https.port().to_string())
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output()
         .await
-        .expect("h2spec runs");
+        .expect("h2spec is there: `deploy/dev/setup.sh h2spec` builds it");
     let text = String::from_utf8_lossy(&output.stdout);
     let is_green = output.status.success() && text.contains("145 tests, 145 passed");
     assert!(is_green, "{text}");

@@ -24,7 +24,8 @@ pub use policy::{
 pub struct GatewayState {
     /// The store's revision that this state follows from; receivers refuse older ones.
     pub revision: ResourceVersion,
-    /// One entry for each hostname or wildcard that is served.
+    /// One entry for each hostname that clients type, or wildcard for the names one label below.
+    /// Those that have all in common share it.
     pub hosts: OrdMap<Hostname, Arc<Host>>,
     /// Plain TCP, by the port of the gateway.
     pub ports: OrdMap<u16, Arc<StreamRoute>>,
@@ -54,11 +55,10 @@ pub struct Certificate {
     pub is_default: bool,
 }
 
-/// A hostname and all that is served under it. It belongs to one project.
+/// All that is served under a hostname, or under several that have it in common. It belongs to
+/// one project.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
-    /// The hostname that clients type, or a wildcard for the names one label below.
-    pub hostname: Hostname,
     /// The project that owns it.
     pub project: String,
     /// What of TLS is special.

@@ -32,7 +32,7 @@ pub(crate) struct Live {
     shared: Shared,
 }
 
-/// A host with its rules, the most specific first.
+/// A host with its rules, the most specific first. Names that share a host share this.
 pub(crate) struct LiveHost {
     host: Arc<Host>,
     rules: Box<[Arc<LiveRule>]>,
@@ -214,8 +214,15 @@ impl Live {
     ) {
         let before = self.table.load_full();
         self.shared.follow(&next.keys);
-        let table = before.apply(next, |host, _| {
-            LiveHost::new(host, |route| rules.get(route, &self.shared))
+        // Names that share a host follow each other.
+        let mut last: Option<Arc<LiveHost>> = None;
+        let table = before.apply(next, |host| {
+            let known = last.as_ref().filter(|last| Arc::ptr_eq(&last.host, host));
+            let known = known.cloned().unwrap_or_else(|| {
+                Arc::new(LiveHost::new(host, |route| rules.get(route, &self.shared)))
+            });
+            last = Some(Arc::clone(&known));
+            known
         });
         let table = Arc::new(table);
         self.table.store(Arc::clone(&table));
@@ -235,7 +242,7 @@ impl Live {
                     rule.upstream.wake();
                     is_probed |= rule.route.policy.health.is_some();
                 }
-                rules.note(host);
+                rules.note(name, host);
             }
         }
         if is_probed {
@@ -295,10 +302,10 @@ impl Registry {
         self.kept = self.by_name.len();
     }
 
-    fn note(&mut self, host: &LiveHost) {
+    fn note(&mut self, name: &Hostname, host: &LiveHost) {
         let asks = |rule: &Arc<LiveRule>| rule.route.policy.health.is_some();
         if host.rules.iter().any(asks) {
-            self.probed.insert(host.host.hostname.clone(), ());
+            self.probed.insert(name.clone(), ());
         }
     }
 
@@ -308,14 +315,12 @@ impl Registry {
             let host = table.get(name);
             host.is_some_and(|h| h.rules.iter().any(|r| r.route.policy.health.is_some()))
         });
-        let hosts = self.probed.keys().filter_map(|name| table.get(name));
-        let asking = hosts.flat_map(|host| {
+        let hosts = self.probed.keys();
+        let hosts = hosts.filter_map(|name| Some((name, table.get(name)?)));
+        let asking = hosts.flat_map(|(name, host)| {
             let rules = host.rules.iter();
             let asking = rules.filter(|rule| rule.route.policy.health.is_some());
-            asking.flat_map(|rule| {
-                rule.upstream
-                    .wanted(&rule.route, host.host.hostname.as_str())
-            })
+            asking.flat_map(|rule| rule.upstream.wanted(&rule.route, name.as_str()))
         });
         probes.follow(asking);
     }
@@ -400,7 +405,6 @@ mod tests {
             let hosts = hosts.iter().map(|(name, route)| {
                 let hostname = Hostname::parse(name).expect("a hostname");
                 let host = Host {
-                    hostname: hostname.clone(),
                     project: route.project.clone(),
                     tls: Default::default(),
                     routes: vec![Arc::clone(route)],

@@ -47,7 +47,6 @@ fn host(
         policy: Arc::clone(policy),
     };
     let mut host = Host {
-        hostname: hostname.clone(),
         project,
         tls: Default::default(),
         routes: vec![Arc::new(route)],

@@ -61,12 +61,12 @@ pub fn explain(
             .push(format!("{method} is not taken: answered with 405"));
         return Ok(told);
     }
-    let Some(found) = find(hosts, &name) else {
+    let Some((matched, found)) = find(hosts, &name) else {
         told.steps
             .push(format!("no project serves {name}: answered with 404"));
         return Ok(told);
     };
-    told.matched = found.hostname.to_string();
+    told.matched = matched.to_string();
     told.project.clone_from(&found.project);
     if let Some(stream) = found.tls.passthrough.as_ref().filter(|_| url.is_tls) {
         told.steps.push(format!(
@@ -144,13 +144,16 @@ fn split(text: &str) -> Option<Url<'_>> {
     })
 }
 
-fn find<'a>(hosts: &'a OrdMap<Hostname, Arc<Host>>, name: &str) -> Option<&'a Arc<Host>> {
-    hosts.get(name).or_else(|| {
+fn find<'a>(
+    hosts: &'a OrdMap<Hostname, Arc<Host>>,
+    name: &str,
+) -> Option<(&'a Hostname, &'a Arc<Host>)> {
+    hosts.get_key_value(name).or_else(|| {
         let (label, parent) = name.split_once('.')?;
         if label.is_empty() {
             return None;
         }
-        hosts.get(format!("*.{parent}").as_str())
+        hosts.get_key_value(format!("*.{parent}").as_str())
     })
 }
 

@@ -28,13 +28,13 @@ impl<H> Default for RouteTable<H> {
 }
 
 impl<H> RouteTable<H> {
-    /// The table of `next`; `build` is asked for each host that is new or differs, and is given
-    /// what stood in its place. A state that is older than this table changes nothing.
+    /// The table of `next`; `build` is asked for each host that is new or differs. A state that is
+    /// older than this table changes nothing.
     #[must_use]
     pub fn apply(
         &self,
         next: &Arc<GatewayState>,
-        mut build: impl FnMut(&Arc<Host>, Option<&Arc<H>>) -> H,
+        mut build: impl FnMut(&Arc<Host>) -> Arc<H>,
     ) -> Self {
         let mut by_host = self.by_host.clone();
         if next.revision < self.state.revision {
@@ -49,8 +49,7 @@ impl<H> RouteTable<H> {
                 | DiffItem::Update {
                     new: (name, host), ..
                 } => {
-                    let built = build(host, by_host.get(name.as_str()));
-                    by_host.insert(name, Arc::new(built));
+                    by_host.insert(name, build(host));
                 }
                 DiffItem::Remove(name, _) => {
                     by_host.remove(name.as_str());
@@ -112,7 +111,6 @@ mod tests {
     fn host(name: &str, project: &str) -> (Hostname, Arc<Host>) {
         let hostname = Hostname::parse(name).expect("a hostname");
         let host = Host {
-            hostname: hostname.clone(),
             project: project.to_owned(),
             tls: Default::default(),
             routes: Vec::new(),
@@ -131,14 +129,10 @@ mod tests {
         })
     }
 
-    fn keep<T>(host: &Arc<Host>, _: Option<&T>) -> Arc<Host> {
-        Arc::clone(host)
-    }
-
     #[test]
     fn an_older_state_changes_nothing() {
-        let table = RouteTable::default().apply(&state(5, [host("a.x", "new")]), keep);
-        let after = table.apply(&state(4, []), keep);
+        let table = RouteTable::default().apply(&state(5, [host("a.x", "new")]), Arc::clone);
+        let after = table.apply(&state(4, []), Arc::clone);
         assert_eq!(after.len(), 1);
         assert_eq!(after.revision(), ResourceVersion(5));
     }
@@ -146,7 +140,7 @@ mod tests {
     #[test]
     fn a_wildcard_stands_for_one_label_and_comes_after_the_name_itself() {
         let hosts = [host("*.dev.x", "all"), host("web.dev.x", "web")];
-        let table = RouteTable::default().apply(&state(1, hosts), keep);
+        let table = RouteTable::default().apply(&state(1, hosts), Arc::clone);
         let project = |name: &str| table.find(name).map(|h| h.project.as_str());
         assert_eq!(project("web.dev.x"), Some("web"));
         assert_eq!(project("api.dev.x"), Some("all"));
@@ -160,15 +154,15 @@ mod tests {
         for size in [1_000, 20_000] {
             let all: Vec<_> = (0..size).map(|n| host(&format!("h{n}.x"), "p")).collect();
             let before = state(1, all);
-            let table = RouteTable::default().apply(&before, keep);
+            let table = RouteTable::default().apply(&before, Arc::clone);
             let (name, changed) = host("h500.x", "other");
             let mut after = (*before).clone();
             after.revision = ResourceVersion(2);
             after.hosts.insert(name, changed);
             let mut asked = 0;
-            let next = table.apply(&Arc::new(after), |host, old| {
+            let next = table.apply(&Arc::new(after), |host| {
                 asked += 1;
-                keep(host, old)
+                Arc::clone(host)
             });
             assert_eq!(asked, 1);
             let is_same = |n: usize| {
@@ -197,11 +191,11 @@ mod tests {
                     hosts.insert(hostname, kept.cloned().unwrap_or(fresh));
                 }
                 let next = state(revision, hosts.clone());
-                table = table.apply(&next, keep);
+                table = table.apply(&next, Arc::clone);
                 prop_assert_eq!(table.len(), hosts.len());
                 for (name, host) in &hosts {
                     let found = table.find(name.as_str());
-                    prop_assert!(found.is_some_and(|f| Arc::ptr_eq(&**f, host)));
+                    prop_assert!(found.is_some_and(|f| Arc::ptr_eq(f, host)));
                 }
                 last = hosts;
             }

@@ -34,8 +34,8 @@ pub struct Ground<'a> {
 /// What a project asks gateways for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Routing {
-    /// Its hosts, by name.
-    pub hosts: Vec<Host>,
+    /// Its hosts, in the order of their names.
+    pub hosts: Vec<(Hostname, Host)>,
     /// Its ports of the gateway.
     pub ports: BTreeMap<u16, StreamRoute>,
 }
@@ -61,7 +61,8 @@ pub fn of_project(
     let hosts = by_host(&project.spec, name, ground.domain).into_iter();
     let hosts = hosts.map(|(hostname, newest)| {
         let kept = kept.as_ref().and_then(|kept| kept.get(&hostname));
-        host(project, hostname, &newest, kept, ground)
+        let host = host(project, &hostname, &newest, kept, ground);
+        (hostname, host)
     });
     Routing {
         hosts: hosts.collect(),
@@ -101,7 +102,7 @@ fn by_host<'a>(
 
 fn host(
     project: &Project,
-    hostname: Hostname,
+    hostname: &Hostname,
     newest: &Rules<'_>,
     kept: Option<&Rules<'_>>,
     ground: &Ground<'_>,
@@ -109,7 +110,7 @@ fn host(
     let compile = |rules: &[&Ingress]| -> Vec<Route> {
         let routes = rules
             .iter()
-            .map(|rule| compile::route(project, rule, &hostname, ground));
+            .map(|rule| compile::route(project, rule, hostname, ground));
         routes.collect()
     };
     let running = kept.map(|rules| compile(&rules.http)).unwrap_or_default();
@@ -129,7 +130,6 @@ fn host(
         project: project.metadata.name.clone(),
         tls,
         routes: exact(settled.rules.into_iter().chain(settled.leftover)),
-        hostname,
     }
 }
 

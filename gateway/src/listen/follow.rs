@@ -83,12 +83,12 @@ impl Follower {
     ) {
         for change in last.diff(next) {
             match change {
-                DiffItem::Add(name, host) => names.set(name.as_str(), self.special(host)),
+                DiffItem::Add(name, host) => names.set(name.as_str(), self.special(name, host)),
                 DiffItem::Update { old, new } if old.1.tls == new.1.tls => {}
                 DiffItem::Update {
                     new: (name, host), ..
                 } => {
-                    names.set(name.as_str(), self.special(host));
+                    names.set(name.as_str(), self.special(name, host));
                 }
                 DiffItem::Remove(name, _) => names.set(name.as_str(), None),
             }
@@ -97,16 +97,15 @@ impl Follower {
     }
 
     /// What is special about a host; none when it does TLS as all do.
-    fn special(&mut self, host: &Host) -> Option<Special> {
+    fn special(&mut self, name: &Hostname, host: &Host) -> Option<Special> {
         let tls = &host.tls;
         if *tls == HostTls::default() {
             return None;
         }
-        let name = host.hostname.as_str();
         let clients = tls.clients.as_ref();
         Some(Special {
             certificate: tls.certificate.clone(),
-            client_auth: clients.map(|clients| self.authorities.get(clients, name)),
+            client_auth: clients.map(|clients| self.authorities.get(clients, name.as_str())),
             passthrough: tls.passthrough.clone(),
         })
     }
@@ -243,7 +242,6 @@ mod tests {
             let hosts = hosts.iter().map(|(name, ca)| {
                 let hostname = Hostname::parse(name).expect("a hostname");
                 let mut host = Host {
-                    hostname: hostname.clone(),
                     project: "p".into(),
                     tls: HostTls::default(),
                     routes: Vec::new(),

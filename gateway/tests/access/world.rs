@@ -197,7 +197,6 @@ fn state(revision: u64, service: SocketAddr, access: &Access) -> GatewayState {
             }),
         };
         let host = Host {
-            hostname: hostname.clone(),
             project: "shop".into(),
             tls: Default::default(),
             routes: vec![Arc::new(route)],

@@ -182,14 +182,14 @@ pub fn state(hosts: &[&str], endpoint: SocketAddr) -> GatewayState {
     };
     for name in hosts {
         let hostname = Hostname::parse(name).expect("a hostname");
-        let host = host(&hostname, endpoint, HostTls::default());
+        let host = host(endpoint, HostTls::default());
         state.hosts.insert(hostname, Arc::new(host));
     }
     state
 }
 
 /// A host that forwards everything.
-pub fn host(hostname: &Hostname, endpoint: SocketAddr, tls: HostTls) -> Host {
+pub fn host(endpoint: SocketAddr, tls: HostTls) -> Host {
     let target = Target {
         service: "web".into(),
         weight: 1,
@@ -210,7 +210,6 @@ pub fn host(hostname: &Hostname, endpoint: SocketAddr, tls: HostTls) -> Host {
         policy: Arc::new(Policy::default()),
     };
     Host {
-        hostname: hostname.clone(),
         project: "shop".into(),
         tls,
         routes: vec![Arc::new(route)],
@@ -220,7 +219,7 @@ pub fn host(hostname: &Hostname, endpoint: SocketAddr, tls: HostTls) -> Host {
 /// Adds a host that does TLS in a way of its own.
 pub fn with_tls(mut state: GatewayState, name: &str, to: SocketAddr, tls: HostTls) -> GatewayState {
     let hostname = Hostname::parse(name).expect("a hostname");
-    let host = host(&hostname, to, tls);
+    let host = host(to, tls);
     state.hosts.insert(hostname, Arc::new(host));
     state
 }

@@ -330,7 +330,7 @@ async fn a_wildcard_that_asks_clients_leaves_hosts_of_their_own_alone() {
     assert_eq!(works().await, None);
     let mut next = state.clone();
     let hostname = cara_api::hostname::Hostname::parse("own.x.test").expect("a hostname");
-    let own = host(&hostname, to, HostTls::default());
+    let own = host(to, HostTls::default());
     next.hosts.insert(hostname, Arc::new(own));
     edge.publish(next).await;
     crate::support::eventually("the host is its own", works).await;

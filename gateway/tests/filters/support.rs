@@ -350,7 +350,6 @@ pub fn forward_with(address: SocketAddr, protocol: Protocol, rewrite: Rewrite) -
 fn hosts(routes: Vec<Route>) -> imbl::OrdMap<Hostname, Arc<Host>> {
     let hostname = Hostname::parse(HOST).expect("a hostname");
     let host = Host {
-        hostname: hostname.clone(),
         project: "project".into(),
         tls: Default::default(),
         routes: routes.into_iter().map(Arc::new).collect(),

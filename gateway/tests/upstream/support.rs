@@ -85,7 +85,6 @@ impl Edge {
         let hosts = [(HOST, routes), ("other.test", others)].map(|(name, routes)| {
             let hostname = Hostname::parse(name).expect("a hostname");
             let host = Host {
-                hostname: hostname.clone(),
                 project: "project".into(),
                 tls: Default::default(),
                 routes: routes.iter().cloned().map(Arc::new).collect(),

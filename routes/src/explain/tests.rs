@@ -56,11 +56,13 @@ fn hosts() -> OrdMap<Hostname, Arc<Host>> {
         redirect_https: true,
         ..Policy::default()
     };
-    let host = |name: &str, routes: Vec<Arc<Route>>| Host {
-        hostname: Hostname::parse(name).expect("a hostname"),
-        project: "shop".into(),
-        tls: Default::default(),
-        routes,
+    let host = |name: &str, routes: Vec<Arc<Route>>| {
+        let host = Host {
+            project: "shop".into(),
+            tls: Default::default(),
+            routes,
+        };
+        (Hostname::parse(name).expect("a hostname"), host)
     };
     let shop = host(
         "shop.x.org",
@@ -92,7 +94,7 @@ fn hosts() -> OrdMap<Hostname, Arc<Host>> {
         vec![route("any", prefix("/api"), to(&[("app", 1)]), secure)],
     );
     let mut raw = host("raw.x.org", Vec::new());
-    raw.tls.passthrough = Some(Arc::new(StreamRoute {
+    raw.1.tls.passthrough = Some(Arc::new(StreamRoute {
         project: "shop".into(),
         ingress: "raw".into(),
         service: "db".into(),
@@ -103,8 +105,7 @@ fn hosts() -> OrdMap<Hostname, Arc<Host>> {
         },
     }));
     let all = [shop, admin, any, raw].into_iter();
-    all.map(|host| (host.hostname.clone(), Arc::new(host)))
-        .collect()
+    all.map(|(name, host)| (name, Arc::new(host))).collect()
 }
 
 fn told(url: &str, headers: &[(&str, &str)]) -> String {

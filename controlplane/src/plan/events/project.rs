@@ -206,13 +206,13 @@ fn routed(before: &Project, after: &Project, site: &Site<'_>) -> Vec<Draft> {
     let was_served: BTreeMap<Hostname, bool> = routes::of_project(before, None, &ground)
         .hosts
         .into_iter()
-        .map(|host| (host.hostname.clone(), routes::unserved(&host).is_none()))
+        .map(|(name, host)| (name, routes::unserved(&host).is_none()))
         .collect();
     let mut drafts = Vec::new();
-    for host in routes::of_project(after, None, &ground).hosts {
-        let was = was_served.get(&host.hostname).copied().unwrap_or(false);
+    for (name, host) in routes::of_project(after, None, &ground).hosts {
+        let was = was_served.get(&name).copied().unwrap_or(false);
         let redirects = host.routes.iter().any(|r| r.policy.redirect_https);
-        let url = site.pattern(&host.hostname, redirects);
+        let url = site.pattern(&name, redirects);
         match (was, routes::unserved(&host)) {
             (false, None) => {
                 let message = format!("{url} -> {}", leads_to(&host));

@@ -9,20 +9,21 @@ use cara_routes::rank;
 /// What a state serves, of all projects or of one.
 pub fn list(state: &GatewayState, project: Option<&str>) -> RouteList {
     let is_wanted = |owner: &str| project.is_none_or(|project| project == owner);
-    let hosts = state.hosts.values().filter(|host| is_wanted(&host.project));
+    let hosts = state.hosts.iter();
+    let hosts = hosts.filter(|(_, host)| is_wanted(&host.project));
+    let hosts = hosts.flat_map(|(name, host)| of_host(name.as_str(), host));
     let ports = state.ports.iter();
     let ports = ports.filter(|(_, stream)| is_wanted(&stream.project));
     let ports = ports.map(|(port, s)| stream(format!("tcp:{port}"), RouteAction::Stream, s));
     RouteList {
         revision: state.revision.to_string(),
-        items: hosts.flat_map(|host| of_host(host)).chain(ports).collect(),
+        items: hosts.chain(ports).collect(),
     }
 }
 
-fn of_host(host: &Host) -> Vec<RouteView> {
+fn of_host(name: &str, host: &Host) -> Vec<RouteView> {
     let mut routes = host.routes.clone();
     rank::sort(&mut routes);
-    let name = host.hostname.as_str();
     let passed = host.tls.passthrough.as_ref();
     let passed = passed.map(|s| stream(name.to_owned(), RouteAction::Passthrough, s));
     let rules = routes.iter().map(|route| rule(name, route));
@@ -174,7 +175,6 @@ mod tests {
         });
         let hostname = Hostname::parse("a.x").expect("a hostname");
         let host = Host {
-            hostname: hostname.clone(),
             project: "shop".into(),
             tls: Default::default(),
             routes: vec![

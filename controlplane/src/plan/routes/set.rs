@@ -99,13 +99,13 @@ impl RouteSet {
         ground: &Ground<'_>,
     ) -> Entry {
         let routing = of_project(project, stable, ground);
-        // The hosts of a rule have it in common, in the order of their names.
+        // The hostnames of a rule have it in common.
         let mut last: Option<Arc<Host>> = None;
-        let hosts = routing.hosts.into_iter().map(|host| {
-            let old = old.and_then(|old| old.hosts.get(&host.hostname));
-            let host = self.host(host, old, last.as_deref());
+        let hosts = routing.hosts.into_iter().map(|(name, host)| {
+            let old = old.and_then(|old| old.hosts.get(&name));
+            let host = self.host(host, old, last.as_ref());
             last = Some(Arc::clone(&host));
-            (host.hostname.clone(), host)
+            (name, host)
         });
         let hosts = Sorted::of(hosts);
         let ports = routing.ports.into_iter().map(|(port, stream)| {
@@ -125,20 +125,19 @@ impl RouteSet {
         }
     }
 
-    /// The host, with what stands there already in the place of what says the same: at the same
-    /// host before, or at another one of the project.
+    /// The host, or what stands there already and says the same: at the same name before, or at
+    /// another one of the project. The same goes for its rules and their policies.
     fn host(
         &mut self,
         mut fresh: Host,
         old: Option<&Arc<Host>>,
-        other: Option<&Host>,
+        other: Option<&Arc<Host>>,
     ) -> Arc<Host> {
-        if let Some(old) = old
-            && **old == fresh
-        {
-            return Arc::clone(old);
+        let mut stands = other.into_iter().chain(old);
+        if let Some(same) = stands.find(|known| ***known == fresh) {
+            return Arc::clone(same);
         }
-        let stands = other.into_iter().chain(old.map(|old| &**old));
+        let stands = other.into_iter().chain(old);
         let stands: Vec<&Arc<Route>> = stands.flat_map(|host| &host.routes).collect();
         for route in &mut fresh.routes {
             let mut same = stands.iter().filter(|old| old.ingress == route.ingress);

@@ -167,7 +167,7 @@ fn rolling(running: &serde_json::Value, newest: &serde_json::Value) -> (Project,
 /// Each rule with its path, whether it is served and whether it is in maintenance.
 fn ruled(project: &Project, stable: &ProjectRevision) -> Vec<String> {
     let routing = of_project(project, Some(stable), &bare(&domain()));
-    let routes = routing.hosts.iter().flat_map(|host| &host.routes);
+    let routes = routing.hosts.iter().flat_map(|(_, host)| &host.routes);
     routes
         .map(|route| {
             let served = if compile::is_served(route) {
@@ -258,14 +258,10 @@ fn a_host_says_how_it_does_tls_and_a_port_leads_to_its_service() {
     let shown: Vec<String> = routing
         .hosts
         .iter()
-        .map(|host| {
+        .map(|(name, host)| {
             let passed = host.tls.passthrough.as_ref().map(|s| s.ingress.as_str());
             let certificate = host.tls.certificate.as_deref();
-            format!(
-                "{} {} {passed:?} {certificate:?}",
-                host.hostname,
-                host.routes.len()
-            )
+            format!("{} {} {passed:?} {certificate:?}", name, host.routes.len())
         })
         .collect();
     let expected = [
@@ -274,7 +270,12 @@ fn a_host_says_how_it_does_tls_and_a_port_leads_to_its_service() {
         "raw.dev.localhost 0 Some(\"raw\") None",
     ];
     assert_eq!(shown, expected);
-    assert!(routing.hosts.iter().all(|host| unserved(host).is_none()));
+    assert!(
+        routing
+            .hosts
+            .iter()
+            .all(|(_, host)| unserved(host).is_none())
+    );
     let ports: Vec<_> = routing.ports.iter().collect();
     let [(5432, stream)] = ports[..] else {
         panic!("{ports:?}");
@@ -295,7 +296,7 @@ fn a_host_without_the_authorities_of_its_clients_is_closed_under_every_path() {
         {"name": "free", "host": "free", "target": to(80)}]);
     let (project, stable) = rolling(&running, &newest);
     let routing = of_project(&project, Some(&stable), &bare(&domain()));
-    let routes = routing.hosts.iter().flat_map(|host| &host.routes);
+    let routes = routing.hosts.iter().flat_map(|(_, host)| &host.routes);
     let broken: Vec<(&str, Option<&str>)> = routes
         .map(|route| {
             let why = route.policy.access.broken.as_deref();
@@ -307,7 +308,12 @@ fn a_host_without_the_authorities_of_its_clients_is_closed_under_every_path() {
         broken,
         [("free", None), ("web", why), ("api", why), ("old", why)]
     );
-    assert!(routing.hosts.iter().all(|host| host.tls.clients.is_none()));
+    assert!(
+        routing
+            .hosts
+            .iter()
+            .all(|(_, host)| host.tls.clients.is_none())
+    );
 }
 
 /// Secrets with authorities, each under its name.
@@ -381,7 +387,7 @@ fn a_rule_that_was_taken_out_stays_guarded_as_long_as_it_is_served() {
             material: &Authorities(&["ours", "theirs"]),
         };
         let routing = of_project(&project, Some(&stable), &ground);
-        let [host] = &routing.hosts[..] else {
+        let [(_, host)] = &routing.hosts[..] else {
             panic!("{shown}: one host")
         };
         let clients = host.tls.clients.as_ref().map(|clients| &*clients.ca_pem);

@@ -6,7 +6,6 @@ use super::*;
 fn host(name: &str) -> (Hostname, Arc<Host>) {
     let hostname = Hostname::parse(name).expect("a hostname");
     let host = Host {
-        hostname: hostname.clone(),
         project: "p".into(),
         tls: Default::default(),
         routes: Vec::new(),

@@ -52,8 +52,9 @@ impl Look for State {
         self.secret(secret).map(|secret| secret.keys.as_slice())
     }
 
-    fn has_certificate(&self, name: &str) -> bool {
-        self.certificate(name).is_some()
+    fn names(&self, certificate: &str) -> Option<&[String]> {
+        let known = self.certificate(certificate)?;
+        Some(known.facts.names.as_slice())
     }
 
     fn is_trusted(&self, host: &Hostname) -> bool {

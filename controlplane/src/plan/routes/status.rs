@@ -4,6 +4,7 @@ use cara_api::hostname::Hostname;
 use cara_api::project::{Ingress, IngressProtocol, IngressStatus};
 
 use super::material::{KeyOf, certificates, secrets};
+use crate::plan::certs::served::covers;
 use crate::plan::claims::{Claim, of_rule};
 use crate::plan::events::Site;
 
@@ -15,8 +16,8 @@ pub trait Look {
     /// The keys of a Secret; none when there is no such Secret.
     fn keys(&self, secret: &str) -> Option<&[String]>;
 
-    /// Whether a Certificate exists.
-    fn has_certificate(&self, name: &str) -> bool;
+    /// The names that a Certificate covers; none when there is no such Certificate.
+    fn names(&self, certificate: &str) -> Option<&[String]>;
 
     /// Whether a certificate that browsers trust covers a hostname.
     fn is_trusted(&self, host: &Hostname) -> bool;
@@ -82,15 +83,28 @@ fn faults(ingress: &Ingress, project: &str, site: &Site<'_>, look: &dyn Look) ->
             .into_iter()
             .filter_map(|key| lacks(key, look)),
     );
-    for name in certificates(ingress).filter(|name| !look.has_certificate(name)) {
-        found.push(format!("certificate {name:?} does not exist"));
+    for name in certificates(ingress) {
+        let Some(names) = look.names(name) else {
+            found.push(format!("certificate {name:?} does not exist"));
+            continue;
+        };
+        if name != ingress.tls {
+            continue;
+        }
+        let has = |host: &str| names.iter().any(|known| known == host);
+        let hosts = site.domain.hostnames(ingress, project);
+        let bare = hosts.iter().filter(|host| !covers(has, host.as_str()));
+        found.extend(bare.map(|host| {
+            let names = names.join(", ");
+            format!("certificate {name:?} does not cover {host}, so that browsers refuse it; it is for {names}")
+        }));
     }
     found
 }
 
 fn lacks(needed: KeyOf<'_>, look: &dyn Look) -> Option<String> {
     let name = needed.secret;
-    if needed.or_certificate && look.has_certificate(name) {
+    if needed.or_certificate && look.names(name).is_some() {
         return None;
     }
     let Some(keys) = look.keys(name) else {
@@ -107,7 +121,8 @@ mod tests {
 
     use super::*;
 
-    struct Shelf(Vec<String>);
+    /// The keys of a Secret, and the names of a Certificate.
+    struct Shelf(Vec<String>, Vec<String>);
 
     impl Look for Shelf {
         fn owner(&self, claim: &Claim) -> Option<&str> {
@@ -121,8 +136,8 @@ mod tests {
             (secret == "ci").then_some(&self.0)
         }
 
-        fn has_certificate(&self, name: &str) -> bool {
-            name == "mine"
+        fn names(&self, certificate: &str) -> Option<&[String]> {
+            (certificate == "mine").then_some(&self.1)
         }
 
         fn is_trusted(&self, host: &Hostname) -> bool {
@@ -145,7 +160,7 @@ mod tests {
                 auth_host: Some(&own),
             };
             let ingress: Ingress = serde_json::from_value(document.clone()).expect("a rule");
-            let shelf = Shelf(vec!["token".into()]);
+            let shelf = Shelf(vec!["token".into()], vec!["*.b.org".into()]);
             let status = of_ingress(&ingress, "shop", &site, &shelf);
             let hosts = status.hostnames.join(" ");
             let texts = [
@@ -167,6 +182,12 @@ mod tests {
                 serde_json::json!({"hosts": ["*.b.org"], "tls": "mine"}),
                 Some(443),
                 "https://www.b.org/|*.b.org|*.b.org||",
+            ),
+            (
+                serde_json::json!({"hosts": ["c.org", "d.b.org"], "tls": "mine"}),
+                Some(443),
+                "https://c.org/|c.org|c.org d.b.org||certificate \"mine\" does not cover c.org, so \
+                 that browsers refuse it; it is for *.b.org",
             ),
             (
                 serde_json::json!({"host": "new"}),

@@ -91,3 +91,47 @@ fn systemd_accepts_the_units() {
         .collect();
     assert!(faults.is_empty(), "{faults:#?}");
 }
+
+/// The server's unit leaves little to who takes the process over; systemd's own scale has 10 for
+/// everything.
+#[test]
+fn the_unit_of_the_server_is_hardened() {
+    let unit = root().join("deploy/systemd/cara-server.service");
+    let output = Command::new("systemd-analyze")
+        .args(["security", "--offline=yes", "--threshold=25"])
+        .arg(unit)
+        .output()
+        .expect("systemd-analyze runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+}
+
+/// Every setting that the compose files make exists.
+#[test]
+fn compose_files_know_the_settings() {
+    let documented = read("docs/configuration.md");
+    for file in ["deploy/compose/compose.yaml", "deploy/compose/node.yaml"] {
+        let text = read(file);
+        let lines = text.lines().map(str::trim);
+        let set: Vec<_> = lines
+            .filter_map(|line| line.split_once(": "))
+            .map(|(name, _)| name)
+            .filter(|name| name.starts_with("CARA_"))
+            .collect();
+        assert!(set.len() > 2, "{file}: {set:?}");
+        for name in set {
+            let mut words = documented.split(|c: char| !c.is_ascii_uppercase() && c != '_');
+            assert!(words.any(|word| word == name), "{file}: {name}");
+        }
+    }
+}
+
+/// Grafana takes a dashboard only if it is JSON, with panels that ask Prometheus for something.
+#[test]
+fn the_dashboard_is_one() {
+    let text = read("deploy/monitoring/grafana/gateway.json");
+    let dashboard: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let asks = |panel: &&serde_json::Value| panel["targets"][0]["expr"].is_string();
+    assert!(panels.iter().filter(asks).count() > 3, "{panels:?}");
+}

@@ -213,6 +213,8 @@ pub enum DnsConfig {
     Exec {
         /// Absolute path.
         program: PathBuf,
+        /// What it gets in its environment.
+        variables: Vec<(String, Hidden)>,
         /// How long a call may take.
         timeout: Duration,
     },

@@ -186,7 +186,7 @@ impl Pebble {
         let path = self.directory.path().join("change-dns");
         let program = format!(
             "#!/bin/sh\nset -e\ncase $1 in\n  present) action=set-txt ;;\n  *) action=clear-txt ;;\nesac\n\
-             echo \"$1 $2\" >> {calls}\n\
+             echo \"$1 $2${{NOTE:+ $NOTE}}\" >> {calls}\n\
              exec curl -fsS -d \"{{\\\"host\\\": \\\"$2.\\\", \\\"value\\\": \\\"$3\\\"}}\" http://{management}/$action\n",
             calls = self.calls().display(),
             management = self.dns_management,
@@ -202,7 +202,7 @@ impl Pebble {
         self.directory.path().join("calls")
     }
 
-    /// How the program was called: action and name.
+    /// How the program was called: action and name, then its variable `NOTE` if it has one.
     pub fn dns_changes(&self) -> Vec<String> {
         let text = std::fs::read_to_string(self.calls()).unwrap_or_default();
         text.lines().map(str::to_owned).collect()

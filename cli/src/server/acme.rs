@@ -101,6 +101,12 @@ pub(super) const DNS_PROGRAM: Setting = setting(
     "",
     "For exec: absolute path of the program, called with present or cleanup, name and value",
 );
+pub(super) const DNS_PROGRAM_ENV_FILE: Setting = setting(
+    "acme-dns-program-env-file",
+    "FILE",
+    "",
+    "For exec: file with lines NAME=VALUE, the variables that the program gets, such as a token",
+);
 pub(super) const DNS_URL: Setting = setting(
     "acme-dns-url",
     "URL",
@@ -167,6 +173,7 @@ pub(super) fn read(reader: &mut Reader) -> Option<AcmeConfig> {
         }),
         Some("exec") => Some(DnsConfig::Exec {
             program: program(reader),
+            variables: variables(reader),
             timeout,
         }),
         Some("webhook") => Some(DnsConfig::Webhook {
@@ -214,6 +221,30 @@ fn program(reader: &mut Reader) -> PathBuf {
     path
 }
 
+/// Lines `NAME=VALUE`; empty ones and those that begin with `#` are passed over.
+fn variables(reader: &mut Reader) -> Vec<(String, Hidden)> {
+    let key = DNS_PROGRAM_ENV_FILE.key;
+    let text = file(reader, key).unwrap_or_default();
+    let lines = text.lines().map(str::trim).zip(1..);
+    let said = lines.filter(|(line, _)| !line.is_empty() && !line.starts_with('#'));
+    let mut found = Vec::new();
+    for (line, number) in said {
+        match line.split_once('=') {
+            Some((name, value)) if is_variable(name) => {
+                found.push((name.to_owned(), Hidden::new(value)));
+            }
+            // The line may be a secret: its number is enough.
+            _ => reader.fault(key, format!("line {number} is not NAME=VALUE")),
+        }
+    }
+    found
+}
+
+fn is_variable(name: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    name.chars().all(is_part) && name.starts_with(|c: char| !c.is_ascii_digit())
+}
+
 fn list(text: Option<&str>) -> Vec<String> {
     let parts = text.unwrap_or_default().split(',').map(str::trim);
     parts
@@ -225,4 +256,18 @@ fn list(text: Option<&str>) -> Vec<String> {
 /// The text of the file that a setting names.
 fn file(reader: &mut Reader, key: &str) -> Option<String> {
     reader.with(key, |path| std::fs::read_to_string(Path::new(path)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_variable;
+
+    #[test]
+    fn variables_have_names_that_shells_know() {
+        let names = ["TOKEN", "_a1", "1A", "", "A-B", "A B"];
+        assert_eq!(
+            names.map(is_variable),
+            [true, true, false, false, false, false]
+        );
+    }
 }

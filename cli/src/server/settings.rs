@@ -236,6 +236,7 @@ pub static SETTINGS: &[Setting] = &[
     acme::DNS_KEY_ALGORITHM,
     acme::DNS_KEY_FILE,
     acme::DNS_PROGRAM,
+    acme::DNS_PROGRAM_ENV_FILE,
     acme::DNS_URL,
     acme::DNS_TOKEN_FILE,
     acme::DNS_TIMEOUT,

@@ -59,6 +59,10 @@ async fn a_wildcard_is_obtained_by_the_dns_and_serves_all_short_hosts() {
     let pebble = Pebble::start(1).await;
     let program = pebble.dns_program().display().to_string();
     let mut args = pebble.settings();
+    let directory = tempfile::tempdir().expect("a directory");
+    let variables = directory.path().join("dns.env");
+    std::fs::write(&variables, "# For the program.\n\nNOTE=known=only here\n").expect("written");
+    let variables = variables.display().to_string();
     let more = [
         "--base-domain",
         "cara.test",
@@ -68,6 +72,8 @@ async fn a_wildcard_is_obtained_by_the_dns_and_serves_all_short_hosts() {
         "exec",
         "--acme-dns-program",
         &program,
+        "--acme-dns-program-env-file",
+        &variables,
     ];
     args.extend(more.map(str::to_owned));
     let mut server = Server::start(&text(&args)).await;
@@ -77,7 +83,7 @@ async fn a_wildcard_is_obtained_by_the_dns_and_serves_all_short_hosts() {
     assert_eq!(found["status"]["names"], json!(["*.dev.cara.test"]));
     assert!(found["status"]["nextTry"].is_string(), "{found}");
     let record = "_acme-challenge.dev.cara.test";
-    let changes = [format!("present {record}"), format!("cleanup {record}")];
+    let changes = ["present", "cleanup"].map(|kind| format!("{kind} {record} known=only here"));
     assert_eq!(pebble.dns_changes(), changes);
     // A new project needs no order.
     claim(&server, "shop", "shop").await;

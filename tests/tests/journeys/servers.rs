@@ -1,5 +1,7 @@
 //! Two control planes over one store: what one of them alone may do is done by one at a time.
 
+mod ari;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -46,6 +48,7 @@ impl World {
         let store = SqliteStore::open(directory.path(), Options::default(), &Registry::new());
         let exec = |program| DnsConfig::Exec {
             program,
+            variables: Vec::new(),
             timeout: Duration::from_secs(20),
         };
         let root = std::fs::read_to_string(pebble.root()).expect("a root");
@@ -124,13 +127,18 @@ impl Plane {
         .await;
     }
 
-    /// The fingerprint of a certificate that was ordered, once it is there.
-    async fn obtained(&self, host: &str) -> String {
+    /// The Certificate that is ordered for a hostname.
+    async fn certificate(&self, host: &str) -> Option<Value> {
         let name = ManagedBy::Acme.certificate_name(host);
         let path = paths::fill(paths::CERTIFICATE, &[name.as_str()]);
+        let answer = cara_tests::http().get(self.url(&path)).send().await.ok()?;
+        serde_json::from_str(&answer.text().await.ok()?).ok()
+    }
+
+    /// The fingerprint of a certificate that was ordered, once it is there.
+    async fn obtained(&self, host: &str) -> String {
         eventually(&format!("{host} is obtained"), async || {
-            let answer = cara_tests::http().get(self.url(&path)).send().await.ok()?;
-            let found: Value = serde_json::from_str(&answer.text().await.ok()?).ok()?;
+            let found = self.certificate(host).await?;
             let error = found["status"]["lastError"].as_str();
             assert_eq!(error, None, "{host}");
             found["status"]["fingerprint"].as_str().map(str::to_owned)

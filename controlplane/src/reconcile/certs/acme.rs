@@ -114,9 +114,16 @@ fn provider(config: &DnsConfig) -> Result<Arc<dyn DnsProvider>, ChallengeError> 
                 deadline: *timeout,
             })?)
         }
-        DnsConfig::Exec { program, timeout } => Arc::new(Exec {
+        DnsConfig::Exec {
+            program,
+            variables,
+            timeout,
+        } => Arc::new(Exec {
             program: program.clone(),
-            environment: Vec::new(),
+            environment: variables
+                .iter()
+                .map(|(name, value)| (name.clone(), hidden(value)))
+                .collect(),
             timeout: *timeout,
         }),
         DnsConfig::Webhook {

@@ -5,6 +5,7 @@
 
 pub mod bootstrap;
 pub(crate) mod login;
+mod permit;
 pub(crate) mod sweep;
 
 use std::collections::HashMap;
@@ -15,6 +16,8 @@ use std::time::{Duration, Instant};
 use cara_api::access::value;
 use cara_api::{Timestamp, TokenName};
 
+pub(crate) use permit::{Conditions, Lost, Permit, Target};
+
 use crate::Shared;
 use crate::plan::access::limit::Attempts;
 use crate::plan::access::{Identity, Refusal, is_use_news, rights};
@@ -22,8 +25,6 @@ use crate::repo::{self, StoredToken};
 
 /// Tokens whose uses are remembered before all are forgotten: each costs one write at most.
 const USES_MAX: usize = 10_000;
-/// How often a stream asks whether it may go on.
-const RECHECK: Duration = Duration::from_secs(5);
 
 /// What is remembered of who makes requests.
 #[derive(Default)]
@@ -104,30 +105,5 @@ async fn note_use(shared: Arc<Shared>, token: Arc<StoredToken>, now: Timestamp) 
     used.status.last_used = Some(Timestamp::from_second(now.as_second()).unwrap_or(now));
     if let Err(error) = shared.store.apply(repo::replace_token(&used)).await {
         tracing::debug!(token = %used.metadata.name, %error, "the use was not written down");
-    }
-}
-
-/// Ends when somebody may not do any more what they could when it began: their token ended or was
-/// revoked, or what it is good for changed. Cancel-safe.
-pub(crate) async fn until_changed(shared: Arc<Shared>, identity: Identity) {
-    let Identity::Bearer(bearer) = &identity else {
-        return std::future::pending().await;
-    };
-    loop {
-        tokio::time::sleep(RECHECK).await;
-        let now = Timestamp::now();
-        let is_same = shared.cache.read(|state| {
-            let access = state.access();
-            let Some(token) = access.tokens().get(bearer.token.as_str()) else {
-                return false;
-            };
-            let user = |_: &str| access.user_of(token);
-            let name = &token.metadata.name;
-            rights(name, &token.spec, &token.status, user, now).is_ok_and(|now| now == *bearer)
-        });
-        if !is_same {
-            tracing::info!(actor = bearer.actor, token = %bearer.token, "a stream ends: its token is not good for it any more");
-            return;
-        }
     }
 }

@@ -50,6 +50,10 @@ pub(crate) enum Verb {
     Revoke,
     Login,
     Logout,
+    /// Everything that is stored was given out.
+    Backup,
+    /// Everything that is stored was replaced by what a backup shows.
+    Restore,
     Exec,
     Copy,
     Forward,

@@ -54,6 +54,11 @@ impl Cache {
         heads
     }
 
+    /// Tells of every new revision, also of those that changed no object.
+    pub(crate) fn revisions(&self) -> watch::Receiver<Revision> {
+        self.head.subscribe()
+    }
+
     /// True once everything was read and while the store's watch lives.
     pub(crate) fn is_live(&self) -> bool {
         self.is_live.load(Ordering::Acquire) && self.read(State::is_whole)

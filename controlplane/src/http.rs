@@ -28,7 +28,9 @@ mod objects;
 mod once;
 pub mod openapi;
 mod page;
+mod policy;
 mod projects;
+mod query;
 mod reference;
 mod rehearse;
 mod revisions;
@@ -73,6 +75,8 @@ pub(crate) struct App {
     token: CancellationToken,
     /// Whether what is written is kept.
     mode: rehearse::Mode,
+    /// The request that is answered, for handlers that write.
+    by: Option<policy::Admitted>,
 }
 
 /// The whole API.
@@ -82,6 +86,7 @@ pub(crate) fn router(shared: Arc<Shared>, token: CancellationToken) -> Router {
         shared,
         token,
         mode,
+        by: None,
     };
     Router::new()
         .route(paths::HEALTHZ, get(meta::healthz))

@@ -20,14 +20,19 @@ use serde::Deserialize;
 use super::App;
 use super::extract::large_body;
 use super::failure::Failure;
-use super::rehearse::{self, Mode};
+use super::rehearse::{self, Mode, Writing};
 use super::view::now;
+use crate::audit::{Caller, Verb};
 use crate::backup::{self, Archive, Header, RefusedError};
 
 /// How long an archive may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(600);
 /// How long requests that write may take to end before a restore begins.
 const QUIET_WITHIN: Duration = Duration::from_secs(10);
+/// How long the cache may take to show what was read from the store.
+const VISIBLE_WITHIN: Duration = Duration::from_secs(2);
+/// What the audit log calls a backup, by the revision that it shows.
+const KIND: &str = "Backup";
 /// How often something may be written by others meanwhile.
 const TRIES: usize = 10;
 
@@ -70,9 +75,11 @@ pub(super) async fn gate(State(app): State<App>, request: Request, next: Next) -
 #[utoipa::path(get, path = "/api/v1/backup", tag = "server",
     responses((status = 200, description = "The archive", content_type = "application/vnd.caravanserai.backup+zstd"),
         (status = 503, body = cara_api::Problem)))]
-pub(super) async fn create(State(app): State<App>) -> Result<Response, Failure> {
+pub(super) async fn create(State(app): State<App>, by: Caller) -> Result<Response, Failure> {
     app.must_be_live()?;
     let Listing { revision, entries } = app.list_stored(String::new()).await?;
+    // Before the answer begins: whoever goes away meanwhile may have had it.
+    app.audit_named(&by, Verb::Backup, KIND, &revision.to_string());
     let mut header = Header::new(now(), revision, app.shared.key.id().to_string());
     let domain = &app.shared.config.domain;
     header.environment.clone_from(&domain.environment);
@@ -98,8 +105,9 @@ pub(super) async fn create(State(app): State<App>) -> Result<Response, Failure> 
         (status = 409, body = cara_api::Problem, description = "Another key, or the server is in use"),
         (status = 503, body = cara_api::Problem)))]
 pub(super) async fn restore(
-    State(app): State<App>,
+    Writing(app): Writing,
     Query(ask): Query<Ask>,
+    by: Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<RestorePlan>, Failure> {
@@ -125,6 +133,10 @@ pub(super) async fn restore(
         Failure::unavailable("requests that write do not end: nothing was changed, try again")
     })?;
     let restored = write(&app, &archive, &ask).await;
+    if restored.is_ok() {
+        let revision = archive.header.revision.to_string();
+        app.audit_named(&by, Verb::Restore, KIND, &revision);
+    }
     // Also after a failure: a write that was not confirmed may have happened.
     *count += 1;
     restored.map(Json)
@@ -175,6 +187,13 @@ async fn write(app: &App, archive: &Archive, ask: &Ask) -> Result<RestorePlan, F
         }
         let at = Revision(stored.revision.max(beyond).0 + 1);
         let batch = backup::batch(archive, &stored.entries, at).map_err(refused)?;
+        // The archive may have taken its time, and this is conditional on all users and tokens: as
+        // they are now, the caller may do it.
+        app.shared
+            .cache
+            .until(stored.revision, VISIBLE_WITHIN)
+            .await;
+        app.must_still()?;
         // Nodes that come back are waited for as after a start of the server.
         app.shared.liveness.start_anew();
         match app.commit_beyond(batch, beyond).await {

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::App;
 use super::failure::Failure;
+use super::rehearse::Writing;
 use super::streams::{Place, agent_url, with_query};
 use crate::audit::{Caller, Op, Operation, Verb};
 use crate::tunnels::Kind;
@@ -42,10 +43,11 @@ pub(super) async fn read(
         .uri(url(&name, &service, path))
         .body(Body::empty())
         .map_err(Failure::internal)?;
-    let answer = app.ask_agent(&place.node, Kind::Files, ask).await?;
     if !is_look {
+        // Before anything is read: whoever goes away meanwhile may have had it.
         record(&app, &by, &place, json!({"service": service, "read": path}));
     }
+    let answer = app.ask_agent(&place.node, Kind::Files, ask).await?;
     let mut response = Response::new(Body::empty());
     for name in [
         header::CONTENT_TYPE,
@@ -73,7 +75,7 @@ pub(super) async fn read(
         (status = 400, body = cara_api::Problem), (status = 404, body = cara_api::Problem), (status = 409, body = cara_api::Problem),
         (status = 502, body = cara_api::Problem), (status = 503, body = cara_api::Problem)))]
 pub(super) async fn write(
-    State(app): State<App>,
+    Writing(app): Writing,
     Path((name, service)): Path<(String, String)>,
     Query(pairs): Query<Vec<(String, String)>>,
     by: Caller,
@@ -94,13 +96,14 @@ pub(super) async fn write(
     let ask = Request::put(url(&name, &service, path))
         .body(Body::from_stream(pieces))
         .map_err(Failure::internal)?;
-    app.put_files(&place, ask).await?;
+    // Before it is tried: what ends early may have written some of it.
     record(
         &app,
         &by,
         &place,
         json!({"service": service, "write": path}),
     );
+    app.put_files(&place, ask).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -109,6 +112,8 @@ impl App {
         tokio::select! {
             answer = self.ask_agent(&place.node, Kind::Files, ask) => answer.map(drop),
             () = self.token.cancelled() => Err(Failure::unavailable("the server stops; try again")),
+            // Whoever may not do it any more does not go on with it.
+            () = self.until_lost() => self.must_still(),
         }
     }
 }

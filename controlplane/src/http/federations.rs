@@ -13,6 +13,7 @@ use super::App;
 use super::extract::{document, expected_version, sound};
 use super::failure::Failure;
 use super::objects::{self, Named};
+use super::rehearse::Writing;
 use super::users::not_watched;
 use super::view::{View, begin, now, written};
 use super::watch::Watched;
@@ -74,7 +75,7 @@ pub(super) async fn read(
     responses((status = 201, body = Federation), (status = 400, body = cara_api::Problem),
         (status = 409, body = cara_api::Problem)))]
 pub(super) async fn create(
-    State(app): State<App>,
+    Writing(app): Writing,
     by: Caller,
     body: Body,
 ) -> Result<Response, Failure> {
@@ -98,7 +99,7 @@ pub(super) async fn create(
     responses((status = 200, body = Federation), (status = 400, body = cara_api::Problem),
         (status = 404, body = cara_api::Problem), (status = 409, body = cara_api::Problem)))]
 pub(super) async fn replace(
-    State(app): State<App>,
+    Writing(app): Writing,
     Path(name): Path<String>,
     by: Caller,
     headers: HeaderMap,
@@ -142,7 +143,7 @@ pub(super) async fn replace(
 #[utoipa::path(delete, path = "/api/v1/federations/{name}", tag = "access", params(("name" = String, Path)),
     responses((status = 204, description = "Gone"), (status = 404, body = cara_api::Problem)))]
 pub(super) async fn delete(
-    State(app): State<App>,
+    Writing(app): Writing,
     Path(name): Path<String>,
     by: Caller,
     headers: HeaderMap,

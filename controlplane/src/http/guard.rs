@@ -8,7 +8,6 @@
 //! [`crate::plan::access`]. A route without a row is closed. Handlers that show many objects ask
 //! [`Asker`] about each.
 
-use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -23,7 +22,6 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use cara_api::access::Verb;
 use cara_api::access::routes::{self, Need, On};
-use cara_api::project::ProjectSpec;
 use cara_api::schema::{self, Schema};
 use cara_api::{Node, ObjectMeta, Project, Resource, Secret, decode};
 use futures_util::StreamExt;
@@ -32,13 +30,14 @@ use serde::de::DeserializeOwned;
 use super::App;
 use super::extract;
 use super::failure::Failure;
+use super::policy::{
+    Admitted, denied, may_have, may_project, may_secret, must, must_be_node, named,
+};
 use super::watch::Filter;
-use crate::access;
+use crate::access::{self, Permit, Target};
 use crate::plan::access::site::{self, Asked, Names};
 use crate::plan::access::{Identity, Named, Object};
 use crate::plan::admission::{Auth, Who};
-use crate::plan::routes::material;
-use crate::repo::SealedSecret;
 
 /// Cookie of browsers that logged in.
 pub(super) const COOKIE: &str = "cara_session";
@@ -103,20 +102,17 @@ fn may_read(who: &Identity, kind: &str, name: &str, meta: Option<&ObjectMeta>) -
 /// Lets requests in, or answers them.
 pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
     match admit(&app, request).await {
-        Ok(Some((request, who))) => {
+        Ok(Some((request, permit))) => {
             let response = next.run(request).await;
-            while_allowed(&app, response, who)
+            while_allowed(&app, response, permit)
         }
         Ok(None) => super::plain(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n"),
         Err(failure) => failure.into_response(),
     }
 }
 
-/// A request that may pass, and who makes it.
-type Admitted = (Request, Arc<Identity>);
-
 /// None when there is no such method.
-async fn admit(app: &App, mut request: Request) -> Result<Option<Admitted>, Failure> {
+async fn admit(app: &App, request: Request) -> Result<Option<(Request, Permit)>, Failure> {
     let api = &app.shared.config.api;
     if api.auth == Auth::Off {
         let names = Names {
@@ -124,30 +120,66 @@ async fn admit(app: &App, mut request: Request) -> Result<Option<Admitted>, Fail
             any_address: !api.address.ip().to_canonical().is_loopback(),
         };
         site::check(asked(&request), &names).map_err(|why| Failure::intrusion(&why))?;
-        let who = Arc::new(Identity::Unasked);
-        request.extensions_mut().insert(Asker(Arc::clone(&who)));
-        return Ok(Some((request, who)));
+        let admitted = admitted(app, Identity::Unasked, Need::Public, Vec::new());
+        return Ok(Some(with(request, admitted)));
     }
     let matched = request.extensions().get::<MatchedPath>();
     let path = matched.map(|path| path.as_str().to_owned());
     // Nothing is there, and nothing is told.
     let Some(path) = path else {
-        let who = Arc::new(Identity::Unknown);
-        return Ok(Some((request, who)));
+        let admitted = admitted(app, Identity::Unknown, Need::Public, Vec::new());
+        return Ok(Some(with(request, admitted)));
     };
     let Some(need) = routes::need(request.method().as_str(), &path) else {
         return Ok(None);
     };
-    let who = Arc::new(identity(app, &request, need)?);
+    let who = identity(app, &request, need)?;
     if !who.is_known() && need != Need::Public {
         return Err(Failure::unauthenticated(
             "this server asks who you are, and no token was shown: log in with `caractrl login`",
         ));
     }
-    let request = authorize(app, &who, need, request).await?;
-    let mut request = request;
-    request.extensions_mut().insert(Asker(Arc::clone(&who)));
-    Ok(Some((request, who)))
+    let (mut parts, body) = request.into_parts();
+    let name = path_name(&mut parts).await?;
+    let request = Request::from_parts(parts, body);
+    let asked = targets(need, &name, &request)?;
+    // Before the body is waited for, which may take its time.
+    let admitted = admitted(app, who, need, asked);
+    let request = authorize(app, &admitted, &name, request).await?;
+    Ok(Some(with(request, admitted)))
+}
+
+fn admitted(app: &App, who: Identity, need: Need, asked: Vec<(Verb, Target)>) -> Admitted {
+    let permit = Permit::new(&app.shared, Arc::new(who), asked);
+    Admitted { need, permit }
+}
+
+/// Leaves who makes the request with it.
+fn with(mut request: Request, admitted: Admitted) -> (Request, Permit) {
+    let permit = admitted.permit.clone();
+    let asker = Asker(Arc::clone(&permit.who));
+    request.extensions_mut().insert(asker);
+    request.extensions_mut().insert(admitted);
+    (request, permit)
+}
+
+/// The objects that a request names, and what it does to them: asked about again while it lasts.
+fn targets(need: Need, name: &str, request: &Request) -> Result<Vec<(Verb, Target)>, Failure> {
+    let Need::May(verb, on) = need else {
+        return Ok(Vec::new());
+    };
+    let name = || name.to_owned();
+    Ok(match on {
+        On::Project | On::ProjectChange => vec![(verb, Target::Project(name()))],
+        On::Secret | On::SecretChange => vec![(verb, Target::Secret(name()))],
+        On::ProjectInQuery => {
+            let names = projects_in(request)?.into_iter();
+            names.map(|name| (verb, Target::Project(name))).collect()
+        }
+        On::Installation | On::ProjectDocument | On::SecretDocument | On::Each | On::Own => {
+            Vec::new()
+        }
+    })
 }
 
 /// The node that the request is of, as far as that was found out before.
@@ -265,28 +297,26 @@ pub(super) fn cookie<'h>(headers: &'h HeaderMap, wanted: &str) -> Option<&'h str
 /// Refuses the request, unless they may. What the decision needs of the body is read, and put back.
 async fn authorize(
     app: &App,
-    who: &Identity,
-    need: Need,
+    admitted: &Admitted,
+    name: &str,
     request: Request,
 ) -> Result<Request, Failure> {
-    let (mut parts, body) = request.into_parts();
-    let name = path_name(&mut parts).await?;
-    let request = Request::from_parts(parts, body);
-    match need {
+    let who = &*admitted.permit.who;
+    match admitted.need {
         Need::Public | Need::Known => Ok(request),
-        Need::May(verb, on) => authorize_verb(app, who, (verb, on, &name), request).await,
-        Need::Node => must_be_node(who, &name).map(|()| request),
+        Need::May(verb, on) => authorize_verb(app, who, (verb, on, name), request).await,
+        Need::Node => must_be_node(who, name).map(|()| request),
         Need::NodeOr(verb) => match who {
             Identity::Node(_) if name.is_empty() => {
                 let (request, node) = read_document::<Node>(request, &schema::NODE).await?;
                 must_be_node(who, &node.metadata.name).map(|()| request)
             }
-            Identity::Node(_) => must_be_node(who, &name).map(|()| request),
+            Identity::Node(_) => must_be_node(who, name).map(|()| request),
             Identity::Unasked | Identity::Unknown | Identity::Bearer(_) => {
                 must(who, verb, Object::Installation).map(|()| request)
             }
         },
-        Need::NodeOfProject => must_be_node_of(app, who, &name).map(|()| request),
+        Need::NodeOfProject => must_be_node_of(app, who, name).map(|()| request),
         Need::Door => Err(Failure::forbidden("this is not served here")),
     }
 }
@@ -323,63 +353,32 @@ async fn authorize_verb(
         }
         On::ProjectDocument => {
             let (request, project) = read_document::<Project>(request, &schema::PROJECT).await?;
-            may_have(app, who, verb, &project.metadata.name, &project)?;
+            may_have(app, who, verb, &project)?;
             return Ok(request);
         }
         On::ProjectChange => {
             may_project(app, who, verb, name)?;
-            let (request, project) = read_document::<Project>(request, &schema::PROJECT).await?;
-            may_have(app, who, verb, name, &project)?;
+            let (request, mut project) =
+                read_document::<Project>(request, &schema::PROJECT).await?;
+            name.clone_into(&mut project.metadata.name);
+            may_have(app, who, verb, &project)?;
             return Ok(request);
         }
         On::Secret => may_secret(app, who, verb, name)?,
         On::SecretDocument => {
             let (request, secret) = read_document::<Secret>(request, &schema::SECRET).await?;
-            let named = named(&secret.metadata.name, &secret.metadata);
-            must(who, verb, Object::Secret(named))?;
+            must(who, verb, Object::Secret(named(&secret.metadata)))?;
             return Ok(request);
         }
         On::SecretChange => {
             may_secret(app, who, verb, name)?;
-            let (request, secret) = read_document::<Secret>(request, &schema::SECRET).await?;
-            must(who, verb, Object::Secret(named(name, &secret.metadata)))?;
+            let (request, mut secret) = read_document::<Secret>(request, &schema::SECRET).await?;
+            name.clone_into(&mut secret.metadata.name);
+            must(who, verb, Object::Secret(named(&secret.metadata)))?;
             return Ok(request);
         }
     }
     Ok(request)
-}
-
-/// 403, unless they may.
-fn must(who: &Identity, verb: Verb, object: Object<'_>) -> Result<(), Failure> {
-    match who.may(verb, object) {
-        true => Ok(()),
-        false => Err(denied(who, verb, object)),
-    }
-}
-
-fn named<'a>(name: &'a str, meta: &'a ObjectMeta) -> Named<'a> {
-    Named {
-        name,
-        labels: Some(&meta.labels),
-    }
-}
-
-/// 403 that says who may not do what.
-fn denied(who: &Identity, verb: Verb, object: Object<'_>) -> Failure {
-    Failure::forbidden(format!(
-        "{} may not {verb} {object}: ask an administrator for a role that allows it",
-        who.actor()
-    ))
-}
-
-fn must_be_node(who: &Identity, name: &str) -> Result<(), Failure> {
-    match who.is_node(name) {
-        true => Ok(()),
-        false => Err(Failure::forbidden(format!(
-            "{} is not node {name:?}, and only the node itself may do that",
-            who.actor()
-        ))),
-    }
 }
 
 /// Whether they are a node that a project is bound to, or moves to.
@@ -399,49 +398,6 @@ fn must_be_node_of(app: &App, who: &Identity, project: &str) -> Result<(), Failu
             who.actor()
         ))),
     }
-}
-
-/// Whether they may do something to a project as it is.
-fn may_project(app: &App, who: &Identity, verb: Verb, name: &str) -> Result<(), Failure> {
-    app.shared.cache.read(|state| {
-        let labels = state.project(name).map(|project| &project.metadata.labels);
-        must(who, verb, Object::Project(Named { name, labels }))
-    })
-}
-
-/// The same for a secret.
-fn may_secret(app: &App, who: &Identity, verb: Verb, name: &str) -> Result<(), Failure> {
-    app.shared.cache.read(|state| {
-        let secret: Option<&Arc<SealedSecret>> = state.secret(name);
-        let labels = secret.map(|secret| &secret.metadata.labels);
-        must(who, verb, Object::Secret(Named { name, labels }))
-    })
-}
-
-/// Whether they may give a project this document, and use the secrets that it did not use before.
-fn may_have(
-    app: &App,
-    who: &Identity,
-    verb: Verb,
-    name: &str,
-    project: &Project,
-) -> Result<(), Failure> {
-    must(who, verb, Object::Project(named(name, &project.metadata)))?;
-    let old = app.shared.cache.read(|state| {
-        let old = state.project(name);
-        old.map(|old| secrets_of(&old.spec)).unwrap_or_default()
-    });
-    let new = secrets_of(&project.spec);
-    new.difference(&old)
-        .try_for_each(|secret| may_secret(app, who, verb, secret))
-}
-
-/// The secrets that a spec names.
-fn secrets_of(spec: &ProjectSpec) -> BTreeSet<String> {
-    let rules = spec.ingress.iter().flat_map(material::secrets);
-    let of_rules = rules.map(|needed| needed.secret.to_owned());
-    let of_services = spec.secrets().into_iter().map(str::to_owned);
-    of_services.chain(of_rules).collect()
 }
 
 /// Reads the body as the handler will, and gives it back unread. A body that is no document is
@@ -475,13 +431,16 @@ fn projects_in(request: &Request) -> Result<Vec<String>, Failure> {
 }
 
 /// Ends a stream when whoever reads it may not any more.
-fn while_allowed(app: &App, response: Response, who: Arc<Identity>) -> Response {
+fn while_allowed(app: &App, response: Response, permit: Permit) -> Response {
     let is_stream = response.body().size_hint().exact().is_none();
-    if !is_stream || !matches!(*who, Identity::Bearer(_)) {
+    if !is_stream || !matches!(*permit.who, Identity::Bearer(_)) {
         return response;
     }
-    let shared = Arc::clone(&app.shared);
-    let ended = access::until_changed(shared, (*who).clone());
+    // What it waited for may have taken long.
+    if let Err(lost) = permit.holds(&app.shared) {
+        return Failure::from(lost).into_response();
+    }
+    let ended = permit.until_lost(Arc::clone(&app.shared));
     response.map(|body| Body::from_stream(body.into_data_stream().take_until(Box::pin(ended))))
 }
 

@@ -15,6 +15,7 @@ use super::App;
 use super::extract::{document, sound};
 use super::failure::Failure;
 use super::guard::{COOKIE, cookie};
+use super::rehearse::Writing;
 use super::tokens::{Made, end_after, operations};
 use crate::access::login::{Fault, Polled, life};
 use crate::audit::{Caller, Verb};
@@ -166,7 +167,7 @@ pub(super) async fn device(
         (status = 400, body = cara_api::Problem), (status = 403, body = cara_api::Problem),
         (status = 429, body = cara_api::Problem)))]
 pub(super) async fn device_token(
-    State(app): State<App>,
+    Writing(app): Writing,
     by: Caller,
     body: Body,
 ) -> Result<Response, Failure> {
@@ -199,7 +200,7 @@ pub(super) async fn device_token(
     responses((status = 200, body = Session), (status = 403, body = cara_api::Problem),
         (status = 429, body = cara_api::Problem)))]
 pub(super) async fn federation(
-    State(app): State<App>,
+    Writing(app): Writing,
     by: Caller,
     body: Body,
 ) -> Result<Response, Failure> {
@@ -278,7 +279,7 @@ pub(super) async fn browser(
     responses((status = 303, description = "Back to where the browser came from, with a cookie"),
         (status = 400, body = cara_api::Problem), (status = 403, body = cara_api::Problem)))]
 pub(super) async fn callback(
-    State(app): State<App>,
+    Writing(app): Writing,
     by: Caller,
     headers: HeaderMap,
     Query(query): Query<Vec<(String, String)>>,

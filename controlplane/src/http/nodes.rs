@@ -13,7 +13,8 @@ use super::App;
 use super::extract::{self, document, document_or_default, expected_version, node_name, sound};
 use super::failure::Failure;
 use super::join::may_register;
-use super::objects::{self, Named, Replaced, is_forced};
+use super::objects::{self, Named, Replaced};
+use super::query::is_forced;
 use super::rehearse::Writing;
 use super::view::{begin, now, written};
 use crate::audit::{Caller, Verb};
@@ -257,7 +258,7 @@ fn assigned(app: &App, node: &NodeName) -> usize {
     responses((status = 204, description = "Taken"), (status = 400, body = cara_api::Problem),
         (status = 404, body = cara_api::Problem)))]
 pub(super) async fn heartbeat(
-    State(app): State<App>,
+    Writing(app): Writing,
     Path(name): Path<String>,
     body: Body,
 ) -> Result<StatusCode, Failure> {

@@ -15,6 +15,8 @@ use super::App;
 use super::extract::check_version;
 use super::failure::Failure;
 use super::page::Page;
+use super::policy::{Subject, has, under};
+use super::query::Parameters;
 use super::select::Selector;
 use super::tag::tagged;
 use super::view::{View, written};
@@ -25,15 +27,6 @@ use super::write::at;
 pub(super) const TRIES: usize = 8;
 /// How many projects an error names at most.
 const NAMED_MAX: usize = 10;
-
-/// The parameters of a request.
-pub(super) type Parameters = [(String, String)];
-
-/// Whether a deletion is asked for although something speaks against it.
-pub(super) fn is_forced(query: &Parameters) -> bool {
-    let mut pairs = query.iter();
-    pairs.any(|(key, value)| key == "force" && value == "true")
-}
 
 /// Refuses a deletion because of those who use the object.
 pub(super) fn in_use<T: Resource>(name: &str, users: &[String]) -> Failure {
@@ -91,17 +84,30 @@ pub(super) fn list<T: Watched>(
     ))
 }
 
-/// Reads or watches one object.
+/// Reads or watches one object of a kind of which somebody may read all or nothing.
 pub(super) fn read<T: Watched>(
     app: &App,
     query: &Parameters,
     name: String,
 ) -> Result<Response, Failure> {
+    read_among::<T>(app, query, Named::One(name.clone()), &name)
+}
+
+/// Reads or watches one object, while it is among those that a filter selects.
+pub(super) fn read_among<T: Watched>(
+    app: &App,
+    query: &Parameters,
+    filter: impl Filter<T>,
+    name: &str,
+) -> Result<Response, Failure> {
     app.must_be_live()?;
     if let Some(start) = watch::requested(query)? {
-        return watch::stream::<T>(app, Named::One(name), start);
+        return watch::stream::<T>(app, filter, start);
     }
-    let found = current::<T>(app, &name)?;
+    let found = current::<T>(app, name)?;
+    if !filter.selects(&found) {
+        return Err(Failure::not_found::<T>(name));
+    }
     let version = found.meta().resource_version;
     Ok(tagged(StatusCode::OK, version, &found.view(&app.shared)))
 }
@@ -114,21 +120,34 @@ pub(super) fn current<T: Watched>(app: &App, name: &str) -> Result<Arc<T>, Failu
 }
 
 /// Writes a new object by a batch that holds only where there is none of that name.
-pub(super) async fn create<T: Resource>(app: &App, object: T, batch: Batch) -> Result<T, Failure> {
+pub(super) async fn create<T: Subject>(app: &App, object: T, batch: Batch) -> Result<T, Failure> {
     let name = object.meta().name.clone();
-    match app.commit(batch).await {
-        Ok(revision) => {
-            if !app.is_rehearsal() {
-                tracing::info!(kind = T::NOUN, name, %revision, "created");
+    for _ in 0..TRIES {
+        let conditions = app.judge(None, Some(&object))?;
+        match app.commit(under(batch.clone(), &conditions)).await {
+            Ok(revision) => {
+                if !app.is_rehearsal() {
+                    tracing::info!(kind = T::NOUN, name, %revision, "created");
+                }
+                return Ok(at(object, revision));
             }
-            Ok(at(object, revision))
+            Err(WriteError::Conflict { key }) if has(&conditions, &key) => app.catch_up().await?,
+            Err(WriteError::Conflict { key }) => {
+                let taken = app.claim_taken(&key);
+                return Err(taken.unwrap_or_else(|| Failure::exists::<T>(&name)));
+            }
+            Err(error) => return Err(error.into()),
         }
-        Err(WriteError::Conflict { key }) => {
-            let taken = app.claim_taken(&key);
-            Err(taken.unwrap_or_else(|| Failure::exists::<T>(&name)))
-        }
-        Err(error) => Err(error.into()),
     }
+    Err(contested::<T>(&name))
+}
+
+/// 409: the object, or what its write depends on, does not come to rest.
+fn contested<T: Resource>(name: &str) -> Failure {
+    Failure::conflict(format!(
+        "{} {name:?} is being changed by others at the same time: try again",
+        T::NOUN
+    ))
 }
 
 /// What became of an object that was to be changed.
@@ -142,8 +161,24 @@ pub(super) struct Changed<T, D> {
 }
 
 /// Decides what becomes of an object as it is now, and writes that on condition that it still is;
-/// after a lost race, decides again. A batch has to name the revision that it is based on.
-pub(super) async fn change<T: Watched, D>(
+/// after a lost race, decides again. A batch has to name the revision that it is based on. Whether
+/// the caller may do it is asked about the object as it was read.
+pub(super) async fn change<T: Watched + Subject, D>(
+    app: &App,
+    name: &str,
+    expected: Option<ResourceVersion>,
+    mut decide: impl FnMut(&Arc<T>) -> Result<(Option<Batch>, D), Failure>,
+) -> Result<Changed<T, D>, Failure> {
+    let judged = |old: &Arc<T>| {
+        let conditions = app.judge(Some(&**old), None)?;
+        let (batch, decided) = decide(old)?;
+        Ok((batch.map(|batch| under(batch, &conditions)), decided))
+    };
+    change_as_judged(app, name, expected, judged).await
+}
+
+/// The same, where the one who decides has judged.
+async fn change_as_judged<T: Watched, D>(
     app: &App,
     name: &str,
     expected: Option<ResourceVersion>,
@@ -177,10 +212,7 @@ pub(super) async fn change<T: Watched, D>(
             Err(error) => return Err(error.into()),
         }
     }
-    Err(Failure::conflict(format!(
-        "{} {name:?} is being changed by others at the same time: try again",
-        T::NOUN
-    )))
+    Err(contested::<T>(name))
 }
 
 /// An object and what took its place.
@@ -192,15 +224,20 @@ pub(super) struct Replaced<T> {
 }
 
 /// Puts something else in the place of an object, or nothing where nothing differs; see [`change`].
-pub(super) async fn replace<T: Watched>(
+/// Whether the caller may do it is asked about the object as it was read, and as it will be.
+pub(super) async fn replace<T: Watched + Subject>(
     app: &App,
     name: &str,
     expected: Option<ResourceVersion>,
     mut decide: impl FnMut(&T) -> Result<Option<(T, Batch)>, Failure>,
 ) -> Result<Replaced<T>, Failure> {
-    let changed = change(app, name, expected, |old: &Arc<T>| {
+    let changed = change_as_judged(app, name, expected, |old: &Arc<T>| {
+        app.judge(Some(&**old), None)?;
         Ok(match decide(old)? {
-            Some((new, batch)) => (Some(batch), Some(new)),
+            Some((new, batch)) => {
+                let conditions = app.judge(Some(&**old), Some(&new))?;
+                (Some(under(batch, &conditions)), Some(new))
+            }
             None => (None, None),
         })
     });
@@ -222,7 +259,7 @@ impl<T: View> Replaced<T> {
 }
 
 /// Removes an object by a batch, unless something speaks against it; see [`change`].
-pub(super) async fn delete<T: Watched>(
+pub(super) async fn delete<T: Watched + Subject>(
     app: &App,
     name: &str,
     expected: Option<ResourceVersion>,

@@ -13,8 +13,7 @@ use cara_store::Revision;
 use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
-use super::objects::Parameters;
-use super::select::value;
+use super::query::{Parameters, value};
 use super::watch::Watched;
 use crate::cache::{Change, State, TooOld};
 

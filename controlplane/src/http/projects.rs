@@ -16,7 +16,8 @@ use super::App;
 use super::extract::{document, expected_version, sound};
 use super::failure::Failure;
 use super::guard::Asker;
-use super::objects::{self, is_forced};
+use super::objects::{self, Named};
+use super::query::is_forced;
 use super::rehearse::Writing;
 use super::view::{begin, now, written};
 use super::watch::Filter;
@@ -83,10 +84,12 @@ pub(super) async fn list(
     responses((status = 200, body = Project), (status = 404, body = cara_api::Problem)))]
 pub(super) async fn read(
     State(app): State<App>,
+    who: Asker,
     Path(name): Path<String>,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Response, Failure> {
-    objects::read::<Project>(&app, &query, name)
+    let filter = who.readable(Named::One(name.clone()));
+    objects::read_among::<Project>(&app, &query, filter, &name)
 }
 
 /// Creates a project; it is placed afterwards.

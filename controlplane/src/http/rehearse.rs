@@ -10,8 +10,8 @@ use cara_api::paths;
 
 use super::App;
 use super::failure::Failure;
-use super::objects::Parameters;
-use super::select::value;
+use super::policy::Admitted;
+use super::query::{Parameters, value};
 
 const DRY_RUN: &str = "dryRun";
 
@@ -41,7 +41,7 @@ pub(super) enum Mode {
     Rehearsal,
 }
 
-/// The application, for handlers that write.
+/// The application, for handlers that write: with who makes the request, and whether it is a dry run.
 pub(super) struct Writing(pub(super) App);
 
 impl FromRequestParts<App> for Writing {
@@ -51,8 +51,10 @@ impl FromRequestParts<App> for Writing {
         let query = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
         let query = query.map(|Query(pairs)| pairs).unwrap_or_default();
         let mode = mode(&query)?;
+        let by = parts.extensions.get::<Admitted>().cloned();
         Ok(Self(App {
             mode,
+            by,
             ..app.clone()
         }))
     }

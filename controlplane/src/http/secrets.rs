@@ -15,7 +15,8 @@ use super::App;
 use super::extract::{document, expected_version, sound};
 use super::failure::Failure;
 use super::guard::Asker;
-use super::objects::{self, Named, in_use, is_forced};
+use super::objects::{self, Named, in_use};
+use super::query::is_forced;
 use super::rehearse::Writing;
 use super::view::{View, begin, now, written};
 use super::watch::Watched;
@@ -76,10 +77,12 @@ pub(super) async fn list(
     responses((status = 200, body = Secret), (status = 404, body = cara_api::Problem)))]
 pub(super) async fn read(
     State(app): State<App>,
+    who: Asker,
     Path(name): Path<String>,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Response, Failure> {
-    objects::read::<SealedSecret>(&app, &query, name)
+    let filter = who.readable(Named::One(name.clone()));
+    objects::read_among::<SealedSecret>(&app, &query, filter, &name)
 }
 
 /// Creates a secret.

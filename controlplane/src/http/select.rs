@@ -4,7 +4,7 @@
 use cara_api::selector::{Fields, Labels, SelectorError};
 
 use super::failure::Failure;
-use super::objects::Parameters;
+use super::query::{Parameters, value};
 use super::watch::{Filter, Watched};
 
 /// A kind's own filter, narrowed down by selectors.
@@ -46,10 +46,4 @@ impl<T: Watched, F: Filter<T>> Filter<T> for Selector<F> {
     fn shows(&self, object: &T) -> bool {
         self.own.shows(object)
     }
-}
-
-/// The first value of a parameter.
-pub(super) fn value<'q>(query: &'q Parameters, key: &str) -> Option<&'q str> {
-    let found = query.iter().find(|(k, _)| k == key);
-    found.map(|(_, value)| value.as_str())
 }

@@ -23,9 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::App;
 use super::failure::Failure;
-use super::guard::Asker;
-use crate::access;
-use crate::plan::access::Identity;
+use super::policy::Admitted;
 use crate::tunnels::{Answer, ERROR_MAX, Error, Kind, Pieces};
 
 /// How long an agent may take to come back, after a restart of this server for example.
@@ -92,6 +90,7 @@ impl App {
         let is_look = request.method() == Method::HEAD;
         // Else the error of asking says so.
         let _ = tunnels.is_connected(node, PATIENCE).await;
+        self.must_still()?;
         let answer = tunnels.ask(node, kind, request).await?;
         if answer.head().status().is_success() {
             return Ok(answer);
@@ -125,22 +124,22 @@ impl App {
         let upgrade = upgrade.ok_or_else(not_a_socket)?;
         let (sender, receiver) = mpsc::channel(WAITING);
         let ask = ask(path, body(receiver))?;
-        let answer = self.ask_agent(node, kind, ask).await?;
+        let by = request.extensions().get::<Admitted>().cloned();
+        let app = Self { by, ..self.clone() };
+        let answer = app.ask_agent(node, kind, ask).await?;
         let carrier = Carrier {
             node: node.clone(),
             pieces: answer.pieces(),
             to_agent: sender,
         };
-        let who = request.extensions().get::<Asker>();
-        let who = who.map_or(Identity::Unknown, |asker| (*asker.0).clone());
         // A user who may not do it any more does not go on.
-        let allowed = access::until_changed(Arc::clone(&self.shared), who);
+        let lost = app.until_lost();
         let token = self.token.clone();
         let tasks = &self.shared.tunnels.tasks;
         tasks.spawn(async move {
             tokio::select! {
                 () = carrier.run(upgrade, token) => {}
-                () = allowed => {}
+                () = lost => {}
             }
         });
         let headers = [

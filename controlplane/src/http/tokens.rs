@@ -19,6 +19,7 @@ use super::extract::{document, expected_version, sound};
 use super::failure::Failure;
 use super::guard::Asker;
 use super::objects;
+use super::rehearse::Writing;
 use super::users::not_watched;
 use super::view::{View, begin, now};
 use super::watch::{Filter, Watched};
@@ -129,7 +130,7 @@ fn visible(app: &App, who: &Arc<Identity>, name: &str) -> Result<(), Failure> {
         (status = 400, body = cara_api::Problem), (status = 403, body = cara_api::Problem),
         (status = 409, body = cara_api::Problem)))]
 pub(super) async fn create(
-    State(app): State<App>,
+    Writing(app): Writing,
     Asker(who): Asker,
     by: Caller,
     body: Body,
@@ -256,7 +257,7 @@ pub(super) fn operations(token: &StoredToken) -> Vec<crate::audit::Operation> {
     responses((status = 200, body = Token), (status = 400, body = cara_api::Problem),
         (status = 404, body = cara_api::Problem), (status = 409, body = cara_api::Problem)))]
 pub(super) async fn replace(
-    State(app): State<App>,
+    Writing(app): Writing,
     Path(name): Path<String>,
     by: Caller,
     headers: HeaderMap,
@@ -303,7 +304,7 @@ pub(super) async fn replace(
 #[utoipa::path(delete, path = "/api/v1/tokens/{name}", tag = "access", params(("name" = String, Path)),
     responses((status = 204, description = "Revoked"), (status = 404, body = cara_api::Problem)))]
 pub(super) async fn delete(
-    State(app): State<App>,
+    Writing(app): Writing,
     Asker(who): Asker,
     Path(name): Path<String>,
     by: Caller,

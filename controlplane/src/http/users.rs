@@ -12,7 +12,9 @@ use cara_api::{API_VERSION, Resource, ResourceVersion, User, schema, validate};
 use super::App;
 use super::extract::{document, expected_version, sound};
 use super::failure::Failure;
-use super::objects::{self, Named, Parameters};
+use super::objects::{self, Named};
+use super::query::Parameters;
+use super::rehearse::Writing;
 use super::view::{View, begin, now, written};
 use super::watch::{self, Watched};
 use crate::Shared;
@@ -83,7 +85,7 @@ pub(super) async fn read(
     responses((status = 201, body = User), (status = 400, body = cara_api::Problem),
         (status = 409, body = cara_api::Problem)))]
 pub(super) async fn create(
-    State(app): State<App>,
+    Writing(app): Writing,
     by: Caller,
     body: Body,
 ) -> Result<Response, Failure> {
@@ -107,7 +109,7 @@ pub(super) async fn create(
     responses((status = 200, body = User), (status = 400, body = cara_api::Problem),
         (status = 404, body = cara_api::Problem), (status = 409, body = cara_api::Problem)))]
 pub(super) async fn replace(
-    State(app): State<App>,
+    Writing(app): Writing,
     Path(name): Path<String>,
     by: Caller,
     headers: HeaderMap,
@@ -151,7 +153,7 @@ pub(super) async fn replace(
 #[utoipa::path(delete, path = "/api/v1/users/{name}", tag = "access", params(("name" = String, Path)),
     responses((status = 204, description = "Gone"), (status = 404, body = cara_api::Problem)))]
 pub(super) async fn delete(
-    State(app): State<App>,
+    Writing(app): Writing,
     Path(name): Path<String>,
     by: Caller,
     headers: HeaderMap,

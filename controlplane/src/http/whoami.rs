@@ -11,6 +11,7 @@ use super::App;
 use super::failure::Failure;
 use super::guard::{Asker, COOKIE};
 use super::objects;
+use super::rehearse::Writing;
 use crate::audit::{Caller, Verb};
 use crate::plan::access::Identity;
 use crate::plan::admission::Auth;
@@ -51,7 +52,7 @@ pub(super) async fn login(State(app): State<App>) -> Json<LoginInfo> {
 #[utoipa::path(post, path = "/api/v1/logout", tag = "access",
     responses((status = 204, description = "The token is not known any more, or was no login's")))]
 pub(super) async fn logout(
-    State(app): State<App>,
+    Writing(app): Writing,
     Asker(who): Asker,
     by: Caller,
 ) -> Result<Response, Failure> {

@@ -8,6 +8,7 @@
 //! What is not allowed is refused: a role that nobody knows, a grant that names nothing and an
 //! identity without grants allow nothing.
 
+pub mod change;
 pub mod limit;
 pub mod mapping;
 pub mod site;

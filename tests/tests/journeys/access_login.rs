@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
-use super::access_api::{ask, secured};
+use super::access_people::{ask, secured};
 
 /// `caractrl` of somebody with a home of their own.
 struct Person {

@@ -2,7 +2,12 @@
 
 mod access;
 mod access_api;
+mod access_changes;
 mod access_login;
+mod access_pages;
+mod access_people;
+mod access_streams;
+mod access_tokens;
 mod acme;
 mod api;
 mod audit;

@@ -2,16 +2,17 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, Path};
 use axum::response::Response;
 use cara_api::Node;
 use cara_api::join::{IssuedCertificate, RenewRequest};
 
-use super::{App, checked, read};
+use super::{checked, read};
 use crate::audit::{Caller, Verb};
 use crate::http::extract::node_name;
 use crate::http::failure::Failure;
 use crate::http::objects;
+use crate::http::rehearse::Writing;
 use crate::http::view::now;
 use crate::plan::admission::Shown;
 use crate::repo;
@@ -22,7 +23,7 @@ use crate::repo;
     responses((status = 200, body = IssuedCertificate), (status = 401, body = cara_api::Problem),
         (status = 403, body = cara_api::Problem)))]
 pub(in crate::http) async fn renew(
-    State(app): State<App>,
+    Writing(app): Writing,
     Path(name): Path<String>,
     Extension(shown): Extension<Shown>,
     by: Caller,
@@ -64,7 +65,7 @@ pub(in crate::http) async fn renew(
     responses((status = 200, body = Node), (status = 404, body = cara_api::Problem),
         (status = 409, body = cara_api::Problem, description = "It did not join by a token")))]
 pub(in crate::http) async fn revoke(
-    State(app): State<App>,
+    Writing(app): Writing,
     Path(name): Path<String>,
     by: Caller,
 ) -> Result<Response, Failure> {

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::StatusCode;
 use cara_api::Timestamp;
 use cara_api::join::{IssuedJoinToken, JoinRole, JoinToken, NewJoinToken};
@@ -17,6 +16,7 @@ use super::{App, hash, hex, read, wanted_name};
 use crate::audit::{Caller, Verb};
 use crate::config::{ApiConfig, ApiTls};
 use crate::http::failure::Failure;
+use crate::http::rehearse::Writing;
 use crate::http::view::now;
 use crate::plan::admission::StoredToken;
 use crate::repo;
@@ -51,7 +51,7 @@ fn server_url(api: &ApiConfig) -> Option<String> {
 #[utoipa::path(post, path = "/api/v1/join-tokens", tag = "nodes", request_body = NewJoinToken,
     responses((status = 201, body = IssuedJoinToken), (status = 400, body = cara_api::Problem)))]
 pub(in crate::http) async fn create_token(
-    State(app): State<App>,
+    Writing(app): Writing,
     by: Caller,
     body: Body,
 ) -> Result<(StatusCode, Json<IssuedJoinToken>), Failure> {
@@ -85,7 +85,8 @@ pub(in crate::http) async fn create_token(
         used: None,
     };
     let key = repo::join_token_key(&token.id).ok_or_else(|| Failure::internal(NoRandomness))?;
-    app.commit(repo::create_join_token(key, &stored)).await?;
+    app.commit_for_caller(repo::create_join_token(key, &stored))
+        .await?;
     app.audit_named(&by, Verb::Create, "JoinToken", &token.id);
     let answer = IssuedJoinToken {
         id: token.id.clone(),

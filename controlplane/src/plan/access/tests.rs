@@ -3,6 +3,7 @@
 use cara_api::Timestamp;
 use cara_api::access::{TokenOrigin, TokenSpec, TokenStatus, User, validate::parse_grant};
 
+use super::change::{Against, Change};
 use super::*;
 
 fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -208,5 +209,91 @@ fn a_use_is_written_down_once_a_minute() {
         (Some(at(100)), 0, false),
     ] {
         assert_eq!(is_use_news(last, at(now)), expected, "{last:?} {now}");
+    }
+}
+
+/// A project or secret by name, with labels.
+fn labelled<'a>(name: &'a str, labels: &'a BTreeMap<String, String>) -> Named<'a> {
+    Named {
+        name,
+        labels: Some(labels),
+    }
+}
+
+#[test]
+fn a_change_is_allowed_before_and_after_it_and_with_what_it_names() {
+    let (web, db) = (labels(&[("team", "web")]), labels(&[("team", "db")]));
+    let (own, foreign) = (
+        labels(&[("project", "shop")]),
+        labels(&[("project", "blog")]),
+    );
+    let shop = |labels| Some(Object::Project(labelled("shop", labels)));
+    let of = |before, after| Change {
+        before,
+        after,
+        ..Change::default()
+    };
+    let by_label = bearer(&["deployer:team=web"], None);
+    let by_name = bearer(&["deployer:shop"], None);
+    let reads = bearer(&["developer:shop"], None);
+    // Created, deleted, kept, moved out, moved in.
+    for (before, after, label_may) in [
+        (None, shop(&web), true),
+        (None, shop(&db), false),
+        (shop(&web), None, true),
+        (shop(&db), None, false),
+        (shop(&web), shop(&web), true),
+        (shop(&web), shop(&db), false),
+        (shop(&db), shop(&web), false),
+    ] {
+        let change = of(before, after);
+        let is_allowed = |who: &Identity| change.against(who, Verb::Deploy).is_none();
+        assert_eq!(is_allowed(&by_label), label_may, "{before:?} {after:?}");
+        assert!(is_allowed(&by_name), "{before:?} {after:?}");
+        assert!(!is_allowed(&reads), "{before:?} {after:?}");
+        assert!(!is_allowed(&Identity::Unknown) && is_allowed(&Identity::Unasked));
+    }
+    let secret = |labels| Change {
+        names: vec![Named { name: "db", labels }],
+        ..of(shop(&web), shop(&web))
+    };
+    for (change, may) in [
+        (secret(Some(&own)), true),
+        (secret(Some(&foreign)), false),
+        (secret(None), false),
+    ] {
+        let against = change.against(&by_name, Verb::Deploy);
+        let named = change.names.iter().map(|named| Object::Secret(*named));
+        let expected = named.map(Against::Object).find(|_| !may);
+        assert_eq!(against, expected);
+        assert_eq!(
+            change.against(&bearer(&["deployer:*"], None), Verb::Deploy),
+            None
+        );
+    }
+}
+
+#[test]
+fn the_name_of_a_secret_that_projects_use_is_theirs() {
+    let own = labels(&[("project", "shop")]);
+    let none = labels(&[]);
+    let (shop, blog) = (labelled("shop", &none), labelled("blog", &none));
+    for (grants, named_by, refused) in [
+        (&["deployer:shop"][..], vec![], vec![]),
+        (&["deployer:shop"], vec![shop], vec![]),
+        (&["deployer:shop"], vec![shop, blog], vec![blog]),
+        (&["deployer:shop", "viewer:blog"], vec![blog], vec![blog]),
+        (&["deployer:shop,blog"], vec![shop, blog], vec![]),
+    ] {
+        let change = Change {
+            after: Some(Object::Secret(labelled("db", &own))),
+            named_by,
+            ..Change::default()
+        };
+        let expected = (!refused.is_empty()).then_some(Against::NamedBy(refused));
+        assert_eq!(
+            change.against(&bearer(grants, None), Verb::Deploy),
+            expected
+        );
     }
 }

@@ -133,6 +133,17 @@ pub const STREAM_FILES: &str = "/streams/files/{project}/{service}";
 /// Through the tunnel: what containers use.
 pub const STREAM_USAGE: &str = "/streams/usage";
 
+/// Begins every path that the gateway answers itself, on every host.
+pub const GATEWAY_OWN: &str = "/.cara/";
+/// Where issuers send browsers to, on the gateway's auth host.
+pub const GATEWAY_LOGIN_CALLBACK: &str = "/.cara/oidc/callback";
+/// Where the auth host sends browsers to, on the preview's host.
+pub const GATEWAY_SESSION: &str = "/.cara/oidc/session";
+/// Ends a session, on the preview's host.
+pub const GATEWAY_LOGOUT: &str = "/.cara/oidc/logout";
+/// Begins the paths at which the gateway answers challenges of certificate authorities (RFC 8555).
+pub const GATEWAY_CHALLENGE: &str = "/.well-known/acme-challenge/";
+
 /// Fills the segments of a pattern in order.
 pub fn fill(pattern: &str, segments: &[&str]) -> String {
     let mut values = segments.iter();

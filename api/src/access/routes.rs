@@ -1,7 +1,7 @@
 //! What each route of each listener asks for: one row for each method and path.
 //!
 //! A route without a row is refused while the server asks who somebody is. A test holds the rows
-//! against the routers of control plane and agent.
+//! against the routers of control plane and agent, and against what the gateway answers itself.
 
 use super::Verb;
 use crate::paths;
@@ -170,6 +170,19 @@ pub const TUNNEL: &[Row] = &[
     row("GET", paths::STREAM_USAGE, Public),
 ];
 
+/// What the gateway answers itself, for any method. Everything else there is decided by the rules of
+/// projects (`access` of an ingress), of which a request without a rule has none and gets nothing.
+pub const GATEWAY: &[Row] = &[
+    // A code of the issuer's and a signed state of the browser's own login are needed.
+    row("*", paths::GATEWAY_LOGIN_CALLBACK, Public),
+    // A signed handover to this host is needed, that the browser's own login began.
+    row("*", paths::GATEWAY_SESSION, Public),
+    // Ends the browser's own session.
+    row("*", paths::GATEWAY_LOGOUT, Public),
+    // Answers with what the authority knows already, while an order is under way.
+    row("*", paths::GATEWAY_CHALLENGE, Public),
+];
+
 /// What a route of the control plane's API asks for; none when it has no row.
 pub fn need(method: &str, path: &str) -> Option<Need> {
     let method = if method == "HEAD" { "GET" } else { method };
@@ -187,7 +200,7 @@ mod tests {
 
     #[test]
     fn no_route_has_two_rows() {
-        for rows in [API, AGENT] {
+        for rows in [API, AGENT, TUNNEL, GATEWAY] {
             let routes: BTreeSet<_> = rows.iter().map(|row| (row.method, row.path)).collect();
             assert_eq!(routes.len(), rows.len());
         }

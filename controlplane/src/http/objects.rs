@@ -71,7 +71,15 @@ pub(super) fn list<T: Watched>(
     }
     let page = Page::of::<T>(query)?;
     let cache = &app.shared.cache;
-    let (mut items, revision) = cache.read(|state| page.objects::<T>(state))?;
+    let (mut items, revision) = cache.read(|state| {
+        let (mut items, revision) = page.objects::<T>(state)?;
+        // Later pages show objects as they were; what left the reader's reach since is not shown.
+        items.retain(|object| {
+            let now = T::find(state, &object.meta().name);
+            now.is_none_or(|now| Arc::ptr_eq(now, object) || filter.shows(now))
+        });
+        Ok::<_, Failure>((items, revision))
+    })?;
     items.retain(|object| filter.selects(object));
     let (items, meta) = page.cut(items, revision);
     let views = items.iter().map(|object| object.view(&app.shared));

@@ -17,6 +17,7 @@ use std::fmt;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use cara_api::gateway::{Oidc, Route};
+use cara_api::paths;
 use jiff::Timestamp;
 use ring::digest::{SHA256, digest};
 use serde::Deserialize;
@@ -30,11 +31,11 @@ use cara_oidc::issuers::{Endpoints, IssuerId, Issuers};
 use cara_oidc::jwt::{self, Claims};
 
 /// Where issuers send browsers to, on the auth host.
-pub(super) const CALLBACK: &str = "/.cara/oidc/callback";
+pub(super) const CALLBACK: &str = paths::GATEWAY_LOGIN_CALLBACK;
 /// Where the auth host sends them to, on the preview's host.
-pub(super) const SESSION: &str = "/.cara/oidc/session";
+pub(super) const SESSION: &str = paths::GATEWAY_SESSION;
 /// Ends a session.
-pub(super) const LOGOUT: &str = "/.cara/oidc/logout";
+pub(super) const LOGOUT: &str = paths::GATEWAY_LOGOUT;
 /// How long a person may take to log in, in seconds.
 pub(super) const LOGIN_S: i64 = 600;
 /// How long a handover counts, in seconds.
@@ -98,7 +99,8 @@ pub(super) fn begin(signers: &Signers, begin: Begin<'_>, now: Timestamp) -> Stat
 
 /// Where to come back to: never to the login itself.
 fn return_path(path: &str) -> &str {
-    let is_usable = path.starts_with('/') && !path.starts_with("/.cara/") && path.len() <= PATH_MAX;
+    let is_usable =
+        path.starts_with('/') && !path.starts_with(paths::GATEWAY_OWN) && path.len() <= PATH_MAX;
     if is_usable { path } else { "/" }
 }
 

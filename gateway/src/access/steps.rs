@@ -5,6 +5,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use cara_api::gateway::{Oidc, Route};
+use cara_api::paths;
 use jiff::Timestamp;
 use pingora_http::RequestHeader;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -22,7 +23,7 @@ use crate::request;
 use cara_oidc::issuers::IssuerId;
 
 /// Begins every path of the gateway's own.
-const OWN: &str = "/.cara/";
+const OWN: &str = paths::GATEWAY_OWN;
 
 impl Guard {
     /// Answers what is the gateway's own: all of the auth host, where no project may read what

@@ -1,5 +1,6 @@
 //! Answers to HTTP-01 challenges (RFC 8555 section 8.3).
 
+use cara_api::paths;
 use http::{HeaderValue, StatusCode, header};
 use pingora_proxy::Session;
 
@@ -8,7 +9,7 @@ use crate::ctx::Ctx;
 use crate::edge::Edge;
 
 /// Where an authority looks.
-pub(crate) const PREFIX: &str = "/.well-known/acme-challenge/";
+pub(crate) const PREFIX: &str = paths::GATEWAY_CHALLENGE;
 
 /// Answers a challenge that this installation waits for, for any host. Others go on: a service
 /// may obtain certificates of its own.

@@ -125,3 +125,39 @@ async fn a_stream_ends_when_its_reader_loses_the_role() {
         assert!(stream.ends(SOON).await, "{}", stream.path);
     }
 }
+
+#[tokio::test]
+async fn a_later_page_shows_nothing_that_left_the_reach_of_its_reader() {
+    let (server, admin) = secured(&[]).await;
+    furnish(&server, &admin).await;
+    let cart = project("cart", &json!({"team": "web"}));
+    let made = ask(&server, Some(&admin), "POST", "/api/v1/projects", &cart).await;
+    assert_eq!(made.status, 201, "{}", made.body);
+    let grants = json!([{"role": "viewer", "selector": {"team": "web"}}]);
+    let web = token(&server, &admin, "web", &grants).await;
+    let first = "/api/v1/projects?limit=1";
+    let first = ask(&server, Some(&web), "GET", first, &Value::Null).await;
+    assert_eq!(first.body["items"][0]["metadata"]["name"], "cart");
+    let next = first.body["metadata"]["continue"].as_str().expect("more");
+    let next = format!("/api/v1/projects?limit=1&continue={next}");
+    let names = async || {
+        let page = ask(&server, Some(&web), "GET", &next, &Value::Null).await;
+        let items = page.body["items"].as_array().cloned().expect("items");
+        items
+            .iter()
+            .map(|item| item["metadata"]["name"].clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names().await, ["shop"]);
+    let moved = project("shop", &json!({"team": "db"}));
+    let moved = ask(
+        &server,
+        Some(&admin),
+        "PUT",
+        "/api/v1/projects/shop",
+        &moved,
+    )
+    .await;
+    assert_eq!(moved.status, 200, "{}", moved.body);
+    assert!(names().await.is_empty());
+}

@@ -17,7 +17,7 @@ use axum::extract::{
     ConnectInfo, FromRequestParts, MatchedPath, Query, RawPathParams, Request, State,
 };
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use cara_api::access::Verb;
@@ -31,10 +31,12 @@ use super::App;
 use super::extract;
 use super::failure::Failure;
 use super::policy::{
-    Admitted, denied, may_have, may_project, may_secret, must, must_be_node, named,
+    Admitted, denied, may_have, may_project, may_secret, must, must_be_node, must_be_node_of,
+    named, not_bound,
 };
 use super::watch::Filter;
 use crate::access::{self, Permit, Target};
+use crate::cache::State as CacheState;
 use crate::plan::access::site::{self, Asked, Names};
 use crate::plan::access::{Identity, Named, Object};
 use crate::plan::admission::{Auth, Who};
@@ -103,8 +105,9 @@ fn may_read(who: &Identity, kind: &str, name: &str, meta: Option<&ObjectMeta>) -
 pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
     match admit(&app, request).await {
         Ok(Some((request, permit))) => {
+            let reads = matches!(*request.method(), Method::GET | Method::HEAD);
             let response = next.run(request).await;
-            while_allowed(&app, response, permit)
+            while_allowed(&app, response, permit, reads)
         }
         Ok(None) => super::plain(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n"),
         Err(failure) => failure.into_response(),
@@ -316,7 +319,7 @@ async fn authorize(
                 must(who, verb, Object::Installation).map(|()| request)
             }
         },
-        Need::NodeOfProject => must_be_node_of(app, who, name).map(|()| request),
+        Need::NodeOfProject => must_be_node_of_named(app, who, name).map(|()| request),
         Need::Door => Err(Failure::forbidden("this is not served here")),
     }
 }
@@ -382,21 +385,11 @@ async fn authorize_verb(
 }
 
 /// Whether they are a node that a project is bound to, or moves to.
-fn must_be_node_of(app: &App, who: &Identity, project: &str) -> Result<(), Failure> {
-    let is_bound = app.shared.cache.read(|state| {
-        let project = state.project(project);
-        project.is_some_and(|project| {
-            let moving = project.status.moving.as_ref();
-            who.is_node(&project.status.node_ref)
-                || moving.is_some_and(|moving| who.is_node(&moving.node_ref))
-        })
-    });
-    match is_bound {
-        true => Ok(()),
-        false => Err(Failure::forbidden(format!(
-            "{} is no node that project {project:?} is bound to",
-            who.actor()
-        ))),
+fn must_be_node_of_named(app: &App, who: &Identity, project: &str) -> Result<(), Failure> {
+    let found = |state: &CacheState| state.project(project).cloned();
+    match app.shared.cache.read(found) {
+        Some(found) => must_be_node_of(who, &found),
+        None => Err(not_bound(who, project)),
     }
 }
 
@@ -430,15 +423,19 @@ fn projects_in(request: &Request) -> Result<Vec<String>, Failure> {
     Ok(named.map(|(_, name)| name).collect())
 }
 
-/// Ends a stream when whoever reads it may not any more.
-fn while_allowed(app: &App, response: Response, permit: Permit) -> Response {
+/// Shows what was read to those only who may read it now, which may have taken its time; and ends a
+/// stream when whoever reads it may not any more.
+fn while_allowed(app: &App, response: Response, permit: Permit, reads: bool) -> Response {
     let is_stream = response.body().size_hint().exact().is_none();
-    if !is_stream || !matches!(*permit.who, Identity::Bearer(_)) {
+    let is_error = response.status().is_client_error() || response.status().is_server_error();
+    if !matches!(*permit.who, Identity::Bearer(_)) || is_error || !(reads || is_stream) {
         return response;
     }
-    // What it waited for may have taken long.
     if let Err(lost) = permit.holds(&app.shared) {
         return Failure::from(lost).into_response();
+    }
+    if !is_stream {
+        return response;
     }
     let ended = permit.until_lost(Arc::clone(&app.shared));
     response.map(|body| Body::from_stream(body.into_data_stream().take_until(Box::pin(ended))))

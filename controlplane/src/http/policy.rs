@@ -116,6 +116,25 @@ pub(super) fn must_be_node(who: &Identity, name: &str) -> Result<(), Failure> {
     }
 }
 
+/// Whether they are a node that a project is bound to, or moves to.
+pub(super) fn must_be_node_of(who: &Identity, project: &Project) -> Result<(), Failure> {
+    let moving = project.status.moving.as_ref();
+    let is_bound = who.is_node(&project.status.node_ref)
+        || moving.is_some_and(|moving| who.is_node(&moving.node_ref));
+    match is_bound {
+        true => Ok(()),
+        false => Err(not_bound(who, &project.metadata.name)),
+    }
+}
+
+/// 403 for a node that has nothing to do with a project.
+pub(super) fn not_bound(who: &Identity, project: &str) -> Failure {
+    Failure::forbidden(format!(
+        "{} is no node that project {project:?} is bound to",
+        who.actor()
+    ))
+}
+
 /// Whether they may do something to a project as it is.
 pub(super) fn may_project(
     app: &App,
@@ -131,23 +150,14 @@ pub(super) fn may_project(
 
 /// The same for a secret.
 pub(super) fn may_secret(app: &App, who: &Identity, verb: Verb, name: &str) -> Result<(), Failure> {
-    app.shared.cache.read(|state| {
-        must(
-            who,
-            verb,
-            Object::Secret(Named {
-                name,
-                labels: labels_of_secret(state, name),
-            }),
-        )
-    })
+    app.shared
+        .cache
+        .read(|state| must(who, verb, Object::Secret(secret_named(state, name))))
 }
 
-fn labels_of_secret<'s>(
-    state: &'s State,
-    name: &str,
-) -> Option<&'s std::collections::BTreeMap<String, String>> {
-    state.secret(name).map(|secret| &secret.metadata.labels)
+fn secret_named<'a>(state: &'a State, name: &'a str) -> Named<'a> {
+    let labels = state.secret(name).map(|secret| &secret.metadata.labels);
+    Named { name, labels }
 }
 
 /// Whether they may give a project this document, and use the secrets that it did not use before.
@@ -179,10 +189,7 @@ fn new_secrets<T: Subject>(before: Option<&T>, after: Option<&T>) -> BTreeSet<St
 }
 
 fn secrets_in<'a>(state: &'a State, names: &'a BTreeSet<String>) -> Vec<Named<'a>> {
-    let named = names.iter().map(|name| Named {
-        name,
-        labels: labels_of_secret(state, name),
-    });
+    let named = names.iter().map(|name| secret_named(state, name));
     named.collect()
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use cara_api::problem::FieldError;
 use cara_api::project::Ingress;
 use cara_api::share::{self, Links, Scope, ShareLink, ShareRequest};
@@ -13,10 +13,10 @@ use cara_api::signing::Secret;
 use cara_api::{Project, Timestamp, schema};
 use jiff::SignedDuration;
 
-use super::App;
 use super::extract::{document_or_default, sound};
 use super::failure::Failure;
 use super::objects::current;
+use super::rehearse::Writing;
 use super::view::{View, now};
 use crate::audit::{Caller, Verb};
 
@@ -27,7 +27,7 @@ use crate::audit::{Caller, Verb};
         (status = 404, body = cara_api::Problem),
         (status = 409, body = cara_api::Problem, description = "The rule has no share links")))]
 pub(super) async fn create(
-    State(app): State<App>,
+    Writing(app): Writing,
     Path(name): Path<String>,
     by: Caller,
     body: Body,
@@ -35,6 +35,8 @@ pub(super) async fn create(
     app.must_be_live()?;
     let decoded = document_or_default::<ShareRequest>(body, &schema::SHARE).await?;
     let (wanted, _) = sound(decoded, Vec::new())?;
+    // The request may have taken its time.
+    app.must_still()?;
     let project = current(&app, &name)?;
     let rule = choose(&project, &wanted.ingress)?;
     let life = life(rule, &wanted.expires_in)?;

@@ -17,6 +17,8 @@ use super::App;
 use super::agents::{Follows, Taken, take_report};
 use super::extract::{check_version, document, expected_version};
 use super::failure::Failure;
+use super::guard::Asker;
+use super::policy::must_be_node_of;
 use crate::plan::assign::stops_first;
 
 /// Takes the report of an agent of the older system.
@@ -26,6 +28,7 @@ use crate::plan::assign::stops_first;
         (status = 404, body = cara_api::Problem), (status = 409, body = cara_api::Problem)))]
 pub(super) async fn patch(
     State(app): State<App>,
+    Asker(who): Asker,
     Path(name): Path<String>,
     headers: HeaderMap,
     body: Body,
@@ -42,6 +45,8 @@ pub(super) async fn patch(
         .cache
         .read(|state| state.project(&name).map(Arc::clone));
     let project = found.ok_or_else(|| Failure::not_found::<Project>(&name))?;
+    // The project may have come to another node while the report was on its way.
+    must_be_node_of(&who, &project)?;
     check_version(
         &*project,
         expected_version(&headers, ResourceVersion::default())?,

@@ -186,6 +186,28 @@ async fn a_write_is_judged_by_what_is_there_when_it_is_written() {
 }
 
 #[tokio::test]
+async fn a_link_is_made_by_who_may_share_when_it_is_made() {
+    let (server, admin) = secured(&[]).await;
+    furnish(&server, &admin).await;
+    let mut shared = project("shop", &json!({"team": "web"}));
+    shared["spec"]["ingress"] = json!([{"name": "web", "target": {"service": "web", "port": 80},
+        "access": {"shareLinks": {}}}]);
+    let shop = "/api/v1/projects/shop";
+    meanwhile(&server, &admin, "PUT", shop, &shared).await;
+    let grants = json!([{"role": "developer", "selector": {"team": "web"}}]);
+    let web = token(&server, &admin, "web", &grants).await;
+    let (path, body) = ("/api/v1/projects/shop/share", json!({}));
+    let made = ask(&server, Some(&web), "POST", path, &body).await;
+    assert_eq!(made.status, 200, "{}", made.body);
+    let slow = Slow::begin(&server, &web, "POST", path, &body).await;
+    shared["metadata"]["labels"] = json!({"team": "db"});
+    meanwhile(&server, &admin, "PUT", shop, &shared).await;
+    let (status, answer) = slow.end().await;
+    assert_eq!(status, 403, "{answer}");
+    assert!(answer.contains("may not share project"), "{answer}");
+}
+
+#[tokio::test]
 async fn a_write_of_who_lost_the_right_meanwhile_is_refused() {
     let (server, admin) = secured(&[]).await;
     furnish(&server, &admin).await;

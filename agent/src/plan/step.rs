@@ -383,5 +383,4 @@ pub fn orphans(found: BTreeSet<String>, assigned: &BTreeSet<String>) -> Vec<Stri
 }
 
 #[cfg(test)]
-#[path = "step_tests.rs"]
 mod tests;

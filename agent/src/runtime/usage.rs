@@ -1,6 +1,7 @@
 //! What containers use, at a moment.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use bollard::models::ContainerStatsResponse;
 use bollard::query_parameters::{ListContainersOptionsBuilder, StatsOptionsBuilder};
@@ -12,6 +13,9 @@ use super::names;
 
 /// Containers that the engine is asked about at once.
 const PARALLEL: usize = 8;
+
+/// How long the engine may take to tell about one.
+const LOOK_LIMIT: Duration = Duration::from_secs(1);
 
 /// What a container used up to a moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,7 +68,9 @@ impl Engine {
             .one_shot(true)
             .build();
         let mut answers = Box::pin(self.docker.stats(&sample.id, Some(options)));
-        let stats = answers.next().await?.ok()?;
+        // One container that the engine does not tell about must not hide the others.
+        let answer = tokio::time::timeout(LOOK_LIMIT, answers.next());
+        let stats = answer.await.ok()??.ok()?;
         Some(filled(sample, stats))
     }
 }

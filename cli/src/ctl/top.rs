@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use cara_api::paths;
 use cara_api::stream::{ContainerUsage, NodeUsage, Usage};
 use indicatif::BinaryBytes;
+use tokio::signal::unix::SignalKind;
 
 use super::args::{Output, Top};
 use super::failure::Failure;
@@ -15,6 +16,16 @@ use super::{Context, out, terminal};
 
 /// Pause between looks.
 const PAUSE: Duration = Duration::from_secs(2);
+/// What is told of a node.
+const NODE_COLUMNS: [&str; 7] = [
+    "NODE",
+    "CPU",
+    "OF ALL",
+    "MEMORY",
+    "OF ALL",
+    "CONTAINERS",
+    "STREAMS",
+];
 /// The other screen of a terminal, without its cursor, and back.
 const SCREEN: (&str, &str) = ("\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l");
 
@@ -65,8 +76,12 @@ async fn live(context: &Context, view: &View) -> Result<(), Failure> {
     let mut usage = look(context, view).await?;
     let mut rates = Rates::default();
     let mut problem: Option<String> = None;
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-        .map_err(|error| Failure::other(error.to_string()))?;
+    let listen = |kind| {
+        let listener = tokio::signal::unix::signal(kind);
+        listener.map_err(|error| Failure::other(error.to_string()))
+    };
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut terminate = listen(SignalKind::terminate())?;
     let _screen = Screen::begin()?;
     loop {
         let mut text = view.show(&usage, &mut rates);
@@ -74,12 +89,17 @@ async fn live(context: &Context, view: &View) -> Result<(), Failure> {
             text.push_str(&problem);
         }
         out(&on_screen(&text))?;
-        tokio::select! {
-            () = tokio::time::sleep(PAUSE) => {}
-            _ = tokio::signal::ctrl_c() => return Ok(()),
+        let next = async {
+            tokio::time::sleep(PAUSE).await;
+            look(context, view).await
+        };
+        // Also while the server is asked, which may take long.
+        let newer = tokio::select! {
+            newer = next => newer,
+            _ = interrupt.recv() => return Ok(()),
             _ = terminate.recv() => return Ok(()),
-        }
-        match look(context, view).await {
+        };
+        match newer {
             Ok(newer) => usage = newer,
             Err(_) => problem = Some("\nthe server does not answer; trying again\n".to_owned()),
         }
@@ -190,19 +210,21 @@ fn nodes(usage: &Usage) -> String {
     let rows: Vec<Vec<String>> = usage
         .nodes
         .iter()
-        .filter(|node| node.error.is_none())
-        .map(row_of_node)
+        .map(|node| match node.error {
+            None => row_of_node(node),
+            Some(_) => unknown(node),
+        })
         .collect();
-    let header = [
-        "NODE",
-        "CPU",
-        "OF ALL",
-        "MEMORY",
-        "OF ALL",
-        "CONTAINERS",
-        "STREAMS",
-    ];
-    table(&header, &rows) + &silent(usage)
+    table(&NODE_COLUMNS, &rows) + &silent(usage)
+}
+
+/// A node of which nothing is known; why stands below.
+fn unknown(node: &NodeUsage) -> Vec<String> {
+    let mut row = vec!["unknown".to_owned(); NODE_COLUMNS.len()];
+    if let Some(name) = row.first_mut() {
+        name.clone_from(&node.node);
+    }
+    row
 }
 
 fn row_of_node(node: &NodeUsage) -> Vec<String> {
@@ -290,8 +312,9 @@ mod tests {
         let text = View::Nodes.show(&usage(), &mut Rates::default());
         assert_eq!(
             text,
-            "NODE   CPU    OF ALL   MEMORY       OF ALL   CONTAINERS   STREAMS\n\
-             a      200m   10%      128.00 MiB   12%      2            3\n\
+            "NODE   CPU       OF ALL    MEMORY       OF ALL    CONTAINERS   STREAMS\n\
+             a      200m      10%       128.00 MiB   12%       2            3\n\
+             b      unknown   unknown   unknown      unknown   unknown      unknown\n\
              \nnode b: gone\n"
         );
     }

@@ -14,8 +14,9 @@ use super::failure::Failure;
 use super::streams::agent_url;
 use crate::tunnels::{Error, Kind};
 
-/// How long a node may take.
-const LIMIT: Duration = Duration::from_secs(8);
+/// How long a node may take; others wait for it so long. An agent that was not asked of late looks
+/// twice, half a second apart.
+const LIMIT: Duration = Duration::from_secs(3);
 /// Longest answer of a node, in bytes.
 const ANSWER_MAX: usize = 8 * 1024 * 1024;
 

@@ -5,6 +5,7 @@
 
 mod pack;
 mod place;
+mod tree;
 mod unpack;
 
 use std::path::{Path, PathBuf};

@@ -1,8 +1,7 @@
-//! A tar stream as files of this machine. Nothing leaves the destination: names that lead out of
-//! it, also by way of links, are refused. Blocks; for a thread of its own.
+//! A tar stream as files of this machine, and only a whole one. Blocks; for a thread of its own.
 
 use std::io::{self, Read};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use bytes::{Buf, Bytes};
 use indicatif::ProgressBar;
@@ -10,6 +9,10 @@ use tar::{Archive, EntryType};
 use tokio::sync::mpsc;
 
 use super::pack::Packed;
+use super::tree::{Added, Tree};
+
+/// Bytes of a block of a tar stream.
+const BLOCK: usize = 512;
 
 /// Unpacks into `to` if that is a directory, else as `to`. `name` is what the stream's root is
 /// called.
@@ -77,81 +80,29 @@ impl Drop for Beside {
 fn extract(reader: Reader, into: &Path, progress: &ProgressBar) -> io::Result<Packed> {
     let into = into.canonicalize()?;
     let mut archive = Archive::new(reader);
-    archive.set_overwrite(true);
+    let mut tree = Tree::new(into);
     let mut packed = Packed::default();
-    // Directories that may not be written in get their modes when everything is in them.
-    let mut directories = Vec::new();
     for entry in archive.entries()? {
-        let mut entry = entry?;
+        let entry = entry?;
         let path = entry.path()?.into_owned();
-        let kind = entry.header().entry_type();
-        let is_inside = path
-            .components()
-            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-        if !is_inside {
-            packed.notes.push(format!(
-                "left out {}: it leads out of the destination",
-                path.display()
-            ));
-            continue;
-        }
-        match kind {
-            EntryType::Directory => {
-                let mode = entry.header().mode().unwrap_or(0o755);
-                make_directory(&into, &path)?;
-                directories.push((into.join(&path), mode));
-                continue;
+        let (kind, size) = (entry.header().entry_type(), entry.size());
+        match tree.add(entry, &path)? {
+            Added::Directory => {}
+            Added::File => {
+                packed.files += 1;
+                if matches!(kind, EntryType::Regular | EntryType::Continuous) {
+                    packed.bytes += size;
+                }
+                progress.inc(size);
             }
-            EntryType::Regular | EntryType::Continuous | EntryType::Symlink | EntryType::Link => {}
-            _ => {
-                packed.notes.push(format!(
-                    "left out {}: neither file, directory nor link",
-                    path.display()
-                ));
-                continue;
-            }
-        }
-        let size = entry.size();
-        if entry.unpack_in(&into)? {
-            packed.files += 1;
-            if kind == EntryType::Regular {
-                packed.bytes += size;
-            }
-            progress.inc(size);
+            Added::Not(why) => packed
+                .notes
+                .push(format!("left out {}: {why}", path.display())),
         }
     }
-    set_modes(&directories);
+    archive.into_inner().must_be_over()?;
+    tree.finish();
     Ok(packed)
-}
-
-/// Makes a directory below another, through no link.
-fn make_directory(into: &Path, path: &Path) -> io::Result<()> {
-    let mut at = into.to_owned();
-    for part in path.components() {
-        let Component::Normal(part) = part else {
-            continue;
-        };
-        at.push(part);
-        match std::fs::symlink_metadata(&at) {
-            Ok(meta) if meta.is_dir() => {}
-            Ok(_) => {
-                let text = format!("{} is there, and no directory", at.display());
-                return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => std::fs::create_dir(&at)?,
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-fn set_modes(directories: &[(PathBuf, u32)]) {
-    use std::os::unix::fs::PermissionsExt;
-    for (path, mode) in directories.iter().rev() {
-        // Always such that the user can read and remove it; no bits that give others rights.
-        let mode = mode & 0o755 | 0o700;
-        let _ = std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode));
-    }
 }
 
 /// Pieces as one stream.
@@ -159,6 +110,21 @@ struct Reader {
     receiver: mpsc::Receiver<io::Result<Bytes>>,
     piece: Bytes,
     is_over: bool,
+}
+
+impl Reader {
+    /// Reads the rest. The archive ends with two blocks of zeros, of which one was read by now:
+    /// what has none was cut off.
+    fn must_be_over(mut self) -> io::Result<()> {
+        let mut block = [0; BLOCK];
+        let is_cut = self.is_over || self.read_exact(&mut block).is_err() || block != [0; BLOCK];
+        if is_cut {
+            let text = "it was cut off before its end: what is there is not all of it";
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
+        }
+        // How the stream ends counts too.
+        io::copy(&mut self, &mut io::sink()).map(drop)
+    }
 }
 
 impl Read for Reader {

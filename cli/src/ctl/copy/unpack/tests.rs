@@ -154,3 +154,88 @@ fn a_stream_that_breaks_off_leaves_nothing() {
         0
     );
 }
+
+fn mode_of(path: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt;
+    let meta = std::fs::symlink_metadata(path).expect("it is there");
+    meta.permissions().mode() & 0o7777
+}
+
+#[test]
+fn directories_that_were_there_keep_their_modes_and_new_ones_obey_the_umask() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().expect("a directory");
+    let old = directory.path().join("old");
+    std::fs::create_dir(&old).expect("a directory");
+    std::fs::set_permissions(&old, std::fs::Permissions::from_mode(0o750)).expect("a mode");
+    let before = mode_of(directory.path());
+    let entries = [
+        (EntryType::Directory, "./", ""),
+        (EntryType::Directory, "old/", ""),
+        (EntryType::Directory, "old/new/", ""),
+        (EntryType::Regular, "old/new/file", "text"),
+        (EntryType::Regular, "unnamed/file", "text"),
+    ];
+    // All of them are 0777 in the stream.
+    unpacked(&entries, directory.path(), "old").expect("unpacked");
+    let masked = 0o777 & !super::super::tree::umask();
+    assert_eq!(mode_of(directory.path()), before);
+    assert_eq!(mode_of(&old), 0o750);
+    for new in ["old/new", "old/new/file", "unnamed", "unnamed/file"] {
+        assert_eq!(mode_of(&directory.path().join(new)), masked, "{new}");
+    }
+}
+
+#[test]
+fn what_has_no_end_is_cut_off_and_leaves_no_half_of_a_file() {
+    let content = "x".repeat(5000);
+    let entries = [
+        (EntryType::Regular, "first", "whole"),
+        (EntryType::Regular, "second", content.as_str()),
+    ];
+    let mut receiver = tar(&entries);
+    let mut bytes = Vec::new();
+    while let Some(piece) = receiver.blocking_recv() {
+        bytes.extend_from_slice(&piece.expect("bytes"));
+    }
+    let whole = bytes.len();
+    // Before the end, between two files, in the middle of one, in its head, and nothing.
+    for length in [whole - 512, whole - 1024, 1024, 4000, 1100, 0] {
+        let directory = tempfile::tempdir().expect("a directory");
+        std::fs::write(directory.path().join("second"), "older").expect("written");
+        let (sender, receiver) = mpsc::channel(1);
+        let cut = Bytes::copy_from_slice(&bytes[..length]);
+        sender.try_send(Ok(cut)).expect("room");
+        drop(sender);
+        let name = Some(Path::new("first"));
+        let result = unpack(receiver, directory.path(), name, &ProgressBar::hidden());
+        assert!(result.is_err(), "{length} of {whole} bytes");
+        let second = std::fs::read(directory.path().join("second")).expect("a file");
+        assert!(
+            second == b"older" || second == content.as_bytes(),
+            "{length} of {whole} bytes"
+        );
+        let names = std::fs::read_dir(directory.path()).expect("entries");
+        assert!(names.count() <= 2, "{length} of {whole} bytes");
+    }
+}
+
+#[test]
+fn a_hard_link_is_the_same_file_and_may_come_again() {
+    use std::os::unix::fs::MetadataExt;
+    let directory = tempfile::tempdir().expect("a directory");
+    let entries = [
+        (EntryType::Regular, "a", "text"),
+        (EntryType::Link, "b", "a"),
+    ];
+    for _ in 0..2 {
+        unpacked(&entries, directory.path(), "a").expect("unpacked");
+        let number = |name: &str| {
+            let meta = std::fs::metadata(directory.path().join(name));
+            meta.expect("a file").ino()
+        };
+        assert_eq!(number("a"), number("b"));
+        let names = std::fs::read_dir(directory.path()).expect("entries");
+        assert_eq!(names.count(), 2);
+    }
+}

@@ -9,6 +9,8 @@
 //! agent touches no container. It refuses to know about routes, placement and the store.
 
 mod config;
+mod cut;
+mod dial;
 mod http;
 mod identity;
 mod images;
@@ -16,6 +18,7 @@ mod link;
 mod machine;
 mod outbox;
 pub mod plan;
+mod problem;
 mod runtime;
 mod stream;
 mod supervisor;
@@ -118,7 +121,12 @@ impl Agent {
         if let Some(identity) = self.identity {
             tasks.spawn(identity.keep(Arc::clone(&link), token.clone()));
         }
-        let streams = stream::Streams::new(Arc::clone(&self.engine), tasks.clone(), token.clone());
+        let streams = stream::Streams::new(
+            Arc::clone(&self.engine),
+            &self.config.data_dir,
+            tasks.clone(),
+            token.clone(),
+        );
         let own = http::router(Arc::clone(&self.engine), tasks.clone(), token.clone());
         let reached = stream::routes::add_to(own, streams);
         tasks.spawn(tunnel::keep(

@@ -8,8 +8,10 @@ mod files;
 mod forward;
 mod logs;
 pub(crate) mod routes;
+mod spool;
 mod usage;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -22,10 +24,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::http::problem;
+use crate::problem::problem;
 use crate::runtime::{Engine, Error, Found};
-
-pub(crate) use forward::connect;
 
 /// Pieces that wait to be sent in one stream.
 const WAITING: usize = 8;
@@ -38,16 +38,24 @@ pub(crate) struct Streams {
     token: CancellationToken,
     open: Arc<AtomicUsize>,
     sampler: Arc<usage::Sampler>,
+    /// Directory for files on their way into containers.
+    spool: Arc<Path>,
 }
 
 impl Streams {
-    pub(crate) fn new(engine: Arc<Engine>, tasks: TaskTracker, token: CancellationToken) -> Self {
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        spool: &Path,
+        tasks: TaskTracker,
+        token: CancellationToken,
+    ) -> Self {
         Self {
             engine,
             tasks,
             token,
             open: Arc::default(),
             sampler: Arc::default(),
+            spool: spool.into(),
         }
     }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use axum::Router;
 use cara_api::client::{Backoff, Connection};
-use cara_api::stream::{STREAM_WINDOW, TUNNEL_PROTOCOL, TUNNEL_STREAMS, TUNNEL_WINDOW};
+use cara_api::stream::{
+    STREAM_WINDOW, TUNNEL_PIECE, TUNNEL_PROTOCOL, TUNNEL_STREAMS, TUNNEL_WINDOW,
+};
 use cara_api::{client, paths};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -84,6 +86,7 @@ async fn serve(
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(TUNNEL_WINDOW)
         .max_concurrent_streams(TUNNEL_STREAMS)
+        .max_frame_size(TUNNEL_PIECE)
         .max_send_buf_size(SEND_BUFFER)
         .keep_alive_interval(interval)
         .keep_alive_timeout(timeout)

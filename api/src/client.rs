@@ -10,6 +10,7 @@ mod files;
 mod lines;
 mod probe;
 mod terms;
+mod transfer;
 mod trust;
 mod upgrade;
 
@@ -30,6 +31,7 @@ pub use files::Look;
 pub use lines::Lines;
 pub use probe::{Prober, probe};
 pub use terms::Terms;
+pub use transfer::{STANDSTILL, WRITE_LIMIT};
 pub use trust::{Credential, Trust, fetch_authority};
 use trust::{Pools, wire_base};
 pub use upgrade::{Connection, Duplex};
@@ -63,6 +65,14 @@ pub enum Error {
         /// The URL that was called.
         url: String,
     },
+    /// Something large stood still on its way.
+    #[error("nothing moved between here and {url} for {} s", .limit.as_secs())]
+    Stalled {
+        /// The URL that was called.
+        url: String,
+        /// How long.
+        limit: Duration,
+    },
     /// The server answered with a problem document.
     #[error("{}", .0.summary())]
     Problem(Box<Problem>),
@@ -90,7 +100,10 @@ impl Error {
         match self {
             Self::Problem(problem) => Some(problem.status),
             Self::Unexpected { status, .. } => Some(*status),
-            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Unreadable { .. } => None,
+            Self::Unreachable { .. }
+            | Self::TimedOut { .. }
+            | Self::Stalled { .. }
+            | Self::Unreadable { .. } => None,
         }
     }
 

@@ -12,7 +12,7 @@ pub mod logs;
 pub mod socket;
 pub mod usage;
 
-pub use exec::{End, ExecQuery, Signal, Size};
+pub use exec::{End, ExecQuery, INPUT_WINDOW, Signal, Size, Taken};
 #[cfg(feature = "client")]
 pub use frame::{Channel, Frame, Records};
 pub use logs::{LogLine, LogMessage, LogQuery, LogStream};
@@ -27,6 +27,9 @@ pub const STREAM_WINDOW: u32 = 512 * 1024;
 /// Bytes that may wait unread in all streams of a tunnel, either way: as much as all of them
 /// together, so that those which nobody reads never hold up the others.
 pub const TUNNEL_WINDOW: u32 = TUNNEL_STREAMS * STREAM_WINDOW;
+/// Longest piece of a tunnel's streams that is sent at once, in bytes: a record of [`frame::PIECE`] fits,
+/// and many streams still take turns.
+pub const TUNNEL_PIECE: u32 = 64 * 1024;
 /// Content type of JSON lines.
 pub const JSON_LINES: &str = "application/x-ndjson";
 

@@ -16,6 +16,7 @@ mod exec;
 mod extract;
 mod failure;
 mod federations;
+mod flow;
 mod forward;
 mod guard;
 mod identify;

@@ -27,6 +27,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const HANDSHAKES: usize = 256;
 /// Pause after an accept that failed, as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// How long a client may take nothing that waits for it. A person may have stopped a terminal.
+const TAKE_LIMIT: Duration = Duration::from_secs(15 * 60);
 /// The first byte of a TLS connection (RFC 8446 section 5.1).
 const TLS_HANDSHAKE: u8 = 22;
 
@@ -90,6 +92,7 @@ impl ApiListener {
     fn begin(&mut self, stream: TcpStream, remote: SocketAddr) -> Option<(ApiStream, Connection)> {
         // Fails only for a connection that is gone, which shows soon.
         let _ = stream.set_nodelay(true);
+        end_stalled(&stream, TAKE_LIMIT);
         let Some(tls) = &self.tls else {
             let connection = Connection {
                 remote,
@@ -114,6 +117,14 @@ impl ApiListener {
         });
         None
     }
+}
+
+/// Has the system end a connection whose other end is gone, or takes nothing, for so long: else what
+/// waits for it is held for ever.
+fn end_stalled(stream: &TcpStream, limit: Duration) {
+    let limit_ms = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
+    // A system that cannot do so still ends those whose other end is gone, later.
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(stream, limit_ms);
 }
 
 async fn shake(
@@ -160,5 +171,26 @@ impl Listener for ApiListener {
             remote: self.listener.local_addr()?,
             certificate: None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_system_ends_a_connection_whose_other_end_takes_nothing() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let _reads_nothing = TcpStream::connect(address).await.expect("a connection");
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        end_stalled(&stream, Duration::from_secs(1));
+        let piece = vec![0; 64 * 1024];
+        let written = tokio::time::timeout(Duration::from_secs(60), async {
+            while stream.write_all(&piece).await.is_ok() {}
+        });
+        assert!(written.await.is_ok(), "it goes on");
     }
 }

@@ -19,7 +19,7 @@ use axum::body::Body;
 use axum::http::{Request, Response};
 use bytes::Bytes;
 use cara_api::NodeName;
-use cara_api::stream::{STREAM_WINDOW, TUNNEL_STREAMS, TUNNEL_WINDOW};
+use cara_api::stream::{STREAM_WINDOW, TUNNEL_PIECE, TUNNEL_STREAMS, TUNNEL_WINDOW};
 use futures_util::{Stream, StreamExt};
 use http_body_util::BodyExt;
 use hyper::Method;
@@ -131,6 +131,7 @@ impl Tunnels {
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(TUNNEL_WINDOW)
+            .max_frame_size(TUNNEL_PIECE)
             .max_send_buf_size(SEND_BUFFER)
             .keep_alive_interval(interval)
             .keep_alive_timeout(timeout)

@@ -1,5 +1,6 @@
 //! Server and agent processes.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -14,7 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::process::program;
-use crate::{Docker, Process, eventually};
+use crate::{Docker, Machine, Process, eventually};
 
 /// Where and how a server is started, if not as usual.
 #[derive(Debug, Clone, Default)]
@@ -444,6 +445,18 @@ impl Server {
     /// # Panics
     /// When it cannot be started.
     pub async fn ctl(&self, args: &[&str]) -> (i32, String, String) {
+        let output = self.ctl_command(args).output().await;
+        let output = output.expect("caractrl runs");
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        (
+            output.status.code().unwrap_or(-1),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    }
+
+    /// `caractrl` as who may do everything, not started yet.
+    pub fn ctl_command(&self, args: &[&str]) -> tokio::process::Command {
         let mut command = tokio::process::Command::new(program("caractrl"));
         command
             .args(args)
@@ -455,13 +468,7 @@ impl Server {
         if self.has_tls() {
             command.env("CARA_CA_FILE", self.authority());
         }
-        let output = command.output().await.expect("caractrl runs");
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        (
-            output.status.code().unwrap_or(-1),
-            text(output.stdout),
-            text(output.stderr),
-        )
+        command
     }
 }
 
@@ -531,6 +538,30 @@ impl Agent {
         })
     }
 
+    /// Starts an agent of `server` on another machine, with the engine there.
+    pub fn start_on(server: &Server, machine: &Machine, node: &str) -> Self {
+        let inside = machine.command(program("cara-agent"));
+        let name_of = inside.get_program().to_owned();
+        let mut args: Vec<OsString> = inside.get_args().map(OsString::from).collect();
+        let more = [
+            "--server",
+            &format!("http://{}", server.api),
+            "--node-name",
+            node,
+            "--advertise-ip",
+            &machine.ip,
+            "--docker-host",
+            &machine.docker_host(),
+            "--data-dir",
+        ];
+        args.extend(more.map(OsString::from));
+        Self::launch(node, move |directory| {
+            let mut command = Command::new(&name_of);
+            command.args(&args).arg(directory);
+            command
+        })
+    }
+
     /// Starts an agent of `server` that joins by a token; on this machine's own engine.
     pub fn join(server: &Server, node: &str, token: &str) -> Self {
         let agent = [
@@ -594,6 +625,16 @@ impl Agent {
             self.directory.path(),
             "agent",
         );
+    }
+
+    /// The agent's process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Stops the agent where it is, or lets it go on.
+    pub fn freeze(&self, is_frozen: bool) {
+        self.process.freeze(is_frozen);
     }
 
     /// Ends the agent as if it had crashed.

@@ -15,8 +15,9 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{App, plain, problem};
-use crate::stream::connect;
+use super::app::App;
+use crate::dial::connect;
+use crate::problem::{plain, problem};
 
 /// Connects first, then answers.
 pub(super) async fn forward(

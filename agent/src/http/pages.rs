@@ -12,7 +12,7 @@ use axum::response::Response;
 pub(crate) async fn refuse(request: Request, next: Next) -> Response {
     if is_of_page(request.headers()) {
         let text = "This is for servers and command lines, by its address; no page is let in\n";
-        return super::plain(StatusCode::FORBIDDEN, text);
+        return crate::problem::plain(StatusCode::FORBIDDEN, text);
     }
     next.run(request).await
 }

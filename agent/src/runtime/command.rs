@@ -6,12 +6,12 @@ use bollard::models::ExecConfig;
 use bollard::query_parameters::ResizeExecOptionsBuilder;
 use bytes::{Buf, Bytes, BytesMut};
 use cara_api::stream::{Channel, ExecQuery, Signal, Size};
-use rustix::process::{Pid, kill_process_group};
+use rustix::process::{Pid, kill_process, kill_process_group};
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncReadExt, ReadHalf, WriteHalf};
 
 use super::engine::Engine;
-use super::error::Error;
+use super::error::{Error, found};
 use super::hijack::Wire;
 
 /// How often, and for how long in all, the engine is asked what a command returned that has ended.
@@ -44,7 +44,7 @@ pub(crate) struct Running {
 }
 
 /// What a command reads; when this is shut down, it reads an end.
-pub(crate) struct Input(WriteHalf<Wire>);
+pub(crate) type Input = WriteHalf<Wire>;
 
 /// What a command says.
 pub(crate) struct Output {
@@ -106,10 +106,7 @@ impl Engine {
             buffer: BytesMut::new(),
             open: None,
         };
-        Ok(Running {
-            output,
-            input: Input(input),
-        })
+        Ok(Running { output, input })
     }
 
     /// Changes the size of a command's terminal; one that has ended is fine.
@@ -135,10 +132,14 @@ impl Engine {
         None
     }
 
-    /// Whether a command runs, as far as the engine says.
-    pub(crate) async fn is_command_running(&self, command: &Command) -> bool {
-        let state = self.docker.inspect_exec(&command.id).await;
-        state.is_ok_and(|state| state.running == Some(true))
+    /// Whether a command ended, as far as the engine says. One that was not started yet did not.
+    pub(crate) async fn has_command_ended(&self, command: &Command) -> bool {
+        match found(self.docker.inspect_exec(&command.id).await) {
+            Ok(Some(state)) => state.running != Some(true) && state.exit_code.is_some(),
+            // With its container.
+            Ok(None) => true,
+            Err(_) => false,
+        }
     }
 
     /// Sends a signal to a command and what it started. The engine has no call for that, so it
@@ -159,8 +160,15 @@ impl Engine {
         let Some(pid) = Pid::from_raw(pid) else {
             return false;
         };
-        // The engine gives every command a session of its own.
-        kill_process_group(pid, signal.number()).is_ok()
+        // The engine gives every command a session of its own. Shells make groups in it.
+        let is_sent = kill_process_group(pid, signal.number()).is_ok();
+        if signal == KillSignal::Kill {
+            for member in members_of_session(pid) {
+                // It may have ended meanwhile.
+                let _ = kill_process(member, signal.number());
+            }
+        }
+        is_sent
     }
 }
 
@@ -194,18 +202,22 @@ fn is_of_container(pid: i32, container: &str) -> bool {
             .is_ok_and(|text| text.contains(container))
 }
 
-impl Input {
-    /// Writes all of it. Not cancel-safe.
-    pub(crate) async fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.0.write_all(bytes).await?;
-        self.0.flush().await
-    }
+/// The processes of a session, by its first.
+fn members_of_session(first: Pid) -> Vec<Pid> {
+    let Ok(all) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let numbers = all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    let wanted = first.as_raw_nonzero().get();
+    let members = numbers.filter(|pid| session_of(*pid) == Some(wanted));
+    members.filter_map(Pid::from_raw).collect()
+}
 
-    /// Says that nothing more comes.
-    pub(crate) async fn end(&mut self) {
-        // The command may have ended already.
-        let _ = self.0.shutdown().await;
-    }
+fn session_of(pid: i32) -> Option<i32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // After the name, which may hold anything: state, parent, group, session.
+    let (_, rest) = text.rsplit_once(')')?;
+    rest.split_whitespace().nth(3)?.parse().ok()
 }
 
 impl Output {

@@ -1,5 +1,7 @@
 //! Files in containers, as tar streams.
 
+use std::time::Duration;
+
 use bollard::body_try_stream;
 use bollard::query_parameters::{
     ContainerArchiveInfoOptionsBuilder, DownloadFromContainerOptionsBuilder,
@@ -15,6 +17,9 @@ use super::error::{Error, found};
 const IS_DIRECTORY: u32 = 1 << 31;
 /// Of the mode that the engine tells: it is a link.
 const IS_LINK: u32 = 1 << 27;
+
+/// How long the engine may take to write files that are all here.
+const WRITE_LIMIT: Duration = Duration::from_secs(15 * 60);
 
 /// What a path in a container leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,11 +91,7 @@ impl Engine {
             .path(directory)
             .no_overwrite_dir_non_dir("true")
             .build();
-        // As long as it takes: the stream has its own deadlines.
-        let patient = self
-            .docker
-            .clone()
-            .with_timeout(std::time::Duration::from_secs(24 * 3600));
+        let patient = self.docker.clone().with_timeout(WRITE_LIMIT);
         let written = patient
             .upload_to_container(id, Some(options), body_try_stream(tar))
             .await;

@@ -1,4 +1,9 @@
 //! Commands in services.
+//!
+//! A command ends with its user: when that is gone, or the agent stops, it is hung up and then
+//! killed, also while it says and reads nothing.
+
+mod feed;
 
 use std::time::Duration;
 
@@ -6,11 +11,13 @@ use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use cara_api::stream::{Channel, End, ExecQuery, Frame, Signal, Size};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::{Gone, Incoming, Outgoing, Streams, WAITING, answer, refused};
-use crate::http::problem;
-use crate::runtime::{Command, Input, KillSignal, Output, Running};
+use crate::problem::problem;
+use crate::runtime::{Command, Error, Input, KillSignal, Output, Running};
+use feed::Feed;
 
 /// How long a command may take to end after its user is gone, before it is killed.
 const HANGUP_GRACE: Duration = Duration::from_secs(5);
@@ -28,19 +35,22 @@ pub(super) async fn exec(
 ) -> Result<Response, Response> {
     let query = ExecQuery::parse(&pairs).map_err(|detail| problem(400, detail))?;
     let found = streams.running(&project, &service).await?;
-    let engine = &streams.engine;
-    let command = engine.command(&found.id, &query).await;
+    let command = streams.engine.command(&found.id, &query).await;
     let command = command.map_err(|error| refused(&error))?;
-    let running = engine.start_command(&command, query.size).await;
-    let running = running.map_err(|error| refused(&error))?;
     let (sender, receiver) = mpsc::channel(WAITING);
     let session = Session {
         streams: streams.clone(),
         command,
         outgoing: Outgoing(sender),
     };
-    streams.spawn(session.run(running, Incoming::new(body)));
-    Ok(answer(receiver))
+    let (told, started) = oneshot::channel();
+    // On its own: a user who goes away while it starts must not leave it behind.
+    streams.spawn(session.start(query.size, Incoming::new(body), told));
+    match started.await {
+        Ok(Ok(())) => Ok(answer(receiver)),
+        Ok(Err(error)) => Err(refused(&error)),
+        Err(_) => Err(problem(503, "the agent stops".to_owned())),
+    }
 }
 
 struct Session {
@@ -49,15 +59,45 @@ struct Session {
     outgoing: Outgoing,
 }
 
+/// Why a session is over.
+enum Over {
+    /// The command's outputs ended; or why they could not be read.
+    Silent(Option<String>),
+    /// The user is gone.
+    Gone,
+    /// The agent stops.
+    Stops,
+}
+
 impl Session {
+    async fn start(
+        self,
+        size: Option<Size>,
+        incoming: Incoming,
+        told: oneshot::Sender<Result<(), Error>>,
+    ) {
+        match self.streams.engine.start_command(&self.command, size).await {
+            Ok(running) => {
+                // Whoever is gone by now is noticed below.
+                let _ = told.send(Ok(()));
+                self.run(running, incoming).await;
+            }
+            Err(error) => {
+                let _ = told.send(Err(error));
+            }
+        }
+    }
+
     async fn run(self, running: Running, incoming: Incoming) {
-        let ended = tokio::select! {
-            ended = self.pump_out(running.output) => ended,
-            () = self.pump_in(running.input, incoming) => Err(Gone),
-            () = self.streams.token.cancelled() => Err(Gone),
+        let over = tokio::select! {
+            over = self.pump_out(running.output) => over,
+            () = self.pump_in(running.input, incoming) => Over::Gone,
+            // A command may be silent for long.
+            () = self.outgoing.0.closed() => Over::Gone,
+            () = self.streams.token.cancelled() => Over::Stops,
         };
-        match ended {
-            Ok(None) => {
+        match over {
+            Over::Silent(None) => {
                 let exit_code = self.streams.engine.exit_code(&self.command).await;
                 let end = match exit_code {
                     Some(code) => End {
@@ -70,80 +110,84 @@ impl Session {
                 };
                 self.outgoing.end(&end).await;
             }
-            Ok(Some(error)) => self.outgoing.end(&End::failed(error)).await,
-            Err(Gone) => self.hang_up().await,
+            Over::Silent(Some(error)) => self.outgoing.end(&End::failed(error)).await,
+            Over::Gone => self.hang_up(HANGUP_GRACE).await,
+            Over::Stops => {
+                let end = End::failed("the agent stops, and the command with it");
+                // What nobody reads must not delay it.
+                let _ = tokio::time::timeout(HANGUP_LOOK, self.outgoing.end(&end)).await;
+                self.hang_up(STOP_GRACE).await;
+            }
         }
     }
 
-    /// Until the command's outputs end; why they could not be read, if so.
-    async fn pump_out(&self, mut output: Output) -> Result<Option<String>, Gone> {
+    async fn pump_out(&self, mut output: Output) -> Over {
         loop {
             match output.next().await {
                 Ok(Some((channel, bytes))) => {
-                    self.outgoing.send(&Frame::new(channel, bytes)).await?;
+                    if let Err(Gone) = self.outgoing.send(&Frame::new(channel, bytes)).await {
+                        return Over::Gone;
+                    }
                 }
-                Ok(None) => return Ok(None),
-                Err(error) => return Ok(Some(format!("the engine broke off: {error}"))),
+                Ok(None) => return Over::Silent(None),
+                Err(error) => return Over::Silent(Some(format!("the engine broke off: {error}"))),
             }
         }
     }
 
     /// Until the user is gone.
     async fn pump_in(&self, input: Input, mut incoming: Incoming) {
-        let mut input = Some(input);
-        while let Some(frame) = incoming.next().await {
-            match frame.channel {
-                Channel::Stdin => {
-                    if let Some(open) = &mut input
-                        && open.write(&frame.payload).await.is_err()
-                    {
-                        // It reads no more; what it says still counts.
-                        input = None;
-                    }
-                }
-                Channel::Eof => {
-                    if let Some(open) = &mut input {
-                        open.end().await;
-                    }
-                }
-                Channel::Resize => {
-                    if let Some(size) = frame.read::<Size>() {
-                        self.streams.engine.resize(&self.command, size).await;
-                    }
-                }
-                Channel::Signal => {
-                    if let Some(signal) = frame.read::<Signal>() {
-                        self.signal(KillSignal::Asked(signal)).await;
-                    }
-                }
-                Channel::Stdout | Channel::Stderr | Channel::Status => {}
+        let mut feed = Feed::new(input);
+        loop {
+            tokio::select! {
+                frame = incoming.next(), if feed.has_room() => match frame {
+                    Some(frame) => self.take(frame, &mut feed).await,
+                    None => return,
+                },
+                () = feed.write(), if feed.has_work() => {}
+                permit = self.outgoing.0.reserve(), if feed.has_news() => match permit {
+                    Ok(permit) => permit.send(feed.news().to_record()),
+                    Err(_) => return,
+                },
             }
+        }
+    }
+
+    async fn take(&self, frame: Frame, feed: &mut Feed<Input>) {
+        match frame.channel {
+            Channel::Stdin => feed.push(frame.payload),
+            Channel::Eof => feed.end(),
+            Channel::Resize => {
+                if let Some(size) = frame.read::<Size>() {
+                    self.streams.engine.resize(&self.command, size).await;
+                }
+            }
+            Channel::Signal => {
+                if let Some(signal) = frame.read::<Signal>() {
+                    self.signal(KillSignal::Asked(signal)).await;
+                }
+            }
+            Channel::Stdout | Channel::Stderr | Channel::Status | Channel::Taken => {}
         }
     }
 
     async fn signal(&self, signal: KillSignal) -> bool {
-        self.streams
-            .engine
-            .signal_command(&self.command, signal)
-            .await
+        let engine = &self.streams.engine;
+        engine.signal_command(&self.command, signal).await
     }
 
-    /// Ends the command as a terminal does that is closed.
-    async fn hang_up(&self) {
-        if !self.signal(KillSignal::Asked(Signal::Hup)).await {
-            return;
-        }
-        let grace = match self.streams.token.is_cancelled() {
-            true => STOP_GRACE,
-            false => HANGUP_GRACE,
-        };
-        let deadline = tokio::time::Instant::now() + grace;
-        while tokio::time::Instant::now() < deadline {
-            tokio::time::sleep(HANGUP_LOOK).await;
-            if !self.streams.engine.is_command_running(&self.command).await {
+    /// Ends the command as a terminal does that is closed; kills it when it does not end.
+    async fn hang_up(&self, grace: Duration) {
+        let deadline = Instant::now() + grace;
+        let mut is_told = false;
+        while !self.streams.engine.has_command_ended(&self.command).await {
+            if Instant::now() >= deadline {
+                self.signal(KillSignal::Kill).await;
                 return;
             }
+            // One that only begins cannot be told yet.
+            is_told = is_told || self.signal(KillSignal::Asked(Signal::Hup)).await;
+            tokio::time::sleep(HANGUP_LOOK).await;
         }
-        self.signal(KillSignal::Kill).await;
     }
 }

@@ -1,7 +1,5 @@
 //! Connections to ports of services.
 
-use std::time::Duration;
-
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -14,11 +12,8 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 
 use super::{Gone, Incoming, Outgoing, Streams, WAITING, answer};
-use crate::http::problem;
-use crate::runtime::Found;
-
-/// How long a port may take to accept a connection.
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+use crate::dial::connect;
+use crate::problem::problem;
 
 /// Connects to a port of the service's container.
 pub(super) async fn forward(
@@ -42,31 +37,23 @@ pub(super) async fn forward(
     Ok(answer(receiver))
 }
 
-/// A connection to a port of a container.
-///
-/// # Errors
-/// In words: nothing accepts it within 5 s.
-pub(crate) async fn connect(found: &Found, port: u16) -> Result<TcpStream, String> {
-    let Some(ip) = found.ip else {
-        return Err(format!("service {:?} has no address yet", found.service));
-    };
-    let connect = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect((ip, port))).await;
-    let failed = |why: String| format!("cannot reach {ip}:{port}: {why}: port unreachable");
-    let stream = connect
-        .map_err(|_| failed(format!("no answer within {} s", CONNECT_LIMIT.as_secs())))?
-        .map_err(|error| failed(error.to_string()))?;
-    // What is typed or asked shall not wait for more.
-    let _ = stream.set_nodelay(true);
-    Ok(stream)
-}
-
 async fn run(stream: TcpStream, incoming: Incoming, outgoing: Outgoing) {
-    let (read, write) = stream.into_split();
+    let (mut read, mut write) = stream.into_split();
+    let both = async {
+        tokio::try_join!(
+            pump_out(&mut read, &outgoing),
+            pump_in(&mut write, incoming)
+        )
+    };
     let ended = tokio::select! {
         // Each direction ends by itself.
-        ended = async { tokio::try_join!(pump_out(read, &outgoing), pump_in(write, incoming)) } => ended,
+        ended = both => ended,
         () = outgoing.0.closed() => Err(None),
     };
+    if ended.is_err() {
+        // What breaks must not look like an end to the service. Fails only for a connection that is gone.
+        let _ = read.as_ref().set_zero_linger();
+    }
     match ended {
         Ok(((), ())) => outgoing.end(&End::default()).await,
         Err(Some(error)) => outgoing.end(&End::failed(error)).await,
@@ -77,7 +64,7 @@ async fn run(stream: TcpStream, incoming: Incoming, outgoing: Outgoing) {
 /// None of an error: the other side is gone.
 type Broken = Option<String>;
 
-async fn pump_out(mut read: OwnedReadHalf, outgoing: &Outgoing) -> Result<(), Broken> {
+async fn pump_out(read: &mut OwnedReadHalf, outgoing: &Outgoing) -> Result<(), Broken> {
     let mut buffer = BytesMut::new();
     loop {
         buffer.reserve(PIECE);
@@ -94,7 +81,7 @@ async fn pump_out(mut read: OwnedReadHalf, outgoing: &Outgoing) -> Result<(), Br
     }
 }
 
-async fn pump_in(mut write: OwnedWriteHalf, mut incoming: Incoming) -> Result<(), Broken> {
+async fn pump_in(write: &mut OwnedWriteHalf, mut incoming: Incoming) -> Result<(), Broken> {
     while let Some(frame) = incoming.next().await {
         match frame.channel {
             Channel::Stdin => {
@@ -110,7 +97,8 @@ async fn pump_in(mut write: OwnedWriteHalf, mut incoming: Incoming) -> Result<()
             | Channel::Stderr
             | Channel::Status
             | Channel::Resize
-            | Channel::Signal => {}
+            | Channel::Signal
+            | Channel::Taken => {}
         }
     }
     Err(None)

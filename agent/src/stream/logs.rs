@@ -8,6 +8,7 @@ mod merge;
 mod pick;
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::extract::{Path, Query, State};
@@ -22,7 +23,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::{Gone, Streams, answer, refused};
-use crate::http::problem;
+use crate::problem::problem;
 use crate::runtime::{Found, RawLine, Read};
 use pick::{Part, parts};
 
@@ -94,16 +95,27 @@ impl Reader {
     async fn run(&self, parts: Vec<Part>) -> Result<(), Gone> {
         self.send(&LogMessage::Begin { begin: self.begin }).await?;
         let mut positions = self.query.after.clone();
-        self.backlog(&parts, &mut positions).await?;
+        match self.backlog(&parts, &mut positions).await? {
+            // Whoever follows asks again from where this ended.
+            Some(_) if self.query.follow => return Ok(()),
+            Some(note) => return self.send(&LogMessage::Note { note }).await,
+            None => {}
+        }
         if self.query.follow {
             self.follow(parts, positions).await?;
         }
-        Ok(())
+        let end = Timestamp::now();
+        self.send(&LogMessage::End { end }).await
     }
 
-    /// What was written already.
-    async fn backlog(&self, parts: &[Part], positions: &mut Positions) -> Result<(), Gone> {
+    /// What was written already; why it is not all, if so.
+    async fn backlog(
+        &self,
+        parts: &[Part],
+        positions: &mut Positions,
+    ) -> Result<Option<String>, Gone> {
         let engine = &self.streams.engine;
+        let failed = Arc::new(OnceLock::new());
         let sources = parts.iter().map(|part| {
             let read = Read {
                 follow: false,
@@ -113,10 +125,13 @@ impl Reader {
             let mut filter = Filter::new(positions, &part.found, part.since);
             let (service, container) = (part.found.service.clone(), part.found.short().to_owned());
             let until = part.until;
+            let fails = Arc::clone(&failed);
             let lines = engine.lines(&part.found.id, read);
             let lines = lines.filter_map(move |line| {
                 if let Err(error) = &line {
                     tracing::warn!(error = %error.message(), "a log ends early");
+                    // One reason is enough.
+                    let _ = fails.set(error.message());
                 }
                 let line = line
                     .ok()
@@ -131,7 +146,9 @@ impl Reader {
             positions.note(&line);
             self.send(&LogMessage::Line(line)).await?;
         }
-        Ok(())
+        Ok(failed
+            .get()
+            .map(|why| format!("the rest is missing: {why}")))
     }
 
     /// Each container as it goes on, until no container of the services is left.

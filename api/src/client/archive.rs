@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use reqwest::Method;
 
+use super::transfer::pieces_of;
 use super::{Client, Error};
 use crate::backup::{CONTENT_TYPE, RestorePlan};
 use crate::paths;
@@ -16,7 +17,7 @@ impl Client {
     /// Sends an archive, to see what restoring it does, or to restore it. `query` says which.
     ///
     /// # Errors
-    /// See [`Error`].
+    /// See [`Error`]; also when it stands still for [`super::STANDSTILL`].
     pub async fn restore(
         &self,
         archive: Bytes,
@@ -25,8 +26,10 @@ impl Client {
         let request = self.call(Method::POST, paths::BACKUP).query(query);
         let request = request
             .header("content-type", CONTENT_TYPE)
-            .timeout(RESTORE_TIMEOUT)
-            .body(archive);
-        self.read(self.send(request).await?).await
+            .header("content-length", archive.len())
+            .timeout(RESTORE_TIMEOUT);
+        let url = format!("{}{}", self.base(), paths::BACKUP);
+        let answer = self.send_large(request, &url, pieces_of(archive)).await?;
+        self.read(answer).await
     }
 }

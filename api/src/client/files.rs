@@ -5,8 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
-use reqwest::{Body, Method, Response};
+use reqwest::{Method, Response};
 
+use super::transfer::moving;
 use super::{ByteStream, CALL_TIMEOUT, Client, Error};
 use crate::stream::files::{KIND, SIZE, TAR};
 
@@ -45,13 +46,15 @@ impl Client {
     /// Opens a tar stream.
     ///
     /// # Errors
-    /// See [`Error`]; the stream ends after an error.
+    /// See [`Error`]; the stream ends after an error, also when it stands still for
+    /// [`super::STANDSTILL`].
     pub async fn download(
         &self,
         path: &str,
         query: &[(&str, &str)],
     ) -> Result<(Look, ByteStream), Error> {
         let url = format!("{}{path}", self.base());
+        let shown = url.clone();
         let request = self.pools().streams.get(self.url(path)).query(query);
         let sent = self.send(request);
         let response = in_time(&url, sent).await?;
@@ -60,19 +63,15 @@ impl Client {
             url: url.clone(),
             source: Arc::new(source.without_url()),
         };
-        Ok((
-            look,
-            response
-                .bytes_stream()
-                .map(move |item| item.map_err(&cut))
-                .boxed(),
-        ))
+        let pieces = response.bytes_stream().map(move |item| item.map_err(&cut));
+        Ok((look, moving(pieces.boxed(), shown)))
     }
 
     /// Sends a tar stream, however long it takes.
     ///
     /// # Errors
-    /// See [`Error`].
+    /// See [`Error`]; also when it stands still for [`super::STANDSTILL`], or is not written within
+    /// [`super::WRITE_LIMIT`] after all of it was sent.
     pub async fn upload(
         &self,
         path: &str,
@@ -81,9 +80,8 @@ impl Client {
     ) -> Result<(), Error> {
         let request = self.pools().streams.put(self.url(path)).query(query);
         let request = request.header(CONTENT_TYPE, TAR);
-        self.send(request.body(Body::wrap_stream(tar)))
-            .await
-            .map(drop)
+        let url = format!("{}{path}", self.base());
+        self.send_large(request, &url, tar).await.map(drop)
     }
 }
 

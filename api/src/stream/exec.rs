@@ -87,6 +87,17 @@ pub enum Signal {
     Quit,
 }
 
+/// Bytes of a command's input that may be on their way to it. So long as senders keep to it, what
+/// the command does not read holds up neither signals nor the news that its user went away.
+pub const INPUT_WINDOW: usize = 256 * 1024;
+
+/// How much of its input a command read since this was last said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    /// How many bytes.
+    pub bytes: usize,
+}
+
 /// How a stream ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

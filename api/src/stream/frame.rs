@@ -28,11 +28,13 @@ pub enum Channel {
     Eof,
     /// A signal for the command, as [`super::Signal`] in JSON.
     Signal,
+    /// The command read some of its input, as [`super::Taken`] in JSON.
+    Taken,
 }
 
 impl Channel {
     /// All channels, in the order of their numbers.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Stdin,
         Self::Stdout,
         Self::Stderr,
@@ -40,6 +42,7 @@ impl Channel {
         Self::Resize,
         Self::Eof,
         Self::Signal,
+        Self::Taken,
     ];
 
     /// The channel's number on the wire.
@@ -52,6 +55,7 @@ impl Channel {
             Self::Resize => 4,
             Self::Eof => 5,
             Self::Signal => 6,
+            Self::Taken => 7,
         }
     }
 

@@ -91,6 +91,11 @@ pub enum LogMessage {
         /// In words.
         note: String,
     },
+    /// This was all. What ends without it was cut off.
+    End {
+        /// The time of whoever says it.
+        end: Timestamp,
+    },
 }
 
 /// How far a stream of a container was read.
@@ -188,6 +193,9 @@ impl Replay {
             return true;
         }
         self.passed = self.passed.saturating_add(1);
+        // Lines come in the order in which they were written: what follows is new, whatever a clock
+        // that was set back says.
+        self.is_over = self.passed >= at.count;
         self.passed > at.count
     }
 }
@@ -347,6 +355,19 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_went_back_after_the_last_line_loses_nothing() {
+        let mut replay = Replay::from(Some(Position {
+            time: at("05"),
+            count: 2,
+        }));
+        let found: Vec<bool> = ["04", "05", "05", "03", "04", "05"]
+            .iter()
+            .map(|time| replay.is_new(at(time)))
+            .collect();
+        assert_eq!(found, [false, false, false, true, true, true]);
+    }
+
+    #[test]
     fn a_clock_that_goes_back_loses_nothing_while_looking_on() {
         let mut replay = Replay::from(Some(Position {
             time: at("05"),
@@ -378,6 +399,10 @@ mod tests {
             (
                 r#"{"begin":"2026-01-01T00:00:01Z"}"#,
                 LogMessage::Begin { begin: at("01") },
+            ),
+            (
+                r#"{"end":"2026-01-01T00:00:01Z"}"#,
+                LogMessage::End { end: at("01") },
             ),
             (
                 r#"{"keepalive":"2026-01-01T00:00:01Z"}"#,

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use cara_api::backup::{ARCHIVE_MAX, RestorePlan};
-use cara_api::paths;
 use futures_util::TryStreamExt;
 
 use super::args::{Backup, Restore};
@@ -33,7 +32,7 @@ async fn create(context: &Context, file: &str, overwrite: bool) -> Result<(), Fa
         return Err(Failure::usage("backup: a backup is no text: name a file"));
     }
     let failed = |error| Failure::of("create backup", &error);
-    let stream = context.client.stream(paths::BACKUP, &[]).await;
+    let stream = context.client.backup().await;
     let mut stream = stream.map_err(failed)?;
     let mut bytes = Vec::new();
     // Whole in memory, so that a file is there whole or not at all.

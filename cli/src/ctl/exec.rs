@@ -1,17 +1,23 @@
 //! `exec`: a command in a service, as if it ran here.
 //!
 //! With a terminal every key goes to the command, and the terminal is as before on every way
-//! out. Without one, SIGINT and SIGTERM go to the command, and a second one ends this program.
+//! out. Without one, SIGINT and SIGTERM go to the command, and a second one ends this program, as does
+//! the first when the server takes nothing any more.
+//!
+//! No more of the input is on its way than [`INPUT_WINDOW`], so that signals pass by what the command
+//! does not read.
 
 use std::io::IsTerminal;
+use std::time::Duration;
 
 use cara_api::client::Connection;
 use cara_api::paths;
 use cara_api::stream::frame::PIECE;
 use cara_api::stream::socket::{Error, PING_PERIOD, Receiver, Sender};
-use cara_api::stream::{Channel, End, ExecQuery, Frame, Signal};
+use cara_api::stream::{Channel, End, ExecQuery, Frame, INPUT_WINDOW, Signal, Taken};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::signal::unix::{Signal as Listener, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
 
 use super::args::Exec;
 use super::failure::Failure;
@@ -21,6 +27,10 @@ use super::{Context, tell};
 
 /// What shells add to the number of a signal.
 const SIGNALLED: u8 = 128;
+/// Pieces that wait to be sent.
+const WAITING: usize = 2;
+/// How long after a signal something must be sent, else the signal ends this program.
+const STUCK: Duration = Duration::from_secs(2);
 
 /// Runs a command; its exit code becomes ours.
 pub async fn run(context: &Context, options: Exec) -> Result<(), Failure> {
@@ -46,9 +56,10 @@ pub async fn run(context: &Context, options: Exec) -> Result<(), Failure> {
     let (sender, receiver) = opened.map_err(|error| Failure::of(&action, &error))?;
     let listeners = Listeners::new().map_err(|error| Failure::other(error.to_string()))?;
     let raw = (query.tty && query.stdin).then(Raw::begin).flatten();
+    let (taken, read) = watch::channel(0);
     let ended = tokio::select! {
-        ended = show(receiver) => ended,
-        given_up = pass_in(sender, listeners, &query) => given_up,
+        ended = show(receiver, taken) => ended,
+        given_up = pass_in(sender, listeners, &query, read) => given_up,
     };
     drop(raw);
     match ended {
@@ -93,7 +104,7 @@ impl From<Error> for Ended {
 }
 
 /// Shows what the command says.
-async fn show(mut receiver: Receiver<Connection>) -> Ended {
+async fn show(mut receiver: Receiver<Connection>, taken: watch::Sender<usize>) -> Ended {
     let (mut stdout, mut stderr) = (tokio::io::stdout(), tokio::io::stderr());
     loop {
         let frame = match receiver.next().await {
@@ -105,6 +116,11 @@ async fn show(mut receiver: Receiver<Connection>) -> Ended {
             Channel::Stdout => write(&mut stdout, &frame.payload).await,
             Channel::Stderr => write(&mut stderr, &frame.payload).await,
             Channel::Status => return Ended::Told(frame.read().unwrap_or_default()),
+            Channel::Taken => {
+                let more = frame.read::<Taken>().map_or(0, |taken| taken.bytes);
+                taken.send_modify(|all| *all = all.saturating_add(more));
+                Ok(())
+            }
             Channel::Stdin | Channel::Resize | Channel::Eof | Channel::Signal => Ok(()),
         };
         if shown.is_err() {
@@ -157,63 +173,133 @@ impl Listeners {
 
 /// Passes on input, signals and sizes, until the user gives up.
 async fn pass_in(
-    mut sender: Sender<Connection>,
-    mut listeners: Listeners,
+    sender: Sender<Connection>,
+    listeners: Listeners,
     query: &ExecQuery,
+    taken: watch::Receiver<usize>,
 ) -> Ended {
-    let mut stdin = query.stdin.then(tokio::io::stdin);
-    let mut buffer = vec![0; PIECE];
-    let mut is_signalled = false;
-    // From here on a change of size is heard; what changed before is told now.
-    let mut resized = query.tty.then(terminal::size).flatten();
+    let (frames, waiting) = mpsc::channel(WAITING);
+    let keys = Keys {
+        frames,
+        listeners,
+        taken,
+        has_tty: query.tty,
+    };
+    // Sending is apart: a server that takes nothing must not keep signals from this program.
+    tokio::select! {
+        error = send(sender, waiting) => broken(error).await,
+        number = keys.pass_on(query.stdin) => Ended::Signal(number),
+    }
+}
+
+/// Sends what waits, and signs of life.
+async fn send(mut sender: Sender<Connection>, mut waiting: mpsc::Receiver<Frame>) -> Error {
     loop {
-        if let Some(size) = resized.take()
-            && let Err(error) = sender.send(&Frame::json(Channel::Resize, &size)).await
-        {
-            return broken(error).await;
-        }
-        let typed = async {
-            match &mut stdin {
-                Some(stdin) => stdin.read(&mut buffer).await,
-                None => std::future::pending().await,
-            }
-        };
         let sent = tokio::select! {
-            read = typed => match read {
-                Ok(0) | Err(_) => {
-                    stdin = None;
-                    sender.send(&Frame::eof()).await
-                }
-                Ok(count) => {
-                    let bytes = buffer.get(..count).unwrap_or_default().to_vec();
-                    sender.send(&Frame::new(Channel::Stdin, bytes)).await
-                }
-            },
-            told = listeners.next() => match told {
-                Told::Resized => {
-                    resized = query.tty.then(terminal::size).flatten();
-                    Ok(())
-                }
-                // Keys of a terminal come as bytes: who sends a signal means this program.
-                Told::Signal(_, number) if query.tty || is_signalled => {
-                    sender.close().await;
-                    return Ended::Signal(number);
-                }
-                Told::Signal(signal, _) => {
-                    is_signalled = true;
-                    sender.send(&Frame::json(Channel::Signal, &signal)).await
-                }
-            },
+            Some(frame) = waiting.recv() => sender.send(&frame).await,
             () = tokio::time::sleep(PING_PERIOD) => sender.ping().await,
         };
         if let Err(error) = sent {
-            return broken(error).await;
+            return error;
         }
+    }
+}
+
+/// What the user types, and what the system tells.
+struct Keys {
+    frames: mpsc::Sender<Frame>,
+    listeners: Listeners,
+    /// How many bytes of the input the command read.
+    taken: watch::Receiver<usize>,
+    has_tty: bool,
+}
+
+impl Keys {
+    /// Until a signal means this program; its number.
+    async fn pass_on(mut self, has_input: bool) -> u8 {
+        let mut stdin = has_input.then(tokio::io::stdin);
+        let mut buffer = vec![0; PIECE];
+        // From here on a change of size is heard; what changed before is told now.
+        let mut next = self.resized();
+        let mut is_signalled = false;
+        // Bytes of input.
+        let mut sent: usize = 0;
+        loop {
+            while let Some(frame) = next.take() {
+                match self.put(frame, is_signalled).await {
+                    Ok(None) => {}
+                    Ok(Some(signal)) => {
+                        is_signalled = true;
+                        next = Some(Frame::json(Channel::Signal, &signal));
+                    }
+                    Err(number) => return number,
+                }
+            }
+            let on_its_way = sent.saturating_sub(*self.taken.borrow_and_update());
+            let most = INPUT_WINDOW.saturating_sub(on_its_way).min(PIECE);
+            let typed = async {
+                match (&mut stdin, buffer.get_mut(..most)) {
+                    (Some(stdin), Some(buffer)) if most > 0 => stdin.read(buffer).await,
+                    _ => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                read = typed => match read {
+                    Ok(0) | Err(_) => {
+                        stdin = None;
+                        next = Some(Frame::eof());
+                    }
+                    Ok(count) => {
+                        sent += count;
+                        let bytes = buffer.get(..count).unwrap_or_default().to_vec();
+                        next = Some(Frame::new(Channel::Stdin, bytes));
+                    }
+                },
+                // There may be room now.
+                Ok(()) = self.taken.changed() => {}
+                told = self.listeners.next() => match told {
+                    Told::Resized => next = self.resized(),
+                    // Keys of a terminal come as bytes: who sends a signal means this program.
+                    Told::Signal(_, number) if self.has_tty || is_signalled => return number,
+                    Told::Signal(signal, _) => {
+                        is_signalled = true;
+                        next = Some(Frame::json(Channel::Signal, &signal));
+                    }
+                },
+            }
+        }
+    }
+
+    /// Hands a piece over to be sent. Gives back a signal that came meanwhile, or, when nothing can be
+    /// sent soon after it, its number.
+    async fn put(&mut self, frame: Frame, is_last: bool) -> Result<Option<Signal>, u8> {
+        let mut handed = std::pin::pin!(self.frames.send(frame));
+        let (signal, number) = loop {
+            tokio::select! {
+                biased;
+                // Whether it can still be sent shows where it is.
+                _ = &mut handed => return Ok(None),
+                told = self.listeners.next() => match told {
+                    Told::Signal(_, number) if is_last || self.has_tty => return Err(number),
+                    Told::Signal(signal, number) => break (signal, number),
+                    Told::Resized => {}
+                },
+            }
+        };
+        match tokio::time::timeout(STUCK, handed).await {
+            Ok(_) => Ok(Some(signal)),
+            Err(_) => Err(number),
+        }
+    }
+
+    fn resized(&self) -> Option<Frame> {
+        let size = self.has_tty.then(terminal::size).flatten()?;
+        Some(Frame::json(Channel::Resize, &size))
     }
 }
 
 /// What the command still says may have arrived: the other direction tells how it ended.
 async fn broken(error: Error) -> Ended {
-    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    tokio::time::sleep(STUCK).await;
     error.into()
 }

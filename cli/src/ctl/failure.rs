@@ -89,7 +89,10 @@ impl Failure {
                     failure.message = format!("{action}: {words}");
                 }
             }
-            Error::TimedOut { .. } | Error::Unexpected { .. } | Error::Unreadable { .. } => {}
+            Error::TimedOut { .. }
+            | Error::Stalled { .. }
+            | Error::Unexpected { .. }
+            | Error::Unreadable { .. } => {}
         }
         if let Error::Problem(problem) = error {
             let warnings = problem.warnings.iter();
@@ -233,7 +236,7 @@ impl Failure {
 fn id_of(error: &Error) -> &'static Code {
     match error {
         Error::Unreachable { .. } => &codes::UNREACHABLE,
-        Error::TimedOut { .. } => &codes::NO_ANSWER,
+        Error::TimedOut { .. } | Error::Stalled { .. } => &codes::NO_ANSWER,
         Error::Unreadable { .. } => &codes::BAD_ANSWER,
         Error::Unexpected { body, .. } if is_page(body) => &codes::NOT_THE_API,
         Error::Unexpected { status, body } => codes::of_status(*status, body),

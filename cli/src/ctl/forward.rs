@@ -151,22 +151,28 @@ impl Door {
     }
 }
 
-/// Carries bytes both ways; each direction ends by itself.
+/// Carries bytes both ways; each direction ends by itself. What breaks must not look like an end to whoever
+/// connected here: then their connection is reset.
 async fn carry(
     stream: TcpStream,
     sender: Sender<Connection>,
     receiver: Receiver<Connection>,
 ) -> Result<(), String> {
-    let (read, write) = stream.into_split();
-    tokio::select! {
-        ended = inward(write, receiver) => ended,
-        ended = outward(read, sender) => ended,
+    let (mut read, mut write) = stream.into_split();
+    let ended = tokio::select! {
+        ended = inward(&mut write, receiver) => ended,
+        ended = outward(&mut read, sender) => ended,
+    };
+    if ended.is_err() {
+        // Fails only for one that is gone.
+        let _ = read.as_ref().set_zero_linger();
     }
+    ended
 }
 
 /// From here to the service. Goes on after the end of what comes from here, so that the other
 /// direction can end by itself.
-async fn outward(mut read: OwnedReadHalf, mut sender: Sender<Connection>) -> Result<(), String> {
+async fn outward(read: &mut OwnedReadHalf, mut sender: Sender<Connection>) -> Result<(), String> {
     let mut buffer = BytesMut::new();
     let mut is_over = false;
     loop {
@@ -195,7 +201,7 @@ async fn outward(mut read: OwnedReadHalf, mut sender: Sender<Connection>) -> Res
 
 /// From the service to here, until the server says that both directions ended.
 async fn inward(
-    mut write: OwnedWriteHalf,
+    write: &mut OwnedWriteHalf,
     mut receiver: Receiver<Connection>,
 ) -> Result<(), String> {
     loop {
@@ -214,7 +220,11 @@ async fn inward(
                 let end: End = frame.read().unwrap_or_default();
                 return end.error.map_or(Ok(()), Err);
             }
-            Channel::Stdin | Channel::Stderr | Channel::Resize | Channel::Signal => {}
+            Channel::Stdin
+            | Channel::Stderr
+            | Channel::Resize
+            | Channel::Signal
+            | Channel::Taken => {}
         }
     }
 }

@@ -115,6 +115,15 @@ pub(super) async fn service_of(
     }
 }
 
+/// What is said beside lines.
+enum Taken {
+    Nothing,
+    /// Something is missing, and why.
+    Note(String),
+    /// This was all.
+    End,
+}
+
 struct Reader {
     action: String,
     path: String,
@@ -152,10 +161,15 @@ impl Reader {
         loop {
             let message = lines.next().await.map_err(|error| self.failed(&error))?;
             let Some(message) = message else {
-                return Ok(());
+                let cut = "the server ended it before its end: the rest is missing";
+                return Err(Failure::other(format!("{}: {cut}", self.action)));
             };
-            if let Some(note) = self.take(message)? {
-                return Err(Failure::other(format!("{}: {note}", self.action)));
+            match self.take(message)? {
+                Taken::Nothing => {}
+                Taken::End => return Ok(()),
+                Taken::Note(note) => {
+                    return Err(Failure::other(format!("{}: {note}", self.action)));
+                }
             }
         }
     }
@@ -174,15 +188,14 @@ impl Reader {
                             tell(format_args!("{} answers again", context.client.base()));
                         }
                         backoff.reset();
-                        if let Some(note) = self.take(message)? {
-                            tell(format_args!("{note}"));
+                        match self.take(message)? {
+                            Taken::Nothing => {}
+                            Taken::End => return self.is_gone(),
+                            Taken::Note(note) => tell(format_args!("{note}")),
                         }
                     }
                 }
-                Err(error) if was_open && error.status() == Some(404) => {
-                    tell(format_args!("{}: the project is gone", self.action));
-                    return Ok(());
-                }
+                Err(error) if was_open && error.status() == Some(404) => return self.is_gone(),
                 Err(error) if !was_open || !error.is_retryable() => return Err(self.failed(&error)),
                 Err(error) => {
                     if !std::mem::replace(&mut is_told, true) {
@@ -194,22 +207,28 @@ impl Reader {
         }
     }
 
+    fn is_gone(&self) -> Result<(), Failure> {
+        tell(format_args!("{}: the project is gone", self.action));
+        Ok(())
+    }
+
     /// Prints a line; gives back what else is said.
-    fn take(&mut self, message: LogMessage) -> Result<Option<String>, Failure> {
+    fn take(&mut self, message: LogMessage) -> Result<Taken, Failure> {
         match message {
             LogMessage::Line(line) => {
                 self.query.after.note(&line);
                 if self.only.is_none_or(|only| only == line.stream) {
                     out(&self.style.line(&line))?;
                 }
-                Ok(None)
+                Ok(Taken::Nothing)
             }
             LogMessage::Begin { begin } => {
                 self.begin = Some(self.begin.map_or(begin, |first| first.min(begin)));
-                Ok(None)
+                Ok(Taken::Nothing)
             }
-            LogMessage::Keepalive { .. } => Ok(None),
-            LogMessage::Note { note } => Ok(Some(note)),
+            LogMessage::Keepalive { .. } => Ok(Taken::Nothing),
+            LogMessage::Note { note } => Ok(Taken::Note(note)),
+            LogMessage::End { .. } => Ok(Taken::End),
         }
     }
 }

@@ -20,6 +20,7 @@ use serde::Deserialize;
 use super::App;
 use super::extract::large_body;
 use super::failure::Failure;
+use super::flow::{self, TAKE_LIMIT};
 use super::rehearse::{self, Mode, Writing};
 use super::view::now;
 use crate::audit::{Caller, Verb};
@@ -33,6 +34,8 @@ const QUIET_WITHIN: Duration = Duration::from_secs(10);
 const VISIBLE_WITHIN: Duration = Duration::from_secs(2);
 /// What the audit log calls a backup, by the revision that it shows.
 const KIND: &str = "Backup";
+/// Bytes of an archive that are sent at once.
+const PIECE: usize = 64 * 1024;
 /// How often something may be written by others meanwhile.
 const TRIES: usize = 10;
 
@@ -94,7 +97,16 @@ pub(super) async fn create(State(app): State<App>, by: Caller) -> Result<Respons
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
     // It holds everything: no cache on the way keeps it.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok((headers, archive).into_response())
+    headers.insert(header::CONTENT_LENGTH, archive.len().into());
+    let archive = Bytes::from(archive);
+    let pieces = (0..archive.len()).step_by(PIECE).map(move |at| {
+        let end = archive.len().min(at + PIECE);
+        Ok::<_, std::convert::Infallible>(archive.slice(at..end))
+    });
+    let tasks = &app.shared.tunnels.tasks;
+    let pieces = futures_util::stream::iter(pieces);
+    let body = flow::body(pieces, TAKE_LIMIT, tasks, app.token.clone());
+    Ok((headers, body).into_response())
 }
 
 /// Makes the store what an archive shows, or says what that would do.

@@ -13,12 +13,13 @@ use serde_json::json;
 
 use super::App;
 use super::failure::Failure;
+use super::flow::{self, TAKE_LIMIT};
 use super::rehearse::Writing;
 use super::streams::{Place, agent_url, with_query};
 use crate::audit::{Caller, Op, Operation, Verb};
 use crate::tunnels::Kind;
 
-/// How long a user may send nothing, or take nothing.
+/// How long a user may send nothing.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
 
 /// Reads a file or directory with all that is in it.
@@ -59,10 +60,9 @@ pub(super) async fn read(
         }
     }
     if !is_look {
-        let pieces = answer
-            .pieces()
-            .take_until(app.token.clone().cancelled_owned());
-        *response.body_mut() = Body::from_stream(pieces);
+        let tasks = &app.shared.tunnels.tasks;
+        let (pieces, token) = (answer.pieces(), app.token.clone());
+        *response.body_mut() = flow::body(pieces, TAKE_LIMIT, tasks, token);
     }
     Ok(response)
 }

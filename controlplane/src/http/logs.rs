@@ -47,7 +47,7 @@ pub(super) async fn of_service(
         ("previous" = Option<bool>, Query, description = "What was written before each service was last replaced or started"),
         ("resume" = Option<bool>, Query, description = "Read all containers on from `after`, those that it does not name from `since`"),
         ("after" = Option<Vec<String>>, Query, description = "How far the reader came: container,stream,time,count; may be repeated")),
-    responses((status = 200, description = "JSON lines: {stream, time, service, line, container}, and {begin}, {keepalive}, {note} between them", content_type = "application/x-ndjson"),
+    responses((status = 200, description = "JSON lines: {stream, time, service, line, container}, and {begin}, {keepalive}, {note} between them; the last is {end}: what ends without it was cut off", content_type = "application/x-ndjson"),
         (status = 400, body = cara_api::Problem), (status = 404, body = cara_api::Problem),
         (status = 502, body = cara_api::Problem), (status = 503, body = cara_api::Problem)))]
 pub(super) async fn of_project(

@@ -1,16 +1,19 @@
 //! Streams between users and services, through the server alone.
 
 mod copy;
+mod cut;
 mod exec;
 mod forward;
 mod guarded;
 mod load;
 mod logs;
+mod moves;
+mod stalled;
 
 use std::process::Stdio;
 use std::time::Duration;
 
-use cara_tests::{Server, eventually, program};
+use cara_tests::{Server, eventually};
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
@@ -27,13 +30,8 @@ fn idle(name: &str) -> Value {
 
 /// `caractrl` against a server, not started yet; killed when its handle is dropped.
 fn ctl(server: &Server, args: &[&str]) -> Command {
-    let mut command = Command::new(program("caractrl"));
-    command
-        .args(args)
-        .env("CARA_SERVER", format!("http://{}", server.api))
-        .env("NO_COLOR", "1")
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
+    let mut command = server.ctl_command(args);
+    command.stdin(Stdio::null()).kill_on_drop(true);
     command
 }
 

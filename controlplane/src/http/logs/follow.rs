@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::super::App;
 use super::super::failure::Failure;
+use super::super::flow::READ_LIMIT;
 use super::super::streams::{agent_url, with_query};
 use super::super::top::nodes_of;
 use super::super::view::now;
@@ -71,9 +72,15 @@ pub(super) async fn lines(
                         if reader.pass(first.pieces()).await == Passed::Part {
                             let note = "the connection to the node broke: the rest is missing";
                             reader.say(&LogMessage::Note { note: note.to_owned() }).await;
+                        } else {
+                            reader.say(&LogMessage::End { end: now() }).await;
                         }
                     }
-                    None => reader.follow().await,
+                    None => {
+                        if reader.follow().await == Passed::Whole {
+                            reader.say(&LogMessage::End { end: now() }).await;
+                        }
+                    }
                 }
             } => {}
             () = reader.sender.closed() => {}
@@ -102,10 +109,19 @@ struct Progress {
 /// How much of an answer came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Passed {
-    /// All of it, or all that the reader wanted.
+    /// All of it, up to its end mark.
     Whole,
-    /// The connection broke.
+    /// It was cut off, or the reader went away.
     Part,
+}
+
+/// What comes after a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    More,
+    End,
+    /// The reader went away.
+    Gone,
 }
 
 #[derive(Clone)]
@@ -134,11 +150,16 @@ impl Reader {
     async fn say(&self, message: &LogMessage) -> bool {
         let mut text = serde_json::to_vec(message).unwrap_or_default();
         text.push(b'\n');
-        self.sender.send(text.into()).await.is_ok()
+        self.hand_over(text.into()).await
     }
 
-    /// Keeps a source for each node where the project is, until it is gone.
-    async fn follow(&self) {
+    /// Whether the reader is still there, and takes something from time to time.
+    async fn hand_over(&self, line: Bytes) -> bool {
+        self.sender.send_timeout(line, READ_LIMIT).await.is_ok()
+    }
+
+    /// Keeps a source for each node where the project is, until that is gone.
+    async fn follow(&self) -> Passed {
         let mut heads = self.app.shared.cache.heads();
         let mut sources: JoinSet<NodeName> = JoinSet::new();
         let mut active = BTreeSet::new();
@@ -159,20 +180,20 @@ impl Reader {
                 None if self.app.shared.cache.is_live() => {
                     let since = *gone.get_or_insert_with(Instant::now);
                     if sources.is_empty() || since.elapsed() > LAST_WORDS {
-                        return;
+                        return Passed::Whole;
                     }
                 }
                 None => {}
             }
             tokio::select! {
-                changed = heads.changed() => if changed.is_err() { return },
+                changed = heads.changed() => if changed.is_err() { return Passed::Part },
                 Some(ended) = sources.join_next() => if let Ok(node) = ended {
                     active.remove(&node);
                 },
                 _ = tick.tick() => {
                     let keepalive = LogMessage::Keepalive { keepalive: now() };
                     if !self.say(&keepalive).await {
-                        return;
+                        return Passed::Part;
                     }
                 }
             }
@@ -215,8 +236,10 @@ impl Reader {
             buffer.extend_from_slice(&piece);
             while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
                 let line = buffer.split_to(end + 1).freeze();
-                if !self.line(line).await {
-                    return Passed::Whole;
+                match self.line(line).await {
+                    Next::More => {}
+                    Next::End => return Passed::Whole,
+                    Next::Gone => return Passed::Part,
                 }
             }
             if buffer.len() > LINE_MAX {
@@ -227,11 +250,11 @@ impl Reader {
                 buffer.advance(buffer.len());
             }
         }
-        Passed::Whole
+        Passed::Part
     }
 
-    /// Whether the reader is still there.
-    async fn line(&self, line: Bytes) -> bool {
+    /// Passes a line on, but for the end, which may not be that of all nodes.
+    async fn line(&self, line: Bytes) -> Next {
         match serde_json::from_slice(&line) {
             Ok(LogMessage::Line(read)) => {
                 // Noted first: what waits for a reader is the reader's.
@@ -242,11 +265,15 @@ impl Reader {
                 progress.begin = Some(progress.begin.map_or(begin, |first| first.min(begin)));
             }
             Ok(LogMessage::Keepalive { .. } | LogMessage::Note { .. }) => {}
+            Ok(LogMessage::End { .. }) => return Next::End,
             Err(error) => {
                 tracing::warn!(error = %error, "an agent sends a line that cannot be read");
-                return true;
+                return Next::More;
             }
         }
-        self.sender.send(line).await.is_ok()
+        match self.hand_over(line).await {
+            true => Next::More,
+            false => Next::Gone,
+        }
     }
 }

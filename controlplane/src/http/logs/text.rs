@@ -6,12 +6,14 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use cara_api::client::Error;
 use cara_api::{Node, paths};
-use futures_util::StreamExt;
+use futures_util::Stream;
 
 use super::super::App;
 use super::super::failure::Failure;
+use super::super::flow::{self, READ_LIMIT};
 use super::super::streams::{PATIENCE, agent_url, with_query};
 use crate::tunnels::Kind;
 
@@ -45,17 +47,22 @@ pub(super) async fn log(
         let agents = app.shared.agents.with_base(&door);
         let answer = agents.stream(&path, &pairs).await;
         let stream = answer.map_err(|error| from_agent(error, place.node.as_str()))?;
-        let stream = stream.take_until(app.token.clone().cancelled_owned());
-        return Ok((headers, Body::from_stream(stream)).into_response());
+        return Ok((headers, body(app, stream)).into_response());
     }
     let pairs: Vec<_> = pairs.iter().map(|(k, v)| (k.as_str(), v.clone())).collect();
     let ask = Request::get(agent_url(&with_query(&path, &pairs))).body(Body::empty());
     let ask = ask.map_err(Failure::internal)?;
     let answer = app.ask_agent(&place.node, Kind::Logs, ask).await?;
-    let stream = answer
-        .pieces()
-        .take_until(app.token.clone().cancelled_owned());
-    Ok((headers, Body::from_stream(stream)).into_response())
+    Ok((headers, body(app, answer.pieces())).into_response())
+}
+
+fn body<S, E>(app: &App, source: S) -> Body
+where
+    S: Stream<Item = Result<Bytes, E>> + Send + 'static,
+    E: std::fmt::Display + Send,
+{
+    let tasks = &app.shared.tunnels.tasks;
+    flow::body(source, READ_LIMIT, tasks, app.token.clone())
 }
 
 fn agent_url_of(node: &Node) -> Option<String> {
@@ -74,6 +81,7 @@ fn from_agent(error: Error, node: &str) -> Failure {
         Error::Unexpected { status: 409, body } => Failure::conflict(body),
         Error::Unreachable { .. }
         | Error::TimedOut { .. }
+        | Error::Stalled { .. }
         | Error::Unexpected { .. }
         | Error::Unreadable { .. } => {
             tracing::warn!(node, error = %error, "agent does not answer");

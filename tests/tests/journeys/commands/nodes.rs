@@ -212,7 +212,7 @@ async fn a_drain_moves_projects_and_they_answer_all_the_time() {
     let name = unique("moves");
     server.create(&name, &reached(&name, &app("1"))).await;
     server.running(&name).await;
-    let _agent = far_agent(&server, &machine, &far);
+    let _agent = Agent::start_on(&server, &machine, &far);
     server.node_ready(&far).await;
     let host = format!("{name}.dev.localhost");
     let expected = (200, "version 1\n".to_owned());
@@ -237,29 +237,4 @@ async fn a_drain_moves_projects_and_they_answer_all_the_time() {
     let (code, _, err) = server.ctl(&["drain", &near]).await;
     assert_eq!(code, 0, "an empty node is drained at once: {err}");
     server.delete(&name).await;
-}
-
-fn far_agent(server: &Server, machine: &Machine, node: &str) -> Agent {
-    let inside = machine.command(program("cara-agent"));
-    let prefix: Vec<String> = inside
-        .get_args()
-        .map(|a| a.to_string_lossy().into_owned())
-        .collect();
-    let args = [
-        "--server",
-        &format!("http://{}", server.api),
-        "--node-name",
-        node,
-        "--advertise-ip",
-        &machine.ip,
-        "--docker-host",
-        &machine.docker_host(),
-        "--data-dir",
-    ]
-    .map(str::to_owned);
-    Agent::launch(node, move |directory| {
-        let mut command = Command::new("nsenter");
-        command.args(&prefix).args(&args).arg(directory);
-        command
-    })
 }

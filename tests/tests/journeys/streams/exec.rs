@@ -123,6 +123,59 @@ async fn signals_end_the_command_and_so_does_the_end_of_its_user() {
     server.delete(&name).await;
 }
 
+/// A command that is sent more than it will ever read.
+async fn flooded(server: &Server, name: &str, what: &str) -> tokio::process::Child {
+    let mut child = ctl(server, &["exec", "-i", name, "--", "sh", "-c", what])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("caractrl runs");
+    let mut input = child.stdin.take().expect("an input");
+    eventually("the command runs", async || {
+        let last = what.rsplit("; ").next().unwrap_or_default();
+        runs(name, last.trim_start_matches("exec ")).then_some(())
+    })
+    .await;
+    let flood = async { while input.write_all(&[7; 64 * 1024]).await.is_ok() {} };
+    let stuck = tokio::time::timeout(Duration::from_secs(2), flood).await;
+    assert!(stuck.is_err(), "the client goes on and waits");
+    child
+}
+
+#[tokio::test]
+async fn a_command_that_reads_nothing_can_be_interrupted_and_ends_with_its_user() {
+    let (server, name) = started("deaf").await;
+    let mut child = flooded(&server, &name, "exec sleep 77721").await;
+    signal(&child, "INT");
+    let asked = std::time::Instant::now();
+    assert_eq!(code(&mut child).await, Some(130));
+    assert!(asked.elapsed() < Duration::from_secs(5));
+    assert!(!runs(&name, "sleep 77721"));
+    // One that does not care: the second signal ends the client, and the command with it.
+    let stubborn = "trap '' INT HUP; sleep 77722; sleep 77722";
+    let mut child = flooded(&server, &name, stubborn).await;
+    signal(&child, "INT");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    signal(&child, "INT");
+    assert_eq!(code(&mut child).await, Some(130));
+    let asked = std::time::Instant::now();
+    eventually("nothing of it is left", async || {
+        (!runs(&name, "sleep 77722")).then_some(())
+    })
+    .await;
+    assert!(asked.elapsed() < Duration::from_secs(15));
+    // And one whose user is killed.
+    let mut child = flooded(&server, &name, "trap '' HUP; sleep 77723").await;
+    child.kill().await.expect("killed");
+    let asked = std::time::Instant::now();
+    eventually("nothing of it is left", async || {
+        (!runs(&name, "sleep 77723")).then_some(())
+    })
+    .await;
+    assert!(asked.elapsed() < Duration::from_secs(15));
+    nothing_is_open(&server).await;
+    server.delete(&name).await;
+}
+
 /// What a person sees and types.
 struct Terminal {
     pty: pty_process::Pty,

@@ -158,5 +158,27 @@ async fn the_agents_own_port_forwards_for_the_older_command_line() {
     })
     .await;
     assert_eq!(&answer[..], b"hello\n");
+    let log = async |query: &str| {
+        let url = format!("http://{host}/api/v1/logs/{name}/count{query}");
+        let answer = cara_tests::http().get(url).send().await.expect("an answer");
+        let kind = answer.headers()["content-type"]
+            .to_str()
+            .expect("text")
+            .to_owned();
+        (
+            answer.status().as_u16(),
+            kind,
+            answer.text().await.expect("a body"),
+        )
+    };
+    let (status, kind, text) = log("").await;
+    assert_eq!((status, text.as_str()), (200, "1\n"));
+    assert_eq!(kind, "text/plain; charset=utf-8");
+    let (_, _, stamped) = log("?timestamps=1&tail=1").await;
+    let (time, line) = stamped.split_once(' ').expect("a time");
+    assert!(
+        time.parse::<jiff::Timestamp>().is_ok() && line == "1\n",
+        "{stamped}"
+    );
     server.delete(&name).await;
 }

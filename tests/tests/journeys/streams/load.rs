@@ -19,6 +19,18 @@ fn memory_mib(pid: u32) -> u64 {
     kib.expect("a number") / 1024
 }
 
+/// Time of processors that a process had, in ms.
+fn cpu_ms(pid: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    let (_, rest) = text.rsplit_once(')').expect("a name");
+    let times = rest.split_whitespace().skip(11).take(2);
+    let ticks: u64 = times
+        .map(|ticks| ticks.parse::<u64>().expect("a number"))
+        .sum();
+    // In hundredths of a second on every Linux.
+    ticks * 10
+}
+
 #[tokio::test]
 async fn slow_readers_and_dead_clients_leave_nothing_behind() {
     let server = Server::with_agent(&unique("node"), &[]).await;
@@ -117,7 +129,7 @@ async fn read_evenly(server: &Server, path: String, seconds: u32) -> usize {
 async fn two_hundred_streams_do_not_disturb_heartbeats() {
     let server = Server::start(&[]).await;
     let node = unique("node");
-    let _agent = Agent::start(&server, &node);
+    let agent = Agent::start(&server, &node);
     server.node_ready(&node).await;
     let name = unique("many");
     let files = shell(
@@ -131,6 +143,10 @@ async fn two_hundred_streams_do_not_disturb_heartbeats() {
     let path = paths::fill(paths::SERVICE_FORWARD, &[&name, "files", "8080"]);
     let node_path = paths::fill(paths::NODE, &[&node]);
     let server = std::sync::Arc::new(server);
+    let pids = [server.pid(), agent.pid()];
+    let memory_before = pids.map(memory_mib);
+    let cpu_before = pids.map(cpu_ms);
+    let mut memory_most = memory_before;
     let mut readers = JoinSet::new();
     for _ in 0..200 {
         let (server, path) = (std::sync::Arc::clone(&server), path.clone());
@@ -155,6 +171,9 @@ async fn two_hundred_streams_do_not_disturb_heartbeats() {
             }
             () = tokio::time::sleep(Duration::from_millis(200)) => {}
         }
+        for (most, pid) in memory_most.iter_mut().zip(pids) {
+            *most = (*most).max(memory_mib(pid));
+        }
         let asked = Instant::now();
         let (_, found) = server.call("GET", &node_path, "").await;
         slowest = slowest.max(asked.elapsed());
@@ -164,10 +183,20 @@ async fn two_hundred_streams_do_not_disturb_heartbeats() {
         let age = jiff::Timestamp::now().duration_since(beat);
         oldest = oldest.max(Duration::try_from(age).unwrap_or_default());
     }
+    let mib = u64::try_from(total >> 20).expect("a number").max(1);
+    let cpu_us = |at: usize| (cpu_ms(pids[at]) - cpu_before[at]) * 1000 / mib;
     println!(
-        "{} MiB/s in all, oldest heartbeat {oldest:?}, slowest answer {slowest:?}",
-        total / 10 / (1 << 20)
+        "{} MiB/s in all, oldest heartbeat {oldest:?}, slowest answer {slowest:?}; \
+         server: {} us of CPU for each MiB, at most {} MiB of memory; agent: {} us, {} MiB",
+        mib / 10,
+        cpu_us(0),
+        memory_most[0],
+        cpu_us(1),
+        memory_most[1],
     );
+    for (most, before) in memory_most.iter().zip(memory_before) {
+        assert!(*most < before + 250, "from {before} to {most} MiB");
+    }
     // Half of what makes a node NotReady.
     assert!(oldest < Duration::from_secs(8), "{oldest:?}");
     nothing_is_open(&server).await;

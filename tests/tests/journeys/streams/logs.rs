@@ -81,9 +81,10 @@ async fn nothing_is_lost_or_doubled_over_a_rollout_and_restarts_of_the_server() 
     for (who, numbers) in all {
         let last = numbers.last().copied().unwrap_or(0);
         let expected: Vec<u32> = (1..=last).collect();
+        let odd: Vec<_> = numbers.windows(2).filter(|w| w[1] != w[0] + 1).collect();
         assert!(
             numbers == expected,
-            "{who}: lines are lost or doubled: {numbers:?}"
+            "{who}: lines are lost or doubled at {odd:?} of {last}"
         );
     }
     nothing_is_open(&server).await;

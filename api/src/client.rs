@@ -1,18 +1,19 @@
 //! Typed client of the HTTP API.
 //!
 //! Unary calls end within [`CALL_TIMEOUT`]; change streams count as dead when nothing, not even
-//! a keepalive, arrives for [`SILENCE_TIMEOUT`]. Nothing is retried here: the caller knows
-//! whether trying again makes sense ([`Error::is_retryable`]).
+//! a keepalive, arrives for [`SILENCE_TIMEOUT`]. Nothing but a creation with a key is retried here
+//! ([`Client::with_keys`]): the caller knows whether trying again makes sense
+//! ([`Error::is_retryable`]).
 
 mod archive;
 mod backoff;
 mod files;
 mod lines;
 mod probe;
-mod terms;
 mod transfer;
 mod trust;
 mod upgrade;
+mod write;
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -22,7 +23,6 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 pub use reqwest::Method;
 use reqwest::{RequestBuilder, Response};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
@@ -30,13 +30,13 @@ pub use backoff::Backoff;
 pub use files::Look;
 pub use lines::Lines;
 pub use probe::{Prober, probe};
-pub use terms::Terms;
 pub use transfer::{STANDSTILL, WRITE_LIMIT};
 pub use trust::{Credential, Trust, fetch_authority};
 use trust::{Pools, wire_base};
 pub use upgrade::{Connection, Duplex};
+pub use write::Terms;
 
-use crate::{List, Problem, Resource, paths};
+use crate::{Problem, paths};
 
 /// Deadline of a unary call.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -146,6 +146,8 @@ pub struct Client {
     pools: Arc<RwLock<Pools>>,
     /// Counts how often credentials were replaced.
     replaced: watch::Sender<u64>,
+    /// Whether creations carry keys.
+    has_keys: bool,
 }
 
 impl Client {
@@ -168,6 +170,7 @@ impl Client {
             pools: Arc::new(RwLock::new(Pools::new(base, trust)?)),
             base: base.into(),
             replaced: watch::channel(0).0,
+            has_keys: false,
         })
     }
 
@@ -222,11 +225,10 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
-        self.read(self.send(self.call(Method::GET, path)).await?)
-            .await
+        self.query(path, &[]).await
     }
 
-    /// Reads anything that is JSON, by a query.
+    /// Reads an object, a list, or anything else that is JSON, by a query such as `phase=Running`.
     ///
     /// # Errors
     /// See [`Error`].
@@ -237,67 +239,6 @@ impl Client {
     ) -> Result<T, Error> {
         self.read(self.send(self.call(Method::GET, path).query(query)).await?)
             .await
-    }
-
-    /// Reads a list. `query` is appended as it is, such as `phase=Running`.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn list<T: Resource>(
-        &self,
-        path: &str,
-        query: &[(&str, &str)],
-    ) -> Result<List<T>, Error> {
-        self.read(self.send(self.call(Method::GET, path).query(query)).await?)
-            .await
-    }
-
-    /// Sends a document and reads the object that comes back.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn write<T, B>(
-        &self,
-        method: Method,
-        path: &str,
-        body: &B,
-    ) -> Result<Written<T>, Error>
-    where
-        T: DeserializeOwned,
-        B: Serialize + ?Sized,
-    {
-        let response = self.send(self.call(method, path).json(body)).await?;
-        let warnings = warnings(&response);
-        Ok(Written {
-            object: self.read(response).await?,
-            warnings,
-        })
-    }
-
-    /// Sends a document whose answer has no body.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn post<B: Serialize + ?Sized>(&self, path: &str, body: &B) -> Result<(), Error> {
-        self.send(self.call(Method::POST, path).json(body))
-            .await
-            .map(drop)
-    }
-
-    /// Deletes an object.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn delete(&self, path: &str, force: bool) -> Result<Deletion, Error> {
-        let query: &[(&str, &str)] = if force { &[("force", "true")] } else { &[] };
-        let response = self
-            .send(self.call(Method::DELETE, path).query(query))
-            .await?;
-        Ok(if response.status() == 202 {
-            Deletion::Accepted
-        } else {
-            Deletion::Done
-        })
     }
 
     /// Opens a stream of JSON lines that the server keeps alive.

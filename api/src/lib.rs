@@ -27,6 +27,7 @@ pub mod meta;
 pub mod names;
 pub mod network;
 pub mod node;
+pub mod once;
 pub mod paths;
 pub mod plan;
 pub mod problem;

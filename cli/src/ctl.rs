@@ -26,34 +26,40 @@ mod events;
 mod exec;
 mod explain;
 pub mod failure;
+mod failures;
 mod follow;
+mod forms;
 mod forward;
 mod get;
 mod init;
 mod jsonpath;
+mod listing;
+mod live;
 mod login;
 mod logs;
 mod manifest;
 mod node;
 mod open;
-
 mod places;
 mod print;
 mod progress;
 mod prune;
 pub mod reference;
+mod removal;
 mod rollback;
+mod rollout;
 mod routes;
 mod screen;
+mod secret;
 mod share;
 #[cfg(test)]
 mod snapshots;
+mod subject;
 mod table;
 mod tail;
 mod terminal;
 mod token;
 mod top;
-mod until;
 mod user;
 mod version;
 mod wait;
@@ -72,6 +78,8 @@ struct Context {
     client: Client,
     output: args::Output,
     screen: Screen,
+    /// The project that is meant where none is named.
+    project: Option<String>,
 }
 
 impl Context {
@@ -121,6 +129,7 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(args: Args, screen: Screen) -> Result<(), Failure> {
+    forms::check(&args.command, args.output)?;
     // These choose the server themselves.
     match &args.command {
         Command::Context { what } => return context::run(&args, what).await,
@@ -130,6 +139,7 @@ async fn run(args: Args, screen: Screen) -> Result<(), Failure> {
     }
     let client = context::connect(&args).await?;
     let context = Context {
+        project: context::project(&args)?,
         client,
         output: args.output,
         screen,
@@ -153,6 +163,7 @@ async fn run(args: Args, screen: Screen) -> Result<(), Failure> {
         Command::Token { what } => token::run(&context, what).await,
         Command::User { what } => user::run(&context, what).await,
         Command::Federation { what } => user::federation(&context, what).await,
+        Command::Secret { what } => secret::run(&context, what).await,
         Command::Routes(options) => routes::run(&context, options).await,
         Command::Tail(options) => tail::run(&context, options).await,
         Command::Logs(options) => logs::run(&context, options).await,
@@ -166,7 +177,7 @@ async fn run(args: Args, screen: Screen) -> Result<(), Failure> {
         Command::Convert(options) => convert::run(options),
         Command::Diff(options) => diff::run(&context, options).await,
         Command::Edit(options) => edit::run(&context, options).await,
-        Command::Wait(options) => until::run(&context, options).await,
+        Command::Wait(options) => wait::run(&context, options).await,
         Command::Init(options) => init::run(&context, options).await,
         Command::Doctor => doctor::run(&context).await,
         Command::Version => version::run(&context).await,

@@ -300,6 +300,20 @@ fn layers_of_the_gateway_rest_on_lower_ones() {
 }
 
 #[test]
+fn the_command_line_asks_the_terminal_in_one_place() {
+    let asks = ["is_terminal()", "tcgetwinsize(", "\"NO_COLOR\"", "\"TERM\""];
+    let files = rust_files().into_iter().filter(|(name, _)| {
+        name.starts_with("cli/src/ctl") && name != "cli/src/ctl/screen.rs" && !is_test(name)
+    });
+    let mut faults = Vec::new();
+    for (name, text) in files {
+        let asked = asks.iter().filter(|ask| text.contains(*ask));
+        faults.extend(asked.map(|ask| format!("{name}: {ask} belongs to screen.rs")));
+    }
+    report(&faults);
+}
+
+#[test]
 fn the_project_speaks_of_itself_alone() {
     let mut faults = Vec::new();
     for (name, text) in rust_files() {

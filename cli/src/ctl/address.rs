@@ -14,6 +14,8 @@ pub fn all(kind: Kind) -> &'static str {
         Kind::Nodes => paths::NODES,
         Kind::Secrets => paths::SECRETS,
         Kind::Certificates => paths::CERTIFICATES,
+        Kind::Users => paths::USERS,
+        Kind::Federations => paths::FEDERATIONS,
     }
 }
 
@@ -24,6 +26,8 @@ pub fn one(kind: Kind, name: &str) -> String {
         Kind::Nodes => paths::NODE,
         Kind::Secrets => paths::SECRET,
         Kind::Certificates => paths::CERTIFICATE,
+        Kind::Users => paths::USER,
+        Kind::Federations => paths::FEDERATION,
     };
     paths::fill(pattern, &[name])
 }
@@ -38,7 +42,12 @@ pub async fn selected(
     selectors: &Selectors,
 ) -> Result<Vec<String>, Error> {
     let found: Value = context.client.query(all(kind), &selectors.query()).await?;
-    let items = found["items"].as_array().into_iter().flatten();
+    Ok(names(&found))
+}
+
+/// The names of the objects in a list.
+pub fn names(list: &Value) -> Vec<String> {
+    let items = list["items"].as_array().into_iter().flatten();
     let names = items.filter_map(|item| item.pointer("/metadata/name")?.as_str());
-    Ok(names.map(ToOwned::to_owned).collect())
+    names.map(ToOwned::to_owned).collect()
 }

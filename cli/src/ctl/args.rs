@@ -13,15 +13,17 @@ mod look;
 mod nodes;
 mod operate;
 mod output;
+mod secret;
 mod select;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod verbs;
 
 use std::time::Duration;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
 pub use access::{
     ContextCommand, FederationCommand, Login, NewFederation, NewToken, NewUser, SetContext,
@@ -37,10 +39,14 @@ pub use explain::Topic;
 pub use kind::{Kind, Shown};
 pub use look::{Explain, Routes, RoutesCommand, Tail};
 pub use nodes::{JoinToken, NodeCommand};
-pub use operate::{Create, Drain, Events, NewSecret, NodeName, Revisions, Rollback, Share};
+pub use operate::{
+    Create, Drain, Events, Gate, NewSecret, NodeName, Revisions, Rollback, Share, Sources,
+};
 pub use output::Output;
+pub use secret::{DeleteSecret, SecretCommand, SetSecret};
 pub use select::Selectors;
 pub use streams::{Copy, Exec, Forward, LogSource, Logs, Top};
+pub use trial::{DryRun, Trial};
 pub use verbs::{Diff, Edit, Init, Wait};
 
 /// Command line client of Caravanserai.
@@ -109,17 +115,15 @@ pub enum Command {
     /// Show what happened
     Events(Events),
     /// List the generations of a project
-    #[command(arg_required_else_help = true)]
     Revisions(Revisions),
     /// Return a project to an earlier generation
-    #[command(arg_required_else_help = true)]
     Rollback(Rollback),
     /// Close a node for new projects
     #[command(arg_required_else_help = true)]
-    Cordon(NodeName),
+    Cordon(Gate),
     /// Open a node for new projects again, and stop emptying it
     #[command(arg_required_else_help = true)]
-    Uncordon(NodeName),
+    Uncordon(Gate),
     /// Move all projects away from a node
     #[command(arg_required_else_help = true)]
     Drain(Drain),
@@ -164,15 +168,20 @@ pub enum Command {
         #[command(subcommand)]
         what: FederationCommand,
     },
+    /// Values that services need and nobody reads back
+    #[command(arg_required_else_help = true)]
+    Secret {
+        /// What to do
+        #[command(subcommand)]
+        what: SecretCommand,
+    },
     /// List what the gateway serves, or explain where a URL goes
     Routes(Routes),
     /// Print requests as they end
-    #[command(arg_required_else_help = true)]
     Tail(Tail),
     /// Explain an error's code, or a field of a document
     Explain(Topic),
     /// Print the logs of services
-    #[command(arg_required_else_help = true)]
     Logs(Logs),
     /// Run a command in a service
     #[command(arg_required_else_help = true)]
@@ -186,7 +195,6 @@ pub enum Command {
     /// Show what services and nodes use
     Top(Top),
     /// Make a link that opens a protected project for a time
-    #[command(arg_required_else_help = true)]
     Share(Share),
     /// Open a project in the browser
     Open(Open),
@@ -231,9 +239,9 @@ pub struct Apply {
     /// How long to wait
     #[arg(long, default_value = "5m", value_parser = duration, value_name = "DURATION")]
     pub timeout: Duration,
-    /// Only try it: the server checks everything and says what would be, and writes nothing
-    #[arg(long, value_enum, value_name = "WHERE")]
-    pub dry_run: Option<DryRun>,
+    /// Whether it is only tried
+    #[command(flatten)]
+    pub trial: Trial,
     /// Delete what has the labels of --selector and is not in the files; no nodes, and no
     /// certificates of the server's own
     #[arg(long, requires = "selector")]
@@ -244,13 +252,6 @@ pub struct Apply {
     /// Whether it is agreed to beforehand
     #[command(flatten)]
     pub consent: Consent,
-}
-
-/// Where a change is tried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum DryRun {
-    /// At the server, with all its checks
-    Server,
 }
 
 /// Options of `get`.
@@ -280,15 +281,16 @@ pub struct Target {
     /// What it is
     #[arg(value_enum)]
     pub kind: Kind,
-    /// Its name
-    pub name: String,
+    /// Its name; of projects the default one when left out
+    pub name: Option<String>,
 }
 
 /// Options of `open`.
 #[derive(Debug, clap::Args)]
 pub struct Open {
-    /// The project
-    pub project: String,
+    /// The project; the default one when left out
+    #[arg(value_name = "PROJECT")]
+    pub project: Option<String>,
     /// The ingress rule, when there are several
     pub ingress: Option<String>,
 }

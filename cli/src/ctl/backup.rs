@@ -1,14 +1,17 @@
 //! `backup`: everything that the server stores, in a file and back.
 
-use std::io::{IsTerminal, Read, Write};
+use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use cara_api::backup::{ARCHIVE_MAX, RestorePlan};
+use cara_api::paths;
+use cara_api::plan::Weight;
 use futures_util::TryStreamExt;
 
-use super::args::{Backup, Restore};
+use super::args::{Backup, DryRun, Restore};
+use super::consent::{self, Intent};
 use super::failure::Failure;
 use super::{Context, out, tell};
 
@@ -28,7 +31,7 @@ async fn create(context: &Context, file: &str, overwrite: bool) -> Result<(), Fa
         let message = format!("backup: {file} exists");
         return Err(Failure::usage(message).with("--overwrite writes over it"));
     }
-    if file == STDIO && std::io::stdout().is_terminal() {
+    if file == STDIO && context.screen.shows {
         return Err(Failure::usage("backup: a backup is no text: name a file"));
     }
     let failed = |error| Failure::of("create backup", &error);
@@ -73,26 +76,39 @@ fn keep(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 
 async fn restore(context: &Context, options: &Restore) -> Result<(), Failure> {
     let file = options.file.as_str();
+    let dry_run = options.trial.dry_run;
+    if dry_run == DryRun::Client {
+        let message = "restore backup: only the server can read a backup";
+        return Err(Failure::usage(message).with("--dry-run=server has it checked there"));
+    }
     let bytes = read(file).map_err(|error| Failure::other(format!("read {file}: {error}")))?;
     let failed = |error| Failure::of("restore backup", &error);
     let client = &context.client;
     let plan = client.restore(bytes.clone(), &[("dryRun", "All")]).await;
     let plan = plan.map_err(failed)?;
-    if options.dry_run {
-        return out(&show(&plan));
+    if dry_run.is_dry() {
+        out(&show(&plan))?;
+        let created_at = plan.created_at;
+        return out(&format!(
+            "restored the backup of {created_at}{}\n",
+            dry_run.mark()
+        ));
     }
-    tell(format_args!("{}", show(&plan).trim_end()));
+    let weight = match plan.is_in_use {
+        true => Weight::Destroys,
+        false => Weight::Harmless,
+    };
+    let intent = Intent::new(weight, show(&plan).lines().map(str::to_owned).collect());
     if plan.is_in_use && !options.force {
+        consent::show(&[&intent]);
         let message =
             "restore backup: the server is in use, and a restore replaces everything that it holds";
         return Err(Failure::conflict(message).with(
             "restore into a new server; --force replaces what this one holds, by the plan above",
         ));
     }
-    let is_asked = plan.is_in_use && !options.yes;
-    if is_asked && !is_wanted()? {
-        return Err(Failure::other("restore backup: nothing was changed"));
-    }
+    let question = "Replace everything that this server holds?";
+    consent::obtain(context, options.consent, &[intent], question)?;
     let query: &[(&str, &str)] = if options.force {
         &[("force", "true")]
     } else {
@@ -150,21 +166,6 @@ fn show(plan: &RestorePlan) -> String {
         text.push_str(&format!("Warning: {warning}\n"));
     }
     text
-}
-
-/// Asks a person; without a terminal `--yes` must be given.
-fn is_wanted() -> Result<bool, Failure> {
-    if !std::io::stdin().is_terminal() {
-        return Err(Failure::usage("restore backup: nobody can be asked here")
-            .with("--yes does it without a question"));
-    }
-    tell(format_args!(
-        "Replace everything that this server holds? [y/N]"
-    ));
-    let mut answer = String::new();
-    let read = std::io::stdin().read_line(&mut answer);
-    read.map_err(|error| Failure::other(format!("read the answer: {error}")))?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 #[cfg(test)]

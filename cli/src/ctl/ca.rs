@@ -10,7 +10,7 @@ use std::time::Duration;
 use cara_api::certificate::AuthorityInfo;
 use cara_api::paths;
 
-use super::args::{Ca, Install};
+use super::args::{Ca, DryRun, Install};
 use super::failure::Failure;
 use super::{Context, out};
 
@@ -68,14 +68,16 @@ async fn install(authority: &AuthorityInfo, options: &Install) -> Result<(), Fai
         super::tell(format_args!("{note}"));
     }
     for step in &plan.steps {
-        if options.dry_run {
-            out(&format!("would {step}\n"))?;
+        if options.trial.dry_run.is_dry() {
+            // Either way it is this machine that is looked at.
+            out(&format!("would {step}{}\n", DryRun::Client.mark()))?;
         } else {
             carry_out(step, &authority.certificate).await?;
             out(&format!("did {step}\n"))?;
         }
     }
-    let has = |is_it: fn(&Step) -> bool| !options.dry_run && plan.steps.iter().any(is_it);
+    let has =
+        |is_it: fn(&Step) -> bool| !options.trial.dry_run.is_dry() && plan.steps.iter().any(is_it);
     if has(|step| matches!(step, Step::Write(_))) {
         super::tell(format_args!(
             "`curl` and other programs that start from now on use it"
@@ -134,7 +136,7 @@ fn plan(
                 "caractrl ca print > cara.crt, and install that file by the system's own means",
             )
         })?;
-        if !machine.is_root && !options.dry_run {
+        if !machine.is_root && !options.trial.dry_run.is_dry() {
             return Err(
                 Failure::denied(format!("ca install: only root may write to {folder}"))
                     .with("sudo caractrl ca install")
@@ -255,7 +257,13 @@ mod tests {
             ..AuthorityInfo::default()
         };
         let options = Install {
-            dry_run,
+            trial: super::super::args::Trial {
+                dry_run: if dry_run {
+                    DryRun::Client
+                } else {
+                    DryRun::None
+                },
+            },
             browsers_of: browsers_of.iter().map(PathBuf::from).collect(),
         };
         let plan = plan(&authority, &options, machine).map_err(|failure| format!("{failure:?}"))?;

@@ -128,7 +128,7 @@ codes! {
     ];
     YAML "E-YAML" "A file is not a document that can be applied." [
         "The message names line and column; tabs, and values that need quotes, are the usual reasons.",
-        "Each document needs kind (Project, Node, Secret or Certificate) and metadata.name.",
+        "Each document needs kind (Project, Node, Secret, Certificate, User or Federation) and metadata.name.",
     ];
 }
 

@@ -39,7 +39,17 @@ pub fn script(options: &Completion) -> Result<(), Failure> {
     completer
         .write_registration(VARIABLE, PROGRAM, PROGRAM, PROGRAM, &mut script)
         .map_err(|error| Failure::other(error.to_string()))?;
-    out(&String::from_utf8_lossy(&script))
+    out(&ready(&shell, &String::from_utf8_lossy(&script)))
+}
+
+/// The script so that it can be sourced anywhere: a zsh that did not start its completion yet
+/// knows no `compdef`. The first line, by which zsh finds files, stays the first.
+fn ready(shell: &str, script: &str) -> String {
+    const START: &str = "(( $+functions[compdef] )) || { autoload -Uz compinit && compinit; }";
+    match (shell, script.split_once('\n')) {
+        ("zsh", Some((first, rest))) => format!("{first}\n{START}\n{rest}"),
+        (_, Some(_) | None) => script.to_owned(),
+    }
 }
 
 /// Answers a shell, if one asks. Whether it did.

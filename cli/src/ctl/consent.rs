@@ -7,7 +7,7 @@
 //! | deletes services, or data that lasts | asks | refuses with exit code 2 |
 //!
 //! `--yes` always goes on. Scripts that create and update need no flag; what cannot be undone
-//! does.
+//! does. What several objects become is shown together, and asked about once.
 
 use std::io::{BufRead, Write};
 
@@ -26,13 +26,50 @@ pub struct Intent {
     pub lines: Vec<String>,
     /// How much it asks of a user.
     pub weight: Weight,
+    /// What is said only beside something that asks.
+    aside: Vec<String>,
 }
 
 impl Intent {
+    /// What happens, and how much it asks.
+    pub fn new(weight: Weight, lines: Vec<String>) -> Self {
+        Self {
+            lines,
+            weight,
+            aside: Vec::new(),
+        }
+    }
+
+    /// The intent for an object that is made, kept, changed or replaced as a whole.
+    pub fn whole(object: &str, fate: Fate, because: &[String], paint: Paint) -> Self {
+        let reasons = match because {
+            [] => String::new(),
+            because => format!(": {}", because.join(", ")),
+        };
+        let line = signed(
+            fate,
+            paint,
+            &format!("{:<7} {object}{reasons}", fate.as_str()),
+        );
+        let weight = match fate {
+            Fate::Keep | Fate::Create => Weight::Harmless,
+            Fate::Update | Fate::Replace => Weight::Replaces,
+            Fate::Delete => Weight::Destroys,
+        };
+        match weight {
+            Weight::Harmless => Self {
+                aside: vec![line],
+                ..Self::new(weight, Vec::new())
+            },
+            Weight::Replaces | Weight::Destroys => Self::new(weight, vec![line]),
+        }
+    }
+
     /// The intent of a plan for an object, such as `project/shop`.
     pub fn of(object: &str, plan: &Plan, paint: Paint) -> Self {
         let weight = plan.weight();
         let mut lines = Vec::new();
+        let mut aside = Vec::new();
         if weight > Weight::Harmless {
             lines.push(format!("{object}:"));
             lines.extend(
@@ -40,20 +77,33 @@ impl Intent {
                     .iter()
                     .map(|step| format!("  {}", line(step, paint))),
             );
+        } else {
+            let fate = plan.steps.iter().map(|step| step.fate).max();
+            let fate = fate.unwrap_or(Fate::Keep);
+            let text = format!("{:<7} {object}", fate.as_str());
+            aside.push(signed(fate, paint, &text));
         }
-        Self { lines, weight }
+        Self {
+            lines,
+            weight,
+            aside,
+        }
     }
 }
 
 fn line(step: &Step, paint: Paint) -> String {
-    let (sign, tone) = match step.fate {
+    signed(step.fate, paint, &step.to_string())
+}
+
+fn signed(fate: Fate, paint: Paint, text: &str) -> String {
+    let (sign, tone) = match fate {
         Fate::Keep => ("=", Tone::Aside),
         Fate::Create => ("+", Tone::Good),
         Fate::Update => ("~", Tone::Good),
         Fate::Replace => ("~", Tone::Warning),
         Fate::Delete => ("-", Tone::Bad),
     };
-    paint.text(tone, &format!("{sign} {step}"))
+    paint.text(tone, &format!("{sign} {text}"))
 }
 
 /// Shows what is going to happen, and asks if there is somebody to ask.
@@ -66,11 +116,9 @@ pub fn obtain(
     intents: &[Intent],
     question: &str,
 ) -> Result<(), Failure> {
-    let weights = intents.iter().map(|intent| intent.weight);
-    let weight = weights.max().unwrap_or(Weight::Harmless);
-    for line in intents.iter().flat_map(|intent| &intent.lines) {
-        tell(format_args!("{line}"));
-    }
+    let all: Vec<&Intent> = intents.iter().collect();
+    show(&all);
+    let weight = weight(&all);
     match decide(weight, consent, context.screen.asks) {
         Decision::Go => Ok(()),
         Decision::Refuse => Err(Failure::usage(
@@ -83,6 +131,22 @@ pub fn obtain(
             false => Err(Failure::other("nothing was changed").coded(&codes::DECLINED)),
         },
     }
+}
+
+/// Shows what is going to happen, or would.
+pub fn show(intents: &[&Intent]) {
+    let is_harmless = weight(intents) == Weight::Harmless;
+    for intent in intents {
+        let aside = intent.aside.iter().filter(|_| !is_harmless);
+        for line in intent.lines.iter().chain(aside) {
+            tell(format_args!("{line}"));
+        }
+    }
+}
+
+fn weight(intents: &[&Intent]) -> Weight {
+    let weights = intents.iter().map(|intent| intent.weight);
+    weights.max().unwrap_or(Weight::Harmless)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

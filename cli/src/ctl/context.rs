@@ -8,18 +8,23 @@ mod place;
 
 use cara_api::access::pin;
 use cara_api::client::{Client, Credential, Trust, fetch_authority};
+use serde::Serialize;
 use serde_json::json;
 
 use super::args::{Args, ContextCommand, Output, SetContext};
 use super::failure::Failure;
-use super::table::{json as as_json, or, table, yaml};
+use super::listing::Listing;
+use super::screen::Screen;
+use super::table::or;
 use super::{out, tell};
 use crate::process::variable;
-use file::Contexts;
+pub(super) use file::{Contexts, Entry};
 use place::{Given, Place, decide};
 
 /// Token, for CI.
 const TOKEN: &str = "CARA_TOKEN";
+/// The default project, for CI.
+const PROJECT: &str = "CARA_PROJECT";
 /// The authority of the server: its certificate as PEM, or the SHA-256 of it, for CI.
 const CA: &str = "CARA_CA";
 
@@ -30,6 +35,19 @@ const CA: &str = "CARA_CA";
 pub async fn connect(args: &Args) -> Result<Client, Failure> {
     let place = place(args)?;
     client(&place.server, authority(args, &place).await?, &place)
+}
+
+/// The project that is meant where none is named: that of `CARA_PROJECT`, else that of the
+/// context. An empty variable means none.
+///
+/// # Errors
+/// See [`connect`].
+pub fn project(args: &Args) -> Result<Option<String>, Failure> {
+    let project = match variable(PROJECT) {
+        Some(project) => Some(project),
+        None => place(args)?.project,
+    };
+    Ok(project.filter(|name| !name.is_empty()))
 }
 
 /// URL of the server that a command line is for; none when its context is not there.
@@ -57,7 +75,10 @@ fn client(server: &str, authority: Option<String>, place: &Place) -> Result<Clie
         authority,
         credential,
     };
-    Client::with_trust(server, &trust).map_err(|e| Failure::of("connect", &e))
+    let client = Client::with_trust(server, &trust);
+    client
+        .map(Client::with_keys)
+        .map_err(|e| Failure::of("connect", &e))
 }
 
 /// The only authority that the server's certificate may come from, if one is known.
@@ -99,7 +120,10 @@ async fn pinned(server: &str, pin: &str) -> Result<String, Failure> {
 /// The file cannot be read or written, or there is no such context.
 pub async fn run(args: &Args, what: &ContextCommand) -> Result<(), Failure> {
     match what {
-        ContextCommand::List => list(&args.output),
+        ContextCommand::List => {
+            let columns = Screen::look(args.no_color).columns;
+            list(args.output, columns)
+        }
         ContextCommand::Use { name } => {
             file::change(|contexts| {
                 known(contexts, name)?;
@@ -173,45 +197,60 @@ async fn set(args: &Args, options: &SetContext) -> Result<(), Failure> {
     out(&format!("context {name:?} {done}\n"))
 }
 
-fn list(output: &Output) -> Result<(), Failure> {
+fn list(output: Output, columns: Option<usize>) -> Result<(), Failure> {
     let contexts = file::load()?;
-    let items: Vec<serde_json::Value> = contexts
-        .contexts
-        .iter()
-        .map(|(name, entry)| {
-            json!({
-                "name": name, "current": *name == contexts.current, "server": entry.server,
-                "project": entry.project, "hasCa": entry.ca.is_some(), "loggedIn": entry.token.is_some(),
-            })
-        })
-        .collect();
-    if matches!(output, Output::Json) {
-        return out(&as_json(&items)?);
-    }
-    if matches!(output, Output::Yaml) {
-        return out(&yaml(&items)?);
-    }
-    let rows = contexts.contexts.iter().map(|(name, entry)| {
-        let mark = if *name == contexts.current { "*" } else { "" };
-        let pinned = if entry.ca.is_some() {
-            "pinned"
-        } else {
-            "system"
-        };
-        let login = if entry.token.is_some() { "yes" } else { "no" };
-        let project = or(&entry.project, "-");
-        [mark, name, &entry.server, pinned, login, project]
-            .map(str::to_owned)
-            .to_vec()
-    });
-    let rows: Vec<Vec<String>> = rows.collect();
-    if rows.is_empty() {
+    if contexts.contexts.is_empty() {
         tell(format_args!(
             "There are no contexts: `caractrl --server URL context set NAME` makes one."
         ));
     }
-    let header = ["", "NAME", "SERVER", "CA", "LOGGED IN", "PROJECT"];
-    out(&table(&header, &rows))
+    out(&shown(&contexts, output, columns)?)
+}
+
+/// A context as it is listed: without what only its owner may see.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Listed {
+    name: String,
+    current: bool,
+    server: String,
+    project: String,
+    has_ca: bool,
+    logged_in: bool,
+}
+
+/// The contexts in the form that was asked for; `columns` is the width of the terminal.
+pub(super) fn shown(
+    contexts: &Contexts,
+    output: Output,
+    columns: Option<usize>,
+) -> Result<String, Failure> {
+    let listed = |(name, entry): (&String, &Entry)| Listed {
+        name: name.clone(),
+        current: *name == contexts.current,
+        server: entry.server.clone(),
+        project: entry.project.clone(),
+        has_ca: entry.ca.is_some(),
+        logged_in: entry.token.is_some(),
+    };
+    let items: Vec<Listed> = contexts.contexts.iter().map(listed).collect();
+    let listing = Listing {
+        header: &["", "NAME", "SERVER", "CA", "LOGGED IN", "PROJECT"],
+        wide: &[],
+        name: &|context: &Listed| format!("context/{}", context.name),
+        row: &|context| {
+            let mark = if context.current { "*" } else { "" };
+            let ca = if context.has_ca { "pinned" } else { "system" };
+            let login = if context.logged_in { "yes" } else { "no" };
+            let project = or(&context.project, "-");
+            [mark, &context.name, &context.server, ca, login, project]
+                .map(str::to_owned)
+                .to_vec()
+        },
+        more: &|_| Vec::new(),
+    };
+    let list = json!({"apiVersion": cara_api::API_VERSION, "kind": "ContextList", "items": items});
+    listing.show(&list, &items, output, columns)
 }
 
 /// A client that shows another token, or none, and what it is called in the file.

@@ -28,7 +28,10 @@ const WAITING: usize = 8;
 
 /// Copies, and says what was copied.
 pub async fn run(context: &Context, options: Copy) -> Result<(), Failure> {
-    let (from, to) = (Place::parse(&options.from), Place::parse(&options.to));
+    let (from, to) = (
+        Place::parse(&options.from, context.project.as_deref()),
+        Place::parse(&options.to, context.project.as_deref()),
+    );
     match (from, to) {
         (Place::Here(from), Place::There(to)) => upload(context, &from, &to).await,
         (Place::There(from), Place::Here(to)) => download(context, &from, &to).await,
@@ -83,7 +86,7 @@ async fn upload(context: &Context, from: &Path, to: &Remote) -> Result<(), Failu
     let there = is_directory(context, to).await?;
     let (directory, name) = place::destination(from, source.is_dir(), to, there)?;
     let (sender, receiver) = mpsc::channel(WAITING);
-    let progress = bar(None);
+    let progress = bar(context, None);
     let (packing, moved) = (from.to_owned(), progress.clone());
     let packed = tokio::task::spawn_blocking(move || pack::pack(&packing, &name, sender, &moved));
     let pieces = stream::unfold(receiver, |mut receiver: mpsc::Receiver<_>| async move {
@@ -114,7 +117,7 @@ async fn download(context: &Context, from: &Remote, to: &Path) -> Result<(), Fai
     let query = [("path", from.path.as_str())];
     let opened = context.client.download(&files_of(from), &query).await;
     let (look, mut pieces) = opened.map_err(|error| failed(from, &error))?;
-    let progress = bar((look.kind == "file").then_some(look.size_bytes));
+    let progress = bar(context, (look.kind == "file").then_some(look.size_bytes));
     let (sender, receiver) = mpsc::channel(WAITING);
     let target = to.to_owned();
     let name = from.name().map(PathBuf::from);
@@ -148,7 +151,10 @@ async fn download(context: &Context, from: &Remote, to: &Path) -> Result<(), Fai
 }
 
 /// Progress on a terminal; elsewhere nothing is shown.
-fn bar(total: Option<u64>) -> ProgressBar {
+fn bar(context: &Context, total: Option<u64>) -> ProgressBar {
+    if !context.screen.moves {
+        return ProgressBar::hidden();
+    }
     let bar = ProgressBar::new(total.unwrap_or(0));
     let template = match total {
         Some(_) => "{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}",

@@ -1,8 +1,9 @@
 //! `cordon` and `uncordon`: close a node for new projects, and open it again.
 
+use cara_api::client::Terms;
 use cara_api::paths;
 
-use super::args::NodeName;
+use super::args::{self, DryRun};
 use super::failure::Failure;
 use super::{Context, out};
 
@@ -16,14 +17,18 @@ pub enum Gate {
 }
 
 /// Closes or opens a node. Doing it again changes nothing.
-pub async fn run(context: &Context, options: NodeName, gate: Gate) -> Result<(), Failure> {
+pub async fn run(context: &Context, options: args::Gate, gate: Gate) -> Result<(), Failure> {
     let node = &options.node;
     let (verb, done, pattern) = match gate {
         Gate::Close => ("cordon", "cordoned", paths::NODE_CORDON),
         Gate::Open => ("uncordon", "uncordoned", paths::NODE_UNCORDON),
     };
     let path = paths::fill(pattern, &[node]);
-    let posted = context.client.post(&path, &serde_json::json!({})).await;
-    posted.map_err(|error| Failure::of(&format!("{verb} node {node:?}"), &error))?;
-    out(&format!("node/{node} {done}\n"))
+    let dry_run = options.trial.dry_run;
+    if dry_run != DryRun::Client {
+        let (terms, nothing) = (Terms::tried(dry_run.is_dry()), serde_json::json!({}));
+        let posted = context.client.post_on(&path, terms, &nothing).await;
+        posted.map_err(|error| Failure::of(&format!("{verb} node {node:?}"), &error))?;
+    }
+    out(&format!("node/{node} {done}{}\n", dry_run.mark()))
 }

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
-use cara_api::client::{Method, Written};
+use cara_api::client::{Method, Terms, Written};
 use cara_api::secret::Hidden;
 use cara_api::{Certificate, ObjectMeta, Resource, Secret, paths};
 
-use super::args::{Create, NewCertificate, NewSecret};
+use super::args::{Create, DryRun, NewCertificate, NewSecret, Sources};
 use super::codes;
 use super::failure::{self, Failure};
 use super::{Context, out};
@@ -24,12 +24,24 @@ pub async fn run(context: &Context, what: Create) -> Result<(), Failure> {
         Create::Secret(options) => {
             let secret = secret(&options)?;
             let at = (paths::SECRETS, paths::SECRET);
-            write(context, &secret, at, options.replace).await
+            write(
+                context,
+                &secret,
+                at,
+                (options.replace, options.trial.dry_run),
+            )
+            .await
         }
         Create::Certificate(options) => {
             let certificate = certificate(&options)?;
             let at = (paths::CERTIFICATES, paths::CERTIFICATE);
-            write(context, &certificate, at, options.replace).await
+            write(
+                context,
+                &certificate,
+                at,
+                (options.replace, options.trial.dry_run),
+            )
+            .await
         }
     }
 }
@@ -60,7 +72,7 @@ fn secret(options: &NewSecret) -> Result<Secret, Failure> {
             name: options.name.clone(),
             ..ObjectMeta::default()
         },
-        data: collect(options, read)?,
+        data: collect(&options.sources, read)?,
         ..Secret::default()
     })
 }
@@ -70,21 +82,29 @@ async fn write<T: Resource>(
     context: &Context,
     object: &T,
     (all, one): (&str, &str),
-    may_replace: bool,
+    (may_replace, dry_run): (bool, DryRun),
 ) -> Result<(), Failure> {
     let (noun, name) = (T::NOUN, &object.meta().name);
     let action = format!("create {noun} {name:?}");
     let client = &context.client;
+    if dry_run == DryRun::Client {
+        return out(&format!("{noun}/{name} created{}\n", dry_run.mark()));
+    }
+    let terms = Terms::tried(dry_run.is_dry());
     let (mut verb, mut written) = (
         "created",
-        client.write::<T, _>(Method::POST, all, object).await,
+        client
+            .write_on::<T, _>((Method::POST, all), terms, object)
+            .await,
     );
     let is_taken = written.as_ref().is_err_and(|e| e.status() == Some(409));
     if is_taken && may_replace {
         let path = paths::fill(one, &[name]);
         (verb, written) = (
             "replaced",
-            client.write::<T, _>(Method::PUT, &path, object).await,
+            client
+                .write_on::<T, _>((Method::PUT, &path), terms, object)
+                .await,
         );
     }
     let Written { warnings, .. } = written.map_err(|error| {
@@ -98,21 +118,40 @@ async fn write<T: Resource>(
     for warning in &warnings {
         context.warn(format_args!("{noun}/{name}: {warning}"));
     }
-    out(&format!("{noun}/{name} {verb}\n"))
+    out(&format!("{noun}/{name} {verb}{}\n", dry_run.mark()))
+}
+
+/// The values by key.
+///
+/// # Errors
+/// A file cannot be read, or a key is given twice.
+pub fn values(sources: &Sources) -> Result<BTreeMap<String, Hidden>, Failure> {
+    match sources.from_file.is_empty() && sources.from_env_file.is_empty() {
+        true => Ok(BTreeMap::new()),
+        false => collect(sources, read),
+    }
+}
+
+/// All of standard input.
+///
+/// # Errors
+/// It cannot be read, or is not text.
+pub fn standard_input() -> Result<String, Failure> {
+    text(STDIN, read)
 }
 
 /// The values by key; `read` gives what is in a file.
 fn collect(
-    options: &NewSecret,
+    sources: &Sources,
     read: impl Fn(&str) -> std::io::Result<Vec<u8>>,
 ) -> Result<BTreeMap<String, Hidden>, Failure> {
-    let files: Vec<(String, &str)> = options
+    let files: Vec<(String, &str)> = sources
         .from_file
         .iter()
         .map(|source| key_and_path(source))
         .collect::<Result<_, _>>()?;
     let paths = files.iter().map(|(_, path)| *path);
-    let all = paths.chain(options.from_env_file.iter().map(String::as_str));
+    let all = paths.chain(sources.from_env_file.iter().map(String::as_str));
     if all.filter(|path| *path == STDIN).count() > 1 {
         return Err(Failure::usage(
             "standard input (-) can be read once: use files for the others",
@@ -122,7 +161,7 @@ fn collect(
     for (key, path) in files {
         add(&mut data, key, text(path, &read)?)?;
     }
-    for path in &options.from_env_file {
+    for path in &sources.from_env_file {
         for (key, value) in variables(path, &text(path, &read)?)? {
             add(&mut data, key, value)?;
         }
@@ -200,11 +239,9 @@ mod tests {
     /// What is collected, or the message.
     fn check(from_file: &[&str], from_env_file: &[&str]) -> Result<Vec<(String, String)>, String> {
         let list = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
-        let options = NewSecret {
-            name: "db".to_owned(),
+        let sources = Sources {
             from_file: list(from_file),
             from_env_file: list(from_env_file),
-            replace: false,
         };
         let files = |path: &str| match path {
             "-" => Ok(b"from stdin\n".to_vec()),
@@ -214,7 +251,7 @@ mod tests {
             "binary" => Ok(vec![0xff, 0xfe]),
             _ => Err(std::io::Error::from(std::io::ErrorKind::NotFound)),
         };
-        let found = collect(&options, files).map_err(|failure| format!("{failure:?}"))?;
+        let found = collect(&sources, files).map_err(|failure| format!("{failure:?}"))?;
         let pair = |(key, value): (String, Hidden)| (key, value.reveal().to_owned());
         Ok(found.into_iter().map(pair).collect())
     }

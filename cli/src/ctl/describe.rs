@@ -1,5 +1,6 @@
 //! `describe`: everything about one object, for people.
 
+mod access;
 mod certificate;
 mod node;
 mod project;
@@ -12,19 +13,37 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use cara_api::condition::Condition;
-use cara_api::{Certificate, Node, ObjectMeta, Project, Secret, Timestamp, paths};
-use serde::Serialize;
+use cara_api::{
+    Certificate, Federation, List, Node, ObjectMeta, Project, Resource, Secret, Timestamp, User,
+    paths,
+};
 use serde::de::DeserializeOwned;
 
-use super::args::{Kind, Target};
+use super::args::{self, Kind, Output};
 use super::failure::Failure;
 use super::get::Rows;
+use super::removal::Target;
 use super::table::{age, or, table};
 use super::{Context, events, out};
 
-/// Describes an object, with its newest events at the end; secrets have none.
-pub async fn run(context: &Context, target: Target) -> Result<(), Failure> {
-    let name = &target.name;
+pub(super) use secret::users as secret_users;
+
+/// Describes an object, with its newest events at the end; secrets, users and
+/// federation rules have none.
+pub async fn run(context: &Context, target: args::Target) -> Result<(), Failure> {
+    let name = match (target.kind, target.name) {
+        (_, Some(name)) => name,
+        (Kind::Projects, None) => context.project_or(None)?,
+        (kind, None) => {
+            let noun = kind.noun();
+            return Err(Failure::usage(format!("describe {noun}: which one?"))
+                .with(format!("caractrl get {noun}s lists them")));
+        }
+    };
+    let target = Target {
+        kind: target.kind,
+        name: name.clone(),
+    };
     let now = Timestamp::now();
     let text = match target.kind {
         Kind::Projects => {
@@ -51,6 +70,16 @@ pub async fn run(context: &Context, target: Target) -> Result<(), Failure> {
                 }
             }
         }
+        Kind::Users => {
+            let user: User = read(context, &target, paths::USER).await?;
+            let text = document(context, &user)?;
+            return out(&text.unwrap_or_else(|| access::user(&user, now)));
+        }
+        Kind::Federations => {
+            let rule: Federation = read(context, &target, paths::FEDERATION).await?;
+            let text = document(context, &rule)?;
+            return out(&text.unwrap_or_else(|| access::federation(&rule, now)));
+        }
         Kind::Secrets => {
             let mut secret: Secret = read(context, &target, paths::SECRET).await?;
             secret.conceal();
@@ -63,7 +92,7 @@ pub async fn run(context: &Context, target: Target) -> Result<(), Failure> {
             }
         }
     };
-    out(&(text + &events::of_object(context, target.kind, name, now).await))
+    out(&(text + &events::of_object(context, target.kind, &name, now).await))
 }
 
 async fn read<T: DeserializeOwned>(
@@ -77,14 +106,24 @@ async fn read<T: DeserializeOwned>(
     read.map_err(|error| Failure::of(&action, &error))
 }
 
-/// The object as a document, if that is asked for.
-fn document(context: &Context, object: &impl Serialize) -> Result<Option<String>, Failure> {
-    context.output.document(object)
+/// The object as a document or a name, if that is asked for.
+fn document(context: &Context, object: &impl Resource) -> Result<Option<String>, Failure> {
+    named(context.output, object)
+}
+
+fn named<T: Resource>(output: Output, object: &T) -> Result<Option<String>, Failure> {
+    match output == Output::Name {
+        true => Ok(Some(format!("{}/{}\n", T::NOUN, object.meta().name))),
+        false => output.document(object),
+    }
 }
 
 /// All projects; none when they cannot be read, which is no reason not to show the rest.
 async fn projects(context: &Context) -> Option<Vec<Project>> {
-    let list = context.client.list::<Project>(paths::PROJECTS, &[]).await;
+    let list = context
+        .client
+        .query::<List<Project>>(paths::PROJECTS, &[])
+        .await;
     list.ok().map(|list| list.items)
 }
 

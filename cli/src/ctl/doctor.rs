@@ -9,6 +9,7 @@ use cara_api::{Timestamp, paths};
 use serde::Serialize;
 use tokio::net::TcpStream;
 
+use super::args::Output;
 use super::failure::Failure;
 use super::{Context, out, table};
 use local::{Seen, judge};
@@ -44,6 +45,7 @@ pub async fn run(context: &Context) -> Result<(), Failure> {
     };
     let text = match context.output.list(&findings, &checks)? {
         Some(text) => text,
+        None if context.output == Output::Name => names(&checks),
         None => shown(&checks),
     };
     out(&text)?;
@@ -101,6 +103,11 @@ fn api_host(context: &Context) -> String {
         Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host.to_owned(),
         Some(_) | None => authority.to_owned(),
     }
+}
+
+fn names(checks: &[Check]) -> String {
+    let names = checks.iter().map(|check| format!("check/{}\n", check.name));
+    names.collect()
 }
 
 fn shown(checks: &[Check]) -> String {

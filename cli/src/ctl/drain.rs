@@ -6,9 +6,10 @@ mod plan;
 
 use std::time::{Duration, Instant};
 
+use cara_api::client::Terms;
 use cara_api::{Node, Project, node, paths};
 
-use super::args::Drain;
+use super::args::{Drain, DryRun};
 use super::failure::Failure;
 use super::follow::{Change, Follow};
 use super::progress::Progress;
@@ -23,10 +24,14 @@ pub async fn run(context: &Context, options: Drain) -> Result<(), Failure> {
         delete_ephemeral_data: options.delete_ephemeral_data,
     };
     let path = paths::fill(paths::NODE_DRAIN, &[name]);
-    let asked = context.client.post(&path, &wish).await;
-    asked.map_err(|error| Failure::of(&action, &error))?;
-    if options.no_wait {
-        return out(&format!("node/{name} draining\n"));
+    let dry_run = options.trial.dry_run;
+    if dry_run != DryRun::Client {
+        let terms = Terms::tried(dry_run.is_dry());
+        let asked = context.client.post_on(&path, terms, &wish).await;
+        asked.map_err(|error| Failure::of(&action, &error))?;
+    }
+    if options.no_wait || dry_run.is_dry() {
+        return out(&format!("node/{name} draining{}\n", dry_run.mark()));
     }
     let mut progress = Progress::new(context.screen);
     let mut picture = Picture::default();

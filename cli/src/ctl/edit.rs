@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::args::{Edit, Kind};
 use super::diff::{own_part, unified};
 use super::failure::Failure;
+use super::live::version_of;
 use super::manifest;
 use super::table::yaml;
 use super::{Context, address, out};
@@ -262,12 +263,6 @@ impl Session {
             .with(format!("your text is in {file}"))
             .with(format!("caractrl apply -f {file}"))
     }
-}
-
-fn version_of(object: &Value) -> ResourceVersion {
-    let text = object.pointer("/metadata/resourceVersion");
-    let text = text.and_then(Value::as_str).unwrap_or_default();
-    text.parse().unwrap_or_default()
 }
 
 /// Writes over the file; only its owner can read it, as it was made.

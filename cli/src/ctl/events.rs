@@ -16,7 +16,11 @@ const SECTION_LINES: usize = 8;
 /// Lists events, the newest last, and goes on with those that come if asked to.
 pub async fn run(context: &Context, options: Events) -> Result<(), Failure> {
     let failed = |error| Failure::of("events", &error);
-    let query = query(options.kind, options.name.as_deref());
+    let (kind, name) = match (options.kind, options.name, &context.project) {
+        (None, None, Some(home)) if !options.all => (Some(Kind::Projects), Some(home.clone())),
+        (kind, name, _) => (kind, name),
+    };
+    let query = query(kind, name.as_deref());
     let list = read(context, &query).await.map_err(failed)?;
     let mut layout = layout(context.output, context.screen.columns);
     out(&shown(

@@ -7,7 +7,6 @@
 //! No more of the input is on its way than [`INPUT_WINDOW`], so that signals pass by what the command
 //! does not read.
 
-use std::io::IsTerminal;
 use std::time::Duration;
 
 use cara_api::client::Connection;
@@ -22,7 +21,8 @@ use tokio::sync::{mpsc, watch};
 use super::args::Exec;
 use super::failure::Failure;
 use super::logs::service_of;
-use super::terminal::{self, Raw};
+use super::screen;
+use super::terminal::Raw;
 use super::{Context, tell};
 
 /// What shells add to the number of a signal.
@@ -34,12 +34,11 @@ const STUCK: Duration = Duration::from_secs(2);
 
 /// Runs a command; its exit code becomes ours.
 pub async fn run(context: &Context, options: Exec) -> Result<(), Failure> {
-    let (project, named) = match options.project.split_once('/') {
-        Some((project, service)) if options.service.is_none() => (project, Some(service)),
-        _ => (options.project.as_str(), options.service.as_deref()),
-    };
-    let service = service_of(context, project, named).await?;
-    if options.tty && !std::io::stdin().is_terminal() {
+    let words: Vec<String> = options.project.into_iter().chain(options.service).collect();
+    let subject = context.subject(&words).await?;
+    let (project, named) = (subject.project.as_str(), subject.services.first());
+    let service = service_of(context, project, named.map(String::as_str)).await?;
+    if options.tty && !context.screen.types {
         tell(format_args!(
             "the input is no terminal: keys are not passed on one by one"
         ));
@@ -48,7 +47,7 @@ pub async fn run(context: &Context, options: Exec) -> Result<(), Failure> {
         command: options.command,
         tty: options.tty,
         stdin: options.stdin,
-        size: options.tty.then(terminal::size).flatten(),
+        size: options.tty.then(screen::size).flatten(),
     };
     let path = paths::fill(paths::SERVICE_EXEC, &[project, &service]);
     let opened = context.client.socket(&path, &query.pairs()).await;
@@ -293,7 +292,7 @@ impl Keys {
     }
 
     fn resized(&self) -> Option<Frame> {
-        let size = self.has_tty.then(terminal::size).flatten()?;
+        let size = self.has_tty.then(screen::size).flatten()?;
         Some(Frame::json(Channel::Resize, &size))
     }
 }

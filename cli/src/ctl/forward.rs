@@ -42,8 +42,10 @@ pub async fn run(context: &Context, options: Forward) -> Result<(), Failure> {
             "--node is not needed: the server knows where the project runs"
         ));
     }
-    let (project, named, ports) = split(&options.project, &options.rest)?;
-    let service = service_of(context, &project, named.as_deref()).await?;
+    let (words, ports) = split(&options.words)?;
+    let subject = context.subject(words).await?;
+    let (project, named) = (subject.project, subject.services.first());
+    let service = service_of(context, &project, named.map(String::as_str)).await?;
     let whom = format!("{project}/{service}");
     let mut listeners = JoinSet::new();
     let slots = Arc::new(Semaphore::new(CONNECTIONS));

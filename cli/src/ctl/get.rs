@@ -1,11 +1,15 @@
 //! `get`: lists, single objects, and watching them.
 
+mod access;
 mod all;
 mod certificates;
 mod rows;
 mod view;
 
-use cara_api::{Certificate, List, Node, Project, Secret, Timestamp, WatchEvent, WatchKind, paths};
+use cara_api::{
+    Certificate, Federation, List, Node, Project, Secret, Timestamp, User, WatchEvent, WatchKind,
+    paths,
+};
 
 use super::args::{Get, Kind, Output};
 use super::completion;
@@ -27,6 +31,11 @@ pub async fn run(context: &Context, options: Get) -> Result<(), Failure> {
         Kind::Certificates => {
             let (all, one) = (paths::CERTIFICATES, paths::CERTIFICATE);
             show::<Certificate>(context, options, all, one).await
+        }
+        Kind::Users => show::<User>(context, options, paths::USERS, paths::USER).await,
+        Kind::Federations => {
+            let (all, one) = (paths::FEDERATIONS, paths::FEDERATION);
+            show::<Federation>(context, options, all, one).await
         }
     }
 }
@@ -66,7 +75,7 @@ async fn show<T: Rows>(
             )
         }
         None => {
-            let mut list: List<T> = context.client.list(&path, &query).await.map_err(failed)?;
+            let mut list: List<T> = context.client.query(&path, &query).await.map_err(failed)?;
             list.items.iter_mut().for_each(T::conceal);
             if query.is_empty() && context.screen.columns.is_some() {
                 // Somebody who types will press TAB next.
@@ -140,7 +149,10 @@ async fn reserved<T: Rows>(context: &Context) -> Reserved {
     if !T::SHOWS_RESERVED || context.output != Output::Wide {
         return Reserved::default();
     }
-    let list = context.client.list::<Project>(paths::PROJECTS, &[]).await;
+    let list = context
+        .client
+        .query::<List<Project>>(paths::PROJECTS, &[])
+        .await;
     list.map(|list| Reserved::of(&list.items))
         .unwrap_or_default()
 }

@@ -4,7 +4,7 @@
 
 mod template;
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 
 use cara_api::{ProjectName, schema};
@@ -18,14 +18,14 @@ use template::{Choice, render};
 const SCHEMA: &str = ".caravanserai/project.schema.json";
 
 /// Writes the document and its schema.
-pub async fn run(_: &Context, options: Init) -> Result<(), Failure> {
+pub async fn run(context: &Context, options: Init) -> Result<(), Failure> {
     if options.file.exists() && !options.force {
         return Err(
             Failure::other(format!("init: {} is there already", options.file.display()))
                 .with("--force writes over it, -f FILE names another one"),
         );
     }
-    let choice = choose(&options)?;
+    let choice = choose(&options, context.screen.asks)?;
     let directory = match options.file.parent() {
         Some(parent) if parent != Path::new("") => parent.to_owned(),
         Some(_) | None => PathBuf::from("."),
@@ -50,11 +50,10 @@ fn write(file: &Path, text: &str) -> Result<(), Failure> {
     std::fs::write(file, text).map_err(failed)
 }
 
-fn choose(options: &Init) -> Result<Choice, Failure> {
+fn choose(options: &Init, asks: bool) -> Result<Choice, Failure> {
     let guessed = std::env::current_dir().ok();
     let guessed = guessed.and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
     let guessed = template::name_of(guessed.as_deref().unwrap_or_default());
-    let asks = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     let ask = |question: &str, given: Option<&str>, guess: &str| match given {
         Some(given) => given.to_owned(),
         None if asks => answer(question, guess),

@@ -3,7 +3,7 @@
 //! Tokens come by standard input, a prompt that does not show them, a browser, or an exchange; never
 //! by a flag. They are kept in the file of contexts.
 
-use std::io::{IsTerminal, Read};
+use std::io::Read;
 use std::time::Duration;
 
 use cara_api::access::login::{
@@ -17,7 +17,7 @@ use cara_api::secret::Hidden;
 use super::args::{Args, Login, Output};
 use super::context::Session;
 use super::failure::Failure;
-use super::table::{json, yaml};
+use super::screen::Screen;
 use super::{Context, out, tell};
 
 /// Longest token that is read, in bytes.
@@ -63,7 +63,7 @@ pub async fn login(args: &Args, options: &Login) -> Result<(), Failure> {
 
 /// A token from standard input, or from somebody who is asked for it and does not see it.
 fn typed() -> Result<Hidden, Failure> {
-    let text = if std::io::stdin().is_terminal() {
+    let text = if Screen::look(false).types {
         rpassword::prompt_password("Token: ").map_err(|e| Failure::other(e.to_string()))?
     } else {
         input()?
@@ -158,14 +158,21 @@ pub async fn logout(args: &Args) -> Result<(), Failure> {
 pub async fn whoami(context: &Context) -> Result<(), Failure> {
     let who = context.client.get::<WhoAmI>(paths::WHOAMI).await;
     let who = who.map_err(|error| Failure::of("ask who you are", &error))?;
-    if matches!(context.output, Output::Json) {
-        return out(&json(&who)?);
+    out(&identity(&who, context.output)?)
+}
+
+/// Who somebody is, in the form that was asked for.
+pub(super) fn identity(who: &WhoAmI, output: Output) -> Result<String, Failure> {
+    if let Some(text) = output.document(who)? {
+        return Ok(text);
     }
-    if matches!(context.output, Output::Yaml) {
-        return out(&yaml(&who)?);
+    if output == Output::Name {
+        // Users stand alone, all others after their kind.
+        let (kind, name) = who.actor.split_once(':').unwrap_or(("user", &who.actor));
+        return Ok(format!("{kind}/{name}\n"));
     }
     if !who.authenticated {
-        return out(&format!(
+        return Ok(format!(
             "{}: this server asks nobody who they are\n",
             who.actor
         ));
@@ -185,5 +192,5 @@ pub async fn whoami(context: &Context) -> Result<(), Failure> {
     if let Some(end) = who.expires_at {
         text.push_str(&format!("  until   {end}\n"));
     }
-    out(&text)
+    Ok(text)
 }

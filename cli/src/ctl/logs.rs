@@ -14,6 +14,7 @@ use jiff::Timestamp;
 
 use super::args::{LogSource, Logs, Output};
 use super::failure::Failure;
+use super::subject::Subject;
 use super::{Context, out, tell};
 use line::Style;
 
@@ -22,7 +23,9 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from
 
 /// Prints lines as they arrive.
 pub async fn run(context: &Context, options: Logs) -> Result<(), Failure> {
-    let (project, services) = target(&options)?;
+    let words = options.target.iter().chain(&options.services);
+    let words: Vec<String> = words.cloned().collect();
+    let Subject { project, services } = context.subject(&words).await?;
     let shown = match services.is_empty() {
         true => services_of(context, &project).await?,
         false => services.clone(),
@@ -32,6 +35,10 @@ pub async fn run(context: &Context, options: Logs) -> Result<(), Failure> {
             "--node is not needed: the server knows where the project runs"
         ));
     }
+    let action = match services.as_slice() {
+        [only] => format!("logs {project}/{only}"),
+        [] | [_, ..] => format!("logs {project}"),
+    };
     let query = LogQuery {
         services,
         follow: options.follow,
@@ -42,9 +49,9 @@ pub async fn run(context: &Context, options: Logs) -> Result<(), Failure> {
         after: Default::default(),
     };
     let mut reader = Reader {
-        action: format!("logs {}", options.target),
+        action,
         path: paths::fill(paths::PROJECT_ALL_LOGS, &[&project]),
-        style: Style::new(&options, &shown),
+        style: Style::new(&options, &shown, context.screen.prints),
         only: options.stream.map(|source| match source {
             LogSource::Stdout => LogStream::Stdout,
             LogSource::Stderr => LogStream::Stderr,
@@ -58,25 +65,6 @@ pub async fn run(context: &Context, options: Logs) -> Result<(), Failure> {
     } else {
         reader.read(context).await
     }
-}
-
-/// The project and the services that are named.
-fn target(options: &Logs) -> Result<(String, Vec<String>), Failure> {
-    let mut services = options.services.clone();
-    let project = match options.target.split_once('/') {
-        Some((project, service)) => {
-            services.insert(0, service.to_owned());
-            project
-        }
-        None => options.target.as_str(),
-    };
-    if project.is_empty() || services.iter().any(|s| s.is_empty() || s.contains('/')) {
-        return Err(Failure::usage(format!(
-            "invalid target {:?}: expected <project>/<service>, or <project> and services",
-            options.target
-        )));
-    }
-    Ok((project.to_owned(), services))
 }
 
 /// Why a server cannot be asked, without the whole of what it was asked.

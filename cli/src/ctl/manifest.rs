@@ -127,13 +127,15 @@ fn document(source: &str, number: usize, body: Value, places: Places) -> Result<
         Some("Node") => Kind::Nodes,
         Some("Secret") => Kind::Secrets,
         Some("Certificate") => Kind::Certificates,
+        Some("User") => Kind::Users,
+        Some("Federation") => Kind::Federations,
         other => {
             let text = other.unwrap_or_default();
             let message =
                 format!("apply: unsupported kind {text:?} in document {number} of {source}");
             return Err(Failure::other(message)
                 .coded(&codes::YAML)
-                .with("kind must be Project, Node, Secret or Certificate"));
+                .with("kind must be Project, Node, Secret, Certificate, User or Federation"));
         }
     };
     let name = body

@@ -4,7 +4,7 @@ use cara_api::client::Method;
 use cara_api::join::{IssuedJoinToken, JoinRole, NewJoinToken};
 use cara_api::paths;
 
-use super::args::{JoinToken, NodeCommand, NodeName, Output};
+use super::args::{JoinToken, NodeCommand, NodeName};
 use super::failure::Failure;
 use super::{Context, out, tell};
 
@@ -36,10 +36,8 @@ async fn join_token(context: &Context, options: JoinToken) -> Result<(), Failure
     if options.token_only {
         return out(&format!("{}\n", issued.token.reveal()));
     }
-    if context.output == Output::Json {
-        let text = serde_json::to_string_pretty(&issued);
-        let text = text.map_err(|error| Failure::other(error.to_string()))?;
-        return out(&format!("{text}\n"));
+    if let Some(text) = context.output.document(&issued)? {
+        return out(&text);
     }
     tell(format_args!(
         "Run this as root on the machine that shall be a node. It works once, until {}:",

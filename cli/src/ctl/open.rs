@@ -1,7 +1,5 @@
 //! `open`: the URL of a project, in the browser if there is one.
 
-use std::io::IsTerminal;
-
 use cara_api::{Project, paths};
 
 use super::args::Open;
@@ -10,7 +8,7 @@ use super::{Context, out};
 
 /// Prints the URL and hands it to the desktop, if this is one.
 pub async fn run(context: &Context, options: Open) -> Result<(), Failure> {
-    let name = &options.project;
+    let name = &context.project_or(options.project)?;
     let path = paths::fill(paths::PROJECT, &[name]);
     let project: Project = context
         .client
@@ -38,7 +36,7 @@ pub async fn run(context: &Context, options: Open) -> Result<(), Failure> {
         return out(&format!("{}\n", rule.address));
     }
     out(&format!("{}\n", rule.url))?;
-    if std::io::stdout().is_terminal() {
+    if context.screen.shows {
         // Without a desktop there is nothing to open it with, and the URL is printed.
         let _ = tokio::process::Command::new("xdg-open")
             .arg(&rule.url)

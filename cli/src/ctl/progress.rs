@@ -4,8 +4,13 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use unicode_width::UnicodeWidthStr;
 
-use super::screen::{Paint, Screen, Tone};
+use super::screen::{self, Paint, Screen, Tone};
+use super::table::clip;
+
+/// A sign and what sets it off, in columns.
+const SIGN_WIDTH: usize = 2;
 
 /// A line of progress.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,13 +158,18 @@ impl Bar {
         let took = match item.mark {
             // What was so from the beginning took no time.
             Mark::Good if self.since.elapsed() > Duration::from_millis(100) => {
-                let seconds = self.since.elapsed().as_secs_f64();
-                paint.text(Tone::Aside, &format!("  {seconds:.1} s"))
+                format!("  {:.1} s", self.since.elapsed().as_secs_f64())
             }
             Mark::Good | Mark::Busy | Mark::Bad => String::new(),
         };
-        self.bar
-            .set_message(format!("{}  {text}{took}", item.label));
+        let columns = screen::size().map_or(usize::MAX, |size| usize::from(size.cols));
+        let room = columns.saturating_sub(item.branch.width() + SIGN_WIDTH + took.width());
+        let line = clip(&format!("{}  {text}", item.label), room);
+        let took = match took.as_str() {
+            "" => took,
+            took => paint.text(Tone::Aside, took),
+        };
+        self.bar.set_message(format!("{line}{took}"));
         self.bar.tick();
     }
 }

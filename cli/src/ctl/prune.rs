@@ -4,12 +4,10 @@
 
 use std::collections::BTreeSet;
 
-use cara_api::client::Terms;
-
 use super::args::{Kind, Selectors};
-use super::delete::{self, Target};
 use super::failure::Failure;
 use super::manifest::Document;
+use super::removal::Target;
 use super::{Context, address};
 
 /// Projects first: they may need the others.
@@ -50,17 +48,6 @@ fn missing(kind: Kind, found: Vec<String>, documents: &[Document]) -> Vec<Target
         .filter(|name| !described.contains(name.as_str()))
         .map(|name| Target { kind, name })
         .collect()
-}
-
-/// Deletes them, and says which.
-///
-/// # Errors
-/// The first one that is refused.
-pub async fn run(context: &Context, terms: Terms, surplus: &[Target]) -> Result<(), Failure> {
-    for target in surplus {
-        delete::start(context, terms, target).await?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,28 +1,35 @@
 //! `rollback` and `revisions`: earlier generations of a project.
 
-use cara_api::client::{Method, Written};
+use cara_api::client::{Method, Terms, Written};
 use cara_api::plan::Plan;
 use cara_api::project::{ProjectRevision, ProjectSpec, Rollback as Wish};
 use cara_api::{Generation, Project, Timestamp, paths};
 use serde::{Deserialize, Serialize};
 
-use super::args::{Output, Revisions, Rollback};
+use super::args::{DryRun, Output, Revisions, Rollback};
 use super::consent::{self, Intent};
 use super::failure::Failure;
 use super::table::{Layout, age, or};
-use super::{Context, out, wait};
+use super::{Context, out, rollout};
 
 /// Returns a project to an earlier generation, and waits until that runs.
 pub async fn run(context: &Context, options: Rollback) -> Result<(), Failure> {
-    let name = &options.project;
+    let name = &context.project_or(options.project.clone())?;
     let action = format!("rollback project {name:?}");
-    let agreed = agree(context, &options).await?;
+    let agreed = agree(context, name, &options).await?;
+    let dry_run = options.trial.dry_run;
+    if dry_run == DryRun::Client {
+        let line = format!("project/{name} rolled back{}\n", dry_run.mark());
+        return out(&line);
+    }
     let path = paths::fill(paths::PROJECT_ROLLBACK, &[name]);
     // The generation that was shown, whatever the server would choose by now.
     let wish = Wish {
         generation: agreed.or(options.to),
     };
-    let asked = context.client.write(Method::POST, &path, &wish).await;
+    let terms = Terms::tried(dry_run.is_dry());
+    let target = (Method::POST, path.as_str());
+    let asked = context.client.write_on(target, terms, &wish).await;
     let written: Written<Project> = asked.map_err(|error| {
         Failure::of(&action, &error).with(format!(
             "caractrl revisions {name} lists its generations that are kept"
@@ -36,25 +43,26 @@ pub async fn run(context: &Context, options: Rollback) -> Result<(), Failure> {
         None => {
             let to = options.to.map(|to| format!(" to generation {to}"));
             format!(
-                "project/{name} rolled back{}, as generation {}\n",
+                "project/{name} rolled back{}, as generation {}{}\n",
                 to.unwrap_or_default(),
-                project.metadata.generation.0
+                project.metadata.generation.0,
+                dry_run.mark()
             )
         }
     };
     out(&text)?;
-    if options.no_wait {
+    if options.no_wait || dry_run.is_dry() {
         return Ok(());
     }
-    wait::until_running(context, &project, options.timeout).await
+    rollout::until_running(context, &project, options.timeout).await
 }
 
 /// Shows what the way back replaces and deletes, and asks. A generation that is not there, the
 /// server tells about when it is asked to return to it.
-async fn agree(context: &Context, options: &Rollback) -> Result<Option<i64>, Failure> {
-    let path = |pattern| paths::fill(pattern, &[&options.project]);
+async fn agree(context: &Context, name: &str, options: &Rollback) -> Result<Option<i64>, Failure> {
+    let path = |pattern| paths::fill(pattern, &[name]);
     let client = &context.client;
-    let failed = |error| Failure::of(&format!("rollback project {:?}", options.project), &error);
+    let failed = |error| Failure::of(&format!("rollback project {name:?}"), &error);
     let project: Project = client.get(&path(paths::PROJECT)).await.map_err(failed)?;
     let history: History = client
         .get(&path(paths::PROJECT_REVISIONS))
@@ -64,10 +72,13 @@ async fn agree(context: &Context, options: &Rollback) -> Result<Option<i64>, Fai
         return Ok(None);
     };
     let plan = Plan::between(Some(&project.spec), &target.spec);
-    let object = format!("project/{}", options.project);
+    let object = format!("project/{name}");
     let intent = Intent::of(&object, &plan, context.screen.colours);
     let question = format!("Return to generation {}?", target.generation.0);
-    consent::obtain(context, options.consent, &[intent], &question)?;
+    match options.trial.dry_run.is_dry() {
+        true => consent::show(&[&intent]),
+        false => consent::obtain(context, options.consent, &[intent], &question)?,
+    }
     Ok(i64::try_from(target.generation.0).ok())
 }
 
@@ -95,7 +106,7 @@ struct History {
 
 /// Lists the generations of a project that are kept, the newest last.
 pub async fn revisions(context: &Context, options: Revisions) -> Result<(), Failure> {
-    let name = &options.project;
+    let name = &context.project_or(options.project)?;
     let failed = |error| Failure::of(&format!("revisions of project {name:?}"), &error);
     let path = |pattern| paths::fill(pattern, &[name]);
     let client = &context.client;

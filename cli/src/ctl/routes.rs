@@ -1,5 +1,7 @@
 //! `routes`: what the gateway serves, and why a URL goes where it goes.
 
+mod watch;
+
 use cara_api::explanation::{Explanation, RuleVerdict};
 use cara_api::paths;
 use cara_api::route::{RouteAction, RouteList, RouteView};
@@ -13,18 +15,23 @@ use super::{Context, out};
 pub async fn run(context: &Context, options: Routes) -> Result<(), Failure> {
     match options.command {
         Some(RoutesCommand::Explain(options)) => explain(context, options).await,
-        None => list(context, options.project.as_deref()).await,
+        None => list(context, &options).await,
     }
 }
 
-async fn list(context: &Context, project: Option<&str>) -> Result<(), Failure> {
+async fn list(context: &Context, options: &Routes) -> Result<(), Failure> {
+    let project = options.project.as_deref();
     let query: Vec<(&str, &str)> = project.map(|name| ("project", name)).into_iter().collect();
     let list: RouteList = context
         .client
         .query(paths::ROUTES, &query)
         .await
         .map_err(|error| Failure::of("routes", &error))?;
-    out(&shown(&list, context.output, context.screen.columns)?)
+    out(&shown(&list, context.output, context.screen.columns)?)?;
+    match options.watch {
+        true => watch::run(context, project, list).await,
+        false => Ok(()),
+    }
 }
 
 /// The list in the form that was asked for; `columns` is the width of the terminal, if it is one.
@@ -37,13 +44,13 @@ pub(super) fn shown(
         return Ok(text);
     }
     if output == Output::Name {
-        let name = |route: &RouteView| format!("{}{}\n", route.host, route.path);
         return Ok(list.items.iter().map(name).collect());
     }
-    Ok(match output == Output::Wide {
-        true => self::columns(list, Width::Wide, None),
-        false => self::columns(list, Width::Narrow, columns),
-    })
+    Ok(Columns::of(list, output, columns).head(list))
+}
+
+fn name(route: &RouteView) -> String {
+    format!("{}{}\n", route.host, route.path)
 }
 
 async fn explain(context: &Context, options: Explain) -> Result<(), Failure> {
@@ -106,36 +113,54 @@ fn words(told: &Explanation) -> String {
     text
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Width {
-    Narrow,
-    Wide,
+/// The names of all columns.
+const HEADER: [&str; 7] = [
+    "HOST",
+    "PATH",
+    "HEADERS",
+    "INGRESS",
+    "TO",
+    "STATE",
+    "ENDPOINTS",
+];
+
+/// A table of routes that is written bit by bit.
+struct Columns {
+    shown: [bool; HEADER.len()],
+    layout: Layout,
 }
 
-fn columns(list: &RouteList, width: Width, columns: Option<usize>) -> String {
-    let is_wide = width == Width::Wide;
-    // Without them, rules that differ in headers alone look the same.
-    let has_headers = is_wide || list.items.iter().any(|route| !route.headers.is_empty());
-    let shown = [true, true, has_headers, is_wide, true, true, true];
-    let keep = |cells: Vec<String>| -> Vec<String> {
-        let cells = cells.into_iter().zip(shown);
+impl Columns {
+    fn of(list: &RouteList, output: Output, columns: Option<usize>) -> Self {
+        let is_wide = output == Output::Wide;
+        // Without them, rules that differ in headers alone look the same.
+        let has_headers = is_wide || list.items.iter().any(|route| !route.headers.is_empty());
+        let shown = [true, true, has_headers, is_wide, true, true, true];
+        let header = HEADER.into_iter().zip(shown);
+        let header = header.filter_map(|(name, is_shown)| is_shown.then_some(name));
+        let columns = columns.filter(|_| !is_wide);
+        Self {
+            shown,
+            layout: Layout::new(header.collect(), columns),
+        }
+    }
+
+    fn cells(&self, route: &RouteView) -> Vec<String> {
+        let cells = row(route).into_iter().zip(self.shown);
         cells
             .filter_map(|(cell, is_shown)| is_shown.then_some(cell))
             .collect()
-    };
-    let header = [
-        "HOST",
-        "PATH",
-        "HEADERS",
-        "INGRESS",
-        "TO",
-        "STATE",
-        "ENDPOINTS",
-    ];
-    let header = header.into_iter().zip(shown);
-    let header = header.filter_map(|(name, is_shown)| is_shown.then_some(name));
-    let rows: Vec<Vec<String>> = list.items.iter().map(|r| keep(row(r))).collect();
-    Layout::new(header.collect(), columns).head(&rows)
+    }
+
+    fn head(&mut self, list: &RouteList) -> String {
+        let rows: Vec<Vec<String>> = list.items.iter().map(|r| self.cells(r)).collect();
+        self.layout.head(&rows)
+    }
+
+    fn more(&mut self, route: &RouteView) -> String {
+        let row = self.cells(route);
+        self.layout.more(&[row])
+    }
 }
 
 fn row(route: &RouteView) -> Vec<String> {
@@ -230,15 +255,19 @@ mod tests {
             ],
         };
         assert_eq!(
-            columns(&list, Width::Narrow, None),
+            Columns::of(&list, Output::Table, None).head(&list),
             "HOST   PATH     HEADERS   TO                       STATE                  ENDPOINTS\n\
              a.x    /old/*             /new (308)               Ready\n\
              a.x    /*       x-a: 1    shop/web:9,shop/beta:1   Paused,Ready,Pending   10.0.0.1:80\n"
         );
-        assert!(columns(&list, Width::Wide, None).contains("INGRESS"));
+        assert!(
+            Columns::of(&list, Output::Wide, None)
+                .head(&list)
+                .contains("INGRESS")
+        );
         list.items.truncate(1);
         assert_eq!(
-            columns(&list, Width::Narrow, None),
+            Columns::of(&list, Output::Table, None).head(&list),
             "HOST   PATH     TO           STATE   ENDPOINTS\n\
              a.x    /old/*   /new (308)   Ready\n"
         );

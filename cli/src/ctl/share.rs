@@ -10,7 +10,7 @@ use super::{Context, out};
 
 /// Prints the link alone on stdout, so that it can be copied, and when it ends on stderr.
 pub async fn run(context: &Context, options: Share) -> Result<(), Failure> {
-    let name = &options.project;
+    let name = &context.project_or(options.project)?;
     let path = paths::fill(paths::PROJECT_SHARE, &[name]);
     let wish = ShareRequest {
         ingress: options.ingress.unwrap_or_default(),

@@ -3,16 +3,19 @@
 
 use std::path::Path;
 
+use cara_api::access::WhoAmI;
 use cara_api::event::EventList;
 use cara_api::route::RouteList;
-use cara_api::{Certificate, List, Node, Project, Resource, Secret, Timestamp};
+use cara_api::{
+    Certificate, Federation, List, Node, Project, Resource, Secret, Timestamp, Token, User,
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::args::Output;
 use super::get::{Reserved, Rows, Then, View};
 use super::jsonpath::Template;
-use super::{events, routes};
+use super::{context, events, login, routes};
 
 const NOW: i64 = 1_800_000_000;
 
@@ -149,6 +152,79 @@ fn certificates() {
             "status": {"names": ["shop.example.com", "www.example.com"], "issuer": "R3", "managedBy": "acme",
                        "notAfter": "2027-04-15T07:00:00Z", "servesCount": 2,
                        "conditions": [{"type": "Ready", "status": "True", "reason": "Valid"}]}}]),
+    );
+}
+
+#[test]
+fn users() {
+    check_kind::<User>(
+        "users.txt",
+        json!([
+            {"apiVersion": "caravanserai/v1", "kind": "User",
+             "metadata": {"name": "ann", "createdAt": "2027-01-15T07:00:00Z"},
+             "spec": {"displayName": "Ann Example", "grants": [{"role": "admin", "allProjects": true}]}},
+            {"apiVersion": "caravanserai/v1", "kind": "User", "metadata": {"name": "bob"},
+             "spec": {"grants": [{"role": "developer", "projects": ["shop"]}, {"role": "viewer", "selector": {"team": "red"}}], "suspended": true}},
+        ]),
+    );
+}
+
+#[test]
+fn tokens() {
+    check_kind::<Token>(
+        "tokens.txt",
+        json!([
+            {"apiVersion": "caravanserai/v1", "kind": "Token",
+             "metadata": {"name": "ci", "createdAt": "2027-01-15T07:00:00Z"},
+             "spec": {"grants": [{"role": "deployer", "projects": ["shop"]}], "description": "deploys from the main branch"},
+             "status": {"hint": "cara_Ab3", "expiresAt": "2027-01-20T08:00:00Z",
+                        "lastUsed": "2027-01-15T07:58:00Z"}},
+            {"apiVersion": "caravanserai/v1", "kind": "Token", "metadata": {"name": "ann-laptop"},
+             "spec": {"user": "ann"}, "status": {"hint": "cara_Xy9"}},
+        ]),
+    );
+}
+
+#[test]
+fn federation_rules() {
+    check_kind::<Federation>(
+        "federations.txt",
+        json!([{"apiVersion": "caravanserai/v1", "kind": "Federation",
+            "metadata": {"name": "github", "createdAt": "2027-01-15T07:00:00Z"},
+            "spec": {"issuer": "https://token.actions.githubusercontent.com", "audience": "caravanserai",
+                     "claims": {"repository": "acme/shop", "ref": "refs/heads/main"},
+                     "grants": [{"role": "deployer", "projects": ["shop"]}], "expiresIn": "15m"}}]),
+    );
+}
+
+#[test]
+fn contexts() {
+    let contexts: context::Contexts = read(json!({"current": "home", "contexts": {
+        "home": {"server": "https://cara.example.com", "ca": "PEM", "token": "cara_x", "project": "shop"},
+        "here": {"server": "http://localhost:8080"},
+    }}));
+    check("contexts.txt", "{.items[*].name}", |output, columns| {
+        let text = context::shown(&contexts, output, columns).expect("written");
+        assert!(!text.contains("cara_x") && !text.contains("PEM"), "{text}");
+        text
+    });
+}
+
+#[test]
+fn who_somebody_is() {
+    let who: WhoAmI = read(
+        json!({"actor": "token:ci", "authenticated": true, "token": "ci",
+        "expiresAt": "2027-01-20T08:00:00Z", "grants": [{"role": "deployer", "projects": ["shop"]}]}),
+    );
+    check("whoami.txt", "{.actor}", |output, _| {
+        login::identity(&who, output).expect("written")
+    });
+    let ann: WhoAmI = read(
+        json!({"actor": "ann", "authenticated": true, "grants": [{"role": "admin", "allProjects": true}]}),
+    );
+    assert_eq!(
+        login::identity(&ann, Output::Name).as_deref(),
+        Ok("user/ann\n")
     );
 }
 

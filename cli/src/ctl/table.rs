@@ -176,6 +176,11 @@ fn widths(header: &[&str], rows: &[Vec<String>]) -> Vec<usize> {
     (0..header.len()).map(width).collect()
 }
 
+/// A text cut off at a width, with a sign that it was.
+pub fn clip(text: &str, width: usize) -> String {
+    cell(text, width.min(text.width())).trim_end().to_owned()
+}
+
 /// A text cut off and padded to a width.
 fn cell(text: &str, width: usize) -> String {
     let mut shown = String::new();

@@ -9,14 +9,15 @@ use super::{Context, out};
 
 /// Prints requests until the stream ends.
 pub async fn run(context: &Context, options: Tail) -> Result<(), Failure> {
-    let action = format!("tail {:?}", options.target);
+    let target = context.project_or(options.target)?;
+    let action = format!("tail {target:?}");
     let failed = |error| Failure::of(&action, &error);
     // Names of projects have no dots, hosts that the gateway serves do.
-    let key = match options.target.contains('.') {
+    let key = match target.contains('.') {
         true => "host",
         false => "project",
     };
-    let mut query = vec![(key, options.target.as_str())];
+    let mut query = vec![(key, target.as_str())];
     query.extend(options.status.as_deref().map(|status| ("status", status)));
     let mut lines = context
         .client

@@ -3,12 +3,11 @@
 use cara_api::access::{TokenSpec, WhoAmI};
 use cara_api::client::Method;
 use cara_api::secret::Hidden;
-use cara_api::{List, ObjectMeta, Timestamp, Token, paths};
+use cara_api::{List, ObjectMeta, Token, paths};
 
 use super::args::{NewToken, TokenCommand};
 use super::failure::Failure;
-use super::table::{age, or};
-use super::user::{grants, print_list};
+use super::user::print_list;
 use super::{Context, out, tell};
 
 /// Does what is asked for with tokens.
@@ -21,11 +20,10 @@ pub async fn run(context: &Context, what: TokenCommand) -> Result<(), Failure> {
         TokenCommand::List => {
             let list: List<Token> = context
                 .client
-                .list(paths::TOKENS, &[])
+                .query(paths::TOKENS, &[])
                 .await
                 .map_err(|error| Failure::of("list tokens", &error))?;
-            let header = ["NAME", "ACTS FOR", "MAY", "EXPIRES", "LAST USED", "BEGINS"];
-            print_list(context, "token", &list, &header, row)
+            print_list(context, list)
         }
         TokenCommand::Revoke { name } => {
             let path = paths::fill(paths::TOKEN, &[&name]);
@@ -34,32 +32,6 @@ pub async fn run(context: &Context, what: TokenCommand) -> Result<(), Failure> {
             out(&format!("token/{name} revoked\n"))
         }
     }
-}
-
-fn row(token: &Token) -> Vec<String> {
-    let now = Timestamp::now();
-    let status = &token.status;
-    let whom = or(&token.spec.user, or(&status.subject, "-")).to_owned();
-    let may = match (token.spec.user.as_str(), token.spec.grants.is_empty()) {
-        ("", _) => grants(&token.spec.grants),
-        (_, true) => "all that they may".to_owned(),
-        (_, false) => format!("within {}", grants(&token.spec.grants)),
-    };
-    let end = match status.expires_at {
-        Some(end) if end <= now => "expired".to_owned(),
-        Some(end) => format!("in {}", age(Some(now), end)),
-        None => "-".to_owned(),
-    };
-    let used = status.last_used.map(|used| age(Some(used), now));
-    let used = used.map_or("never".to_owned(), |age| format!("{age} ago"));
-    vec![
-        token.metadata.name.clone(),
-        whom,
-        may,
-        end,
-        used,
-        status.hint.clone(),
-    ]
 }
 
 /// Prints the token alone on stdout, so that it can be passed on, and the rest on stderr.

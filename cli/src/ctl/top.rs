@@ -1,7 +1,6 @@
 //! `top`: what services and nodes use; live on a terminal, else one table.
 
-use std::collections::HashMap;
-use std::io::IsTerminal;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use cara_api::paths;
@@ -11,8 +10,8 @@ use tokio::signal::unix::SignalKind;
 
 use super::args::{Output, Top};
 use super::failure::Failure;
-use super::table::{json, table, yaml};
-use super::{Context, out, terminal};
+use super::table::table;
+use super::{Context, out, screen};
 
 /// Pause between looks.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -36,21 +35,11 @@ pub async fn run(context: &Context, options: Top) -> Result<(), Failure> {
         Some(project) => View::Project(project.to_owned()),
         None => View::All,
     };
-    let is_live = !options.once && std::io::stdout().is_terminal();
-    match context.output {
-        Output::Json => return out(&json(&look(context, &view).await?)?),
-        Output::Jsonl => {
-            let usage = look(context, &view).await?;
-            let lines = usage.nodes.iter().map(serde_json::to_string);
-            let lines = lines.map_while(Result::ok).map(|line| line + "\n");
-            return out(&lines.collect::<String>());
-        }
-        Output::Yaml => return out(&yaml(&look(context, &view).await?)?),
-        _ if !is_live => {
-            let usage = look(context, &view).await?;
-            return out(&view.show(&usage, &mut Rates::default()));
-        }
-        _ => {}
+    let is_live = !options.once && context.screen.draws;
+    let is_table = matches!(context.output, Output::Table | Output::Wide);
+    if !is_table || !is_live {
+        let usage = look(context, &view).await?;
+        return out(&view.once(&usage, context.output)?);
     }
     live(context, &view).await
 }
@@ -124,7 +113,7 @@ impl Drop for Screen {
 
 /// A text over what the screen shows, cut to its size.
 fn on_screen(text: &str) -> String {
-    let size = terminal::size();
+    let size = screen::size();
     let (cols, rows) = size.map_or((usize::MAX, usize::MAX), |size| {
         (usize::from(size.cols), usize::from(size.rows))
     });
@@ -156,6 +145,27 @@ impl Rates {
 }
 
 impl View {
+    /// One look in the form that was asked for.
+    fn once(&self, usage: &Usage, output: Output) -> Result<String, Failure> {
+        if let Some(text) = output.list(usage, &usage.nodes)? {
+            return Ok(text);
+        }
+        Ok(match (output == Output::Name, self) {
+            (false, _) => self.show(usage, &mut Rates::default()),
+            (true, Self::Nodes) => usage
+                .nodes
+                .iter()
+                .map(|node| format!("node/{}\n", node.node))
+                .collect(),
+            (true, Self::All | Self::Project(_)) => {
+                let containers = usage.nodes.iter().flat_map(|node| &node.containers);
+                let names = containers.map(|c| format!("{}/{}\n", c.project, c.service));
+                // A service that is being replaced has two containers.
+                names.collect::<BTreeSet<String>>().into_iter().collect()
+            }
+        })
+    }
+
     fn show(&self, usage: &Usage, rates: &mut Rates) -> String {
         match self {
             Self::Nodes => nodes(usage),
@@ -297,6 +307,19 @@ mod tests {
         Usage {
             nodes: vec![node, silent],
         }
+    }
+
+    #[test]
+    fn every_form_is_there() {
+        let once = |view: View, output| view.once(&usage(), output).expect("written");
+        assert_eq!(once(View::All, Output::Name), "shop/db\nshop/web\n");
+        assert_eq!(once(View::Nodes, Output::Name), "node/a\nnode/b\n");
+        assert_eq!(once(View::All, Output::Jsonl).lines().count(), 2);
+        assert!(once(View::All, Output::Yaml).starts_with("nodes:\n"));
+        let nodes = crate::ctl::jsonpath::Template::parse("{.nodes[*].node}").expect("a template");
+        let nodes = Output::Jsonpath(Box::leak(Box::new(nodes)));
+        assert_eq!(once(View::All, nodes), "a b\n");
+        assert!(once(View::All, Output::Wide).starts_with("PROJECT "));
     }
 
     #[test]

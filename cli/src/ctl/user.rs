@@ -1,46 +1,22 @@
 //! `user` and `federation`: who may do what.
 
-use cara_api::access::{FederationSpec, Grant, UserSpec};
+use cara_api::access::{FederationSpec, UserSpec};
 use cara_api::client::Method;
-use cara_api::{Federation, List, ObjectMeta, Resource, User, paths};
+use cara_api::{Federation, List, ObjectMeta, Timestamp, User, paths};
 
-use super::args::{FederationCommand, NewFederation, NewUser, Output, SetUser, UserCommand};
+use super::args::{FederationCommand, NewFederation, NewUser, SetUser, UserCommand};
 use super::failure::Failure;
-use super::table::{json, or, table, yaml};
+use super::get::{Reserved, Rows, Then, View};
 use super::{Context, out};
-
-/// Grants as people write them.
-pub fn grants(grants: &[Grant]) -> String {
-    let all: Vec<String> = grants.iter().map(ToString::to_string).collect();
-    or(&all.join(" "), "-").to_owned()
-}
 
 /// Prints a list in the form that was asked for.
 ///
 /// # Errors
 /// Nobody reads it.
-pub fn print_list<T: Resource>(
-    context: &Context,
-    noun: &str,
-    list: &List<T>,
-    header: &[&str],
-    row: impl Fn(&T) -> Vec<String>,
-) -> Result<(), Failure> {
-    let text = match &context.output {
-        Output::Json => json(list)?,
-        Output::Yaml => yaml(list)?,
-        Output::Name => {
-            let names = list.items.iter();
-            names
-                .map(|item| format!("{noun}/{}\n", item.meta().name))
-                .collect()
-        }
-        _ => {
-            let rows: Vec<Vec<String>> = list.items.iter().map(row).collect();
-            table(header, &rows)
-        }
-    };
-    out(&text)
+pub fn print_list<T: Rows>(context: &Context, mut list: List<T>) -> Result<(), Failure> {
+    list.items.iter_mut().for_each(T::conceal);
+    let mut view = View::new::<T>(context.output, context.screen.columns, Then::Done);
+    out(&view.list(&list, &Reserved::default(), Timestamp::now())?)
 }
 
 fn named(name: &str) -> ObjectMeta {
@@ -61,24 +37,10 @@ pub async fn run(context: &Context, what: UserCommand) -> Result<(), Failure> {
         UserCommand::List => {
             let list: List<User> = context
                 .client
-                .list(paths::USERS, &[])
+                .query(paths::USERS, &[])
                 .await
                 .map_err(|error| Failure::of("list users", &error))?;
-            let header = ["NAME", "MAY", "STATE", "WHO"];
-            print_list(context, "user", &list, &header, |user| {
-                let state = if user.spec.suspended {
-                    "suspended"
-                } else {
-                    "active"
-                };
-                let who = or(&user.spec.display_name, "-");
-                vec![
-                    user.metadata.name.clone(),
-                    grants(&user.spec.grants),
-                    state.to_owned(),
-                    who.to_owned(),
-                ]
-            })
+            print_list(context, list)
         }
         UserCommand::Delete { name } => {
             let path = paths::fill(paths::USER, &[&name]);
@@ -139,20 +101,10 @@ pub async fn federation(context: &Context, what: FederationCommand) -> Result<()
         FederationCommand::List => {
             let list: List<Federation> = context
                 .client
-                .list(paths::FEDERATIONS, &[])
+                .query(paths::FEDERATIONS, &[])
                 .await
                 .map_err(|error| Failure::of("list federation rules", &error))?;
-            let header = ["NAME", "ISSUER", "CLAIMS", "MAY"];
-            print_list(context, "federation", &list, &header, |rule| {
-                let claims = rule.spec.claims.iter();
-                let claims: Vec<String> = claims.map(|(k, v)| format!("{k}={v}")).collect();
-                vec![
-                    rule.metadata.name.clone(),
-                    rule.spec.issuer.clone(),
-                    claims.join(" "),
-                    grants(&rule.spec.grants),
-                ]
-            })
+            print_list(context, list)
         }
         FederationCommand::Delete { name } => {
             let path = paths::fill(paths::FEDERATION, &[&name]);

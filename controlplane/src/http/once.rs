@@ -9,8 +9,10 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Extensions, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use cara_api::Timestamp;
+pub(super) use cara_api::once::TAKEN;
+use cara_api::once::UNDER_WAY;
 use cara_api::secret::Hidden;
-use cara_api::{Timestamp, paths};
 use cara_store::{Precondition, Revision, WriteError};
 use serde::{Deserialize, Serialize};
 
@@ -24,18 +26,6 @@ use crate::plan::once::{Seen, Turn, turn};
 use crate::repo::{self, SealedAnswer};
 use crate::vault::{self, Values};
 
-/// Where keys are taken; elsewhere the header says nothing.
-pub(super) const TAKEN: [&str; 9] = [
-    paths::PROJECTS,
-    paths::PROJECT_ROLLBACK,
-    paths::PROJECT_SHARE,
-    paths::SECRETS,
-    paths::CERTIFICATES,
-    paths::NODES,
-    paths::NODE_CORDON,
-    paths::NODE_UNCORDON,
-    paths::NODE_DRAIN,
-];
 /// Longest key, in bytes.
 const KEY_MAX: usize = 255;
 /// Largest answer that is kept, in bytes; one holds what was sent, which is smaller than this.
@@ -207,9 +197,7 @@ async fn take(app: &App, keyed: &Keyed, when: Precondition) -> Result<Revision, 
 }
 
 fn under_way() -> Failure {
-    Failure::conflict(
-        "the first request with this Idempotency-Key is not answered yet: try again in a second",
-    )
+    Failure::conflict(format!("{UNDER_WAY}: try again in a second"))
 }
 
 /// Keeps an answer, and gives it. After a refusal the key is free again.

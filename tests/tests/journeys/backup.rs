@@ -193,6 +193,7 @@ async fn a_backup_under_load_makes_a_new_server_what_the_old_one_was() {
     );
     let (code, _, said) = server.ctl(&["backup", "restore", &quiet, "--force"]).await;
     assert_eq!(code, 2, "nobody can be asked: {said}");
+    assert!(said.contains("[E-CONSENT]"), "{said}");
     let (code, _, said) = server
         .ctl(&["backup", "restore", &quiet, "--force", "--yes"])
         .await;

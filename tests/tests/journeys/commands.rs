@@ -1,6 +1,7 @@
 //! What operators do with the command line.
 
 mod history;
+mod home;
 mod nodes;
 mod secrets;
 mod verbs;

@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use cara_tests::{Server, program, unique};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
 /// A project of services that never run, since no node is there.
@@ -120,6 +120,154 @@ async fn what_replaces_or_deletes_is_asked_about() {
     );
 }
 
+/// A terminal on which a command asks something, and does not go on before it is answered.
+struct Asking {
+    child: tokio::process::Child,
+    said: String,
+}
+
+impl Asking {
+    async fn begin(server: &Server, line: &str) -> Self {
+        let line = format!("{} {line}", program("caractrl").display());
+        let mut child = Command::new("script")
+            .args(["-qec", &line, "/dev/null"])
+            .env("CARA_SERVER", format!("http://{}", server.api))
+            .env("TERM", "xterm")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("script runs");
+        let stdout = child.stdout.as_mut().expect("a pipe");
+        let mut said = Vec::new();
+        let asked = async {
+            while !String::from_utf8_lossy(&said).contains("[y/N]") {
+                let count = stdout.read_buf(&mut said).await.expect("read");
+                assert!(count > 0, "{}", String::from_utf8_lossy(&said));
+            }
+        };
+        let asked = tokio::time::timeout(Duration::from_secs(60), asked).await;
+        asked.expect("it asks");
+        let said = String::from_utf8_lossy(&said).into_owned();
+        Self { child, said }
+    }
+
+    async fn answer(mut self, typed: &str) -> (i32, String) {
+        let mut stdin = self.child.stdin.take().expect("a pipe");
+        stdin.write_all(typed.as_bytes()).await.expect("typed");
+        let ended = tokio::time::timeout(Duration::from_secs(60), self.child.wait_with_output());
+        let output = ended.await.expect("it ends").expect("it ran");
+        drop(stdin);
+        self.said += &String::from_utf8_lossy(&output.stdout);
+        (output.status.code().unwrap_or(-1), self.said)
+    }
+}
+
+#[tokio::test]
+async fn what_was_agreed_to_is_what_is_done_or_nothing_is() {
+    let server = Server::start(&[]).await;
+    let files = Files::new();
+    let name = unique("race");
+    let apply = |image: &str| {
+        let file = files.write("theirs.yaml", &manifest(&name, &[("web", image)]));
+        ["apply".to_owned(), "-f".to_owned(), file]
+    };
+    let theirs = async |image: &str| {
+        let line = apply(image);
+        let line: Vec<&str> = line.iter().map(String::as_str).collect();
+        assert_eq!(server.ctl(&line).await.0, 0);
+    };
+    theirs("shop:1").await;
+    let mine = files.write("mine.yaml", &manifest(&name, &[("web", "shop:2")]));
+    // Somebody else changes it while the question stands there.
+    for line in [format!("apply -f {mine}"), format!("delete project {name}")] {
+        theirs("shop:1").await;
+        let asking = Asking::begin(&server, &line).await;
+        theirs("shop:3").await;
+        let (code, said) = asking.answer("y\n").await;
+        assert_eq!(code, 4, "{said}");
+        assert!(
+            said.contains("it changed after it was looked at") && said.contains("[E-CHANGED]"),
+            "{said}"
+        );
+        let path = "jsonpath={.spec.services[0].image}";
+        let (_, image, _) = server.ctl(&["get", "project", &name, "-o", path]).await;
+        assert_eq!(image, "shop:3\n", "nothing was done");
+    }
+    // Nobody did: it is done.
+    let (code, said) = Asking::begin(&server, &format!("apply -f {mine}"))
+        .await
+        .answer("y\n")
+        .await;
+    assert_eq!(code, 0, "{said}");
+    let (code, said) = Asking::begin(&server, &format!("delete project {name}"))
+        .await
+        .answer("y\n")
+        .await;
+    assert_eq!(code, 0, "{said}");
+}
+
+#[tokio::test]
+async fn documents_of_every_kind_are_planned_and_applied() {
+    let server = Server::start(&[]).await;
+    let files = Files::new();
+    let (user, rule, secret) = (unique("ann"), unique("rule"), unique("secret"));
+    let text = |state: &str, value: &str| {
+        format!(
+            "kind: User\nmetadata: {{name: {user}}}\nspec: {{suspended: {state}, grants: [{{role: viewer, allProjects: true}}]}}\n---\n\
+             kind: Federation\nmetadata: {{name: {rule}}}\nspec: {{issuer: \"https://ci.example.com\", audience: shop, \
+             claims: {{sub: \"repo:acme/shop\"}}, grants: [{{role: deployer, projects: [shop]}}]}}\n---\n\
+             kind: Secret\nmetadata: {{name: {secret}}}\ndata: {{password: {value}}}\n"
+        )
+    };
+    let first = files.write("a.yaml", &text("false", "one"));
+    let (code, out, err) = server.ctl(&["apply", "-f", &first]).await;
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(
+        out,
+        format!("secret/{secret} created\nuser/{user} created\nfederation/{rule} created\n")
+    );
+    let (code, out, err) = server.ctl(&["apply", "-f", &first]).await;
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(out.matches(" unchanged\n").count(), 3, "{out}");
+    let second = files.write("b.yaml", &text("true", "two"));
+    let (code, said) = on_terminal(&server, &format!("apply -f {second}"), "n\n").await;
+    assert_eq!(code, 1, "{said}");
+    for line in [
+        format!("~ replace secret/{secret}: values"),
+        format!("~ update  user/{user}: spec.suspended"),
+        format!("= keep    federation/{rule}"),
+        "Apply it? [y/N]".to_owned(),
+    ] {
+        assert!(said.contains(&line), "{line} is missing: {said}");
+    }
+    assert!(!said.contains("two"), "values are not shown: {said}");
+    let (code, out, err) = server.ctl(&["apply", "-f", &second]).await;
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(out.matches(" configured\n").count(), 2, "{out}");
+    let (code, out, err) = server.ctl(&["describe", "user", &user]).await;
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("Suspended:\tyes"), "{out}");
+    let (code, _, err) = server.ctl(&["delete", "-f", &second]).await;
+    assert_eq!(code, 0, "{err}");
+    // The form is looked at without the server being asked to try it.
+    let odd = files.write(
+        "c.yaml",
+        &manifest("odd", &[("web", "a:1")]).replace("\"a:1\"", "[1]"),
+    );
+    let (code, _, err) = server.ctl(&["apply", "-f", &odd, "--dry-run=client"]).await;
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("[E-INVALID]") && err.contains(":6:"), "{err}");
+    for verb in [["cordon", "ghost"], ["drain", "ghost"]] {
+        let dry = [&verb[..], &["--dry-run=client"]].concat();
+        let (code, out, _) = server.ctl(&dry).await;
+        assert_eq!(code, 0);
+        assert!(out.ends_with(" (dry run)\n"), "{out}");
+        let dry = [&verb[..], &["--dry-run"]].concat();
+        assert_eq!(server.ctl(&dry).await.0, 1, "the server knows no such node");
+    }
+}
+
 #[tokio::test]
 async fn unknown_keys_and_faults_are_told_with_their_place() {
     let server = Server::start(&[]).await;
@@ -165,6 +313,14 @@ async fn every_read_has_every_form() {
         &["routes"],
         &["revisions", &name],
         &["describe", "project", &name],
+        &["get", "users"],
+        &["get", "federations"],
+        &["whoami"],
+        &["user", "list"],
+        &["token", "list"],
+        &["federation", "list"],
+        &["context", "list"],
+        &["top"],
     ];
     for read in reads {
         for form in [

@@ -2,6 +2,8 @@
 
 use clap::Subcommand;
 
+use super::{Consent, Trial};
+
 /// What to do with backups.
 #[derive(Debug, Subcommand)]
 pub enum Backup {
@@ -24,13 +26,13 @@ pub enum Backup {
 pub struct Restore {
     /// The file, or - for standard input
     pub file: String,
-    /// Check the file and say what it would do
-    #[arg(long)]
-    pub dry_run: bool,
+    /// Whether it is only tried
+    #[command(flatten)]
+    pub trial: Trial,
     /// Also if the server is in use: what the backup does not have is deleted
     #[arg(long)]
     pub force: bool,
-    /// Do not ask
-    #[arg(long, short)]
-    pub yes: bool,
+    /// Whether it is agreed to beforehand
+    #[command(flatten)]
+    pub consent: Consent,
 }

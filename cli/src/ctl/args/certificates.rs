@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
+use super::Trial;
+
 /// Options of `create certificate`.
 #[derive(Debug, clap::Args)]
 pub struct NewCertificate {
@@ -22,6 +24,9 @@ pub struct NewCertificate {
     /// Replace the certificate if it exists; connections that are open keep the old one
     #[arg(long)]
     pub replace: bool,
+    /// Whether it is only tried
+    #[command(flatten)]
+    pub trial: Trial,
 }
 
 /// What to do with the internal authority.
@@ -36,9 +41,9 @@ pub enum Ca {
 /// Options of `ca install`.
 #[derive(Debug, clap::Args)]
 pub struct Install {
-    /// Only say what would be done
-    #[arg(long)]
-    pub dry_run: bool,
+    /// Whether it is only tried
+    #[command(flatten)]
+    pub trial: Trial,
     /// Only the databases of browsers (NSS) below this home directory, which needs no root;
     /// may be repeated
     #[arg(long, value_name = "HOME")]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Consent, Kind, Selectors, duration};
+use super::{Consent, DeleteSecret, Kind, Selectors, Trial, duration};
 
 /// Options of `delete`.
 #[derive(Debug, clap::Args)]
@@ -35,7 +35,27 @@ pub struct Delete {
     /// How long to wait
     #[arg(long, default_value = "2m", value_parser = duration, value_name = "DURATION")]
     pub timeout: Duration,
+    /// Whether it is only tried
+    #[command(flatten)]
+    pub trial: Trial,
     /// Whether it is agreed to beforehand
     #[command(flatten)]
     pub consent: Consent,
+}
+
+impl Delete {
+    /// Of these objects, without looking on.
+    pub fn of(kind: Kind, options: DeleteSecret) -> Self {
+        Self {
+            kind: Some(kind),
+            names: options.names,
+            files: Vec::new(),
+            selectors: Selectors::default(),
+            force: options.force,
+            wait: false,
+            timeout: Duration::ZERO,
+            trial: options.trial,
+            consent: options.consent,
+        }
+    }
 }

@@ -17,15 +17,23 @@ pub enum Kind {
     /// Certificates
     #[value(aliases = ["certificate", "cert", "certs"])]
     Certificates,
+    /// Users
+    #[value(alias = "user")]
+    Users,
+    /// Federation rules
+    #[value(alias = "federation")]
+    Federations,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 6] = [
         Self::Projects,
         Self::Nodes,
         Self::Secrets,
         Self::Certificates,
+        Self::Users,
+        Self::Federations,
     ];
 
     /// The kind as messages name it.
@@ -35,6 +43,8 @@ impl Kind {
             Self::Nodes => "node",
             Self::Secrets => "secret",
             Self::Certificates => "certificate",
+            Self::Users => "user",
+            Self::Federations => "federation",
         }
     }
 
@@ -45,6 +55,8 @@ impl Kind {
             Self::Nodes => "Node",
             Self::Secrets => "Secret",
             Self::Certificates => "Certificate",
+            Self::Users => "User",
+            Self::Federations => "Federation",
         }
     }
 }
@@ -64,6 +76,12 @@ pub enum Shown {
     /// Certificates
     #[value(aliases = ["certificate", "cert", "certs"])]
     Certificates,
+    /// Users
+    #[value(alias = "user")]
+    Users,
+    /// Federation rules
+    #[value(alias = "federation")]
+    Federations,
     /// Objects of every kind
     All,
 }
@@ -76,6 +94,8 @@ impl Shown {
             Self::Nodes => Some(Kind::Nodes),
             Self::Secrets => Some(Kind::Secrets),
             Self::Certificates => Some(Kind::Certificates),
+            Self::Users => Some(Kind::Users),
+            Self::Federations => Some(Kind::Federations),
             Self::All => None,
         }
     }

@@ -13,6 +13,9 @@ pub struct Routes {
     /// Only those of this project
     #[arg(long, value_name = "PROJECT")]
     pub project: Option<String>,
+    /// Go on printing routes as they change
+    #[arg(long, short)]
+    pub watch: bool,
 }
 
 /// What `routes` does besides listing.
@@ -44,9 +47,9 @@ pub struct Explain {
 /// Options of `tail`.
 #[derive(Debug, clap::Args)]
 pub struct Tail {
-    /// Whose requests: a host such as shop.example.com, or a project
+    /// Whose requests: a host such as shop.example.com, or a project; the default one when left out
     #[arg(value_name = "HOST|PROJECT")]
-    pub target: String,
+    pub target: Option<String>,
     /// Only with these statuses, such as 404 or 5xx, separated by commas
     #[arg(long, value_name = "STATUS", value_parser = statuses)]
     pub status: Option<String>,

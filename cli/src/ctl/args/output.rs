@@ -26,6 +26,21 @@ pub enum Output {
     Jsonpath(&'static Template),
 }
 
+impl Output {
+    /// The form as it is asked for, without an expression.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Wide => "wide",
+            Self::Json => "json",
+            Self::Jsonl => "jsonl",
+            Self::Yaml => "yaml",
+            Self::Name => "name",
+            Self::Jsonpath(_) => "jsonpath",
+        }
+    }
+}
+
 const FORMS: [(&str, Output, &str); 6] = [
     ("table", Output::Table, "Columns"),
     ("wide", Output::Wide, "More columns"),
@@ -79,6 +94,7 @@ mod tests {
     fn a_form_is_a_name_or_an_expression() {
         for (name, form, _) in FORMS {
             assert_eq!(parse(name), Ok(form));
+            assert_eq!(form.as_str(), name);
         }
         for path in ["{.items[*].metadata.name}", "$.items[*].metadata.name"] {
             let form = parse(&format!("jsonpath={path}"));

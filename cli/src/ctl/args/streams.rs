@@ -7,9 +7,9 @@ use clap::ValueEnum;
 /// Options of `logs`.
 #[derive(Debug, clap::Args)]
 pub struct Logs {
-    /// Whose logs: a project, or one of its services
+    /// Whose logs: a project, or one of its services; a service alone is one of the default project
     #[arg(value_name = "PROJECT[/SERVICE]")]
-    pub target: String,
+    pub target: Option<String>,
     /// Only these services of the project
     #[arg(value_name = "SERVICE")]
     pub services: Vec<String>,
@@ -54,9 +54,9 @@ pub struct Exec {
     /// Give the command a terminal
     #[arg(long, short = 't')]
     pub tty: bool,
-    /// The project, or PROJECT/SERVICE
+    /// The project, or PROJECT/SERVICE; or a service of the default project
     #[arg(value_name = "PROJECT")]
-    pub project: String,
+    pub project: Option<String>,
     /// The service; may be left out when there is only one
     #[arg(value_name = "SERVICE")]
     pub service: Option<String>,
@@ -68,12 +68,9 @@ pub struct Exec {
 /// Options of `port-forward`.
 #[derive(Debug, clap::Args)]
 pub struct Forward {
-    /// The project, or PROJECT/SERVICE
-    #[arg(value_name = "PROJECT")]
-    pub project: String,
-    /// The service (unless it stands with the project), then ports: REMOTE for the same port here, LOCAL:REMOTE for another, 0:REMOTE for any that is free
-    #[arg(value_name = "[SERVICE] [LOCAL:]REMOTE", required = true)]
-    pub rest: Vec<String>,
+    /// The project and the service (PROJECT/SERVICE, PROJECT SERVICE, or a service of the default project), then ports: REMOTE for the same port here, LOCAL:REMOTE for another, 0:REMOTE for any that is free
+    #[arg(value_name = "[PROJECT/SERVICE] [LOCAL:]REMOTE", required = true)]
+    pub words: Vec<String>,
     /// Address of this machine to listen on; others than loopback let other machines in
     #[arg(long, default_value = "127.0.0.1", value_name = "IP")]
     pub address: IpAddr,
@@ -85,10 +82,10 @@ pub struct Forward {
 /// Options of `cp`.
 #[derive(Debug, clap::Args)]
 pub struct Copy {
-    /// What to copy: a path here, or PROJECT/SERVICE:/path
+    /// What to copy: a path here, or PROJECT/SERVICE:/path; SERVICE:/path in the default project
     #[arg(value_name = "FROM")]
     pub from: String,
-    /// Where to: a path here, or PROJECT/SERVICE:/path
+    /// Where to: a path here, or PROJECT/SERVICE:/path; SERVICE:/path in the default project
     #[arg(value_name = "TO")]
     pub to: String,
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Kind, Selectors, duration};
-use crate::ctl::until::Goal;
+use crate::ctl::wait::Goal;
 
 /// Options of `diff`.
 #[derive(Debug, clap::Args)]
@@ -33,8 +33,8 @@ pub struct Wait {
     /// What it is
     #[arg(value_enum)]
     pub kind: Kind,
-    /// Their names
-    #[arg(required_unless_present_any = ["selector", "field_selector"], value_name = "NAMES")]
+    /// Their names; the default project when left out
+    #[arg(value_name = "NAMES")]
     pub names: Vec<String>,
     /// Instead of names
     #[command(flatten)]

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use cara_api::client::Client;
-use cara_api::{Certificate, List, Node, Project, Resource, Secret, paths};
+use cara_api::{List, Project, paths};
 use clap::{Parser, ValueEnum};
+use serde_json::Value;
 
 use super::super::args::{Args, Kind};
-use super::super::{codes, context};
+use super::super::{address, codes, context};
 use super::{DEADLINE, cache};
 
 /// What an argument stands for.
@@ -111,12 +112,7 @@ fn ask(source: Source, args: &Args) -> Option<Vec<String>> {
         let client = context::connect(args).await.ok()?;
         match source {
             Source::Topics => None,
-            Source::Objects(Kind::Projects) => names::<Project>(&client, paths::PROJECTS).await,
-            Source::Objects(Kind::Nodes) => names::<Node>(&client, paths::NODES).await,
-            Source::Objects(Kind::Secrets) => names::<Secret>(&client, paths::SECRETS).await,
-            Source::Objects(Kind::Certificates) => {
-                names::<Certificate>(&client, paths::CERTIFICATES).await
-            }
+            Source::Objects(kind) => names(&client, address::all(kind)).await,
             Source::Services => services(&client).await,
         }
     };
@@ -125,14 +121,13 @@ fn ask(source: Source, args: &Args) -> Option<Vec<String>> {
     names.ok().flatten()
 }
 
-async fn names<T: Resource>(client: &Client, path: &str) -> Option<Vec<String>> {
-    let list: List<T> = client.list(path, &[]).await.ok()?;
-    let names = list.items.iter().map(|item| item.meta().name.clone());
-    Some(names.collect())
+async fn names(client: &Client, path: &str) -> Option<Vec<String>> {
+    let list: Value = client.query(path, &[]).await.ok()?;
+    Some(address::names(&list))
 }
 
 async fn services(client: &Client) -> Option<Vec<String>> {
-    let list: List<Project> = client.list(paths::PROJECTS, &[]).await.ok()?;
+    let list: List<Project> = client.query(paths::PROJECTS, &[]).await.ok()?;
     let of = |project: &Project| {
         let services = project.spec.services.iter();
         let name = &project.metadata.name;

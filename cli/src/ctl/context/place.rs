@@ -29,6 +29,8 @@ pub struct Place {
     pub authority: Option<String>,
     /// Who somebody is.
     pub token: Option<Hidden>,
+    /// The project that is meant where none is named.
+    pub project: Option<String>,
 }
 
 impl Place {
@@ -47,6 +49,7 @@ impl Place {
             context: None,
             authority: None,
             token,
+            project: None,
         })
     }
 }
@@ -75,6 +78,7 @@ pub fn decide(contexts: &Contexts, given: Given) -> Result<Place, String> {
     Ok(Place {
         context: is_meant.then_some(name).filter(|name| !name.is_empty()),
         authority: own.and_then(|entry| entry.ca.clone()),
+        project: own.map(|entry| entry.project.clone()),
         ..place
     })
 }

@@ -27,8 +27,9 @@ impl fmt::Display for Remote {
 }
 
 impl Place {
-    /// `PROJECT/SERVICE:/path` is in a service; what begins with `.` or `/` never is.
-    pub(super) fn parse(text: &str) -> Self {
+    /// `PROJECT/SERVICE:/path` is in a service, and so is `SERVICE:/path` where there is a default
+    /// project; what begins with `.` or `/` never is.
+    pub(super) fn parse(text: &str, home: Option<&str>) -> Self {
         let here = || Self::Here(PathBuf::from(text));
         if text.starts_with(['.', '/']) {
             return here();
@@ -36,15 +37,18 @@ impl Place {
         let Some((whom, path)) = text.split_once(":/") else {
             return here();
         };
-        match whom.split('/').collect::<Vec<_>>().as_slice() {
-            [project, service] if !project.is_empty() && !service.is_empty() => {
-                Self::There(Remote {
-                    project: (*project).to_owned(),
-                    service: (*service).to_owned(),
-                    path: format!("/{path}"),
-                })
-            }
-            _ => here(),
+        let named = match (whom.split('/').collect::<Vec<_>>().as_slice(), home) {
+            ([project, service], _) => (*project, *service),
+            ([service], Some(home)) => (home, *service),
+            _ => return here(),
+        };
+        match named {
+            ("", _) | (_, "") => here(),
+            (project, service) => Self::There(Remote {
+                project: project.to_owned(),
+                service: service.to_owned(),
+                path: format!("/{path}"),
+            }),
         }
     }
 }
@@ -105,8 +109,13 @@ mod tests {
 
     #[test]
     fn a_path_in_a_service_names_both() {
-        assert_eq!(Place::parse("shop/web:/a/b"), Place::There(remote("/a/b")));
-        assert_eq!(Place::parse("shop/web:/"), Place::There(remote("/")));
+        assert_eq!(
+            Place::parse("shop/web:/a/b", None),
+            Place::There(remote("/a/b"))
+        );
+        assert_eq!(Place::parse("shop/web:/", None), Place::There(remote("/")));
+        let at_home = Place::parse("web:/a", Some("shop"));
+        assert_eq!(at_home, Place::There(remote("/a")));
         for here in [
             "./shop/web:/a",
             "/shop/web:/a",
@@ -115,7 +124,7 @@ mod tests {
             "file",
             "shop/web:a",
         ] {
-            assert_eq!(Place::parse(here), Place::Here(here.into()));
+            assert_eq!(Place::parse(here, None), Place::Here(here.into()));
         }
     }
 

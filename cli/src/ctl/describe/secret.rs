@@ -29,7 +29,7 @@ pub(super) fn describe(secret: &Secret, projects: Option<&[Project]>, now: Times
 }
 
 /// The services that name the secret, as `project/service`.
-fn users(secret: &str, projects: &[Project]) -> Vec<String> {
+pub(in crate::ctl) fn users(secret: &str, projects: &[Project]) -> Vec<String> {
     let of = |project: &Project| {
         let name = project.metadata.name.clone();
         let services = project.spec.services.iter();

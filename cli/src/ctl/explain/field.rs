@@ -157,6 +157,8 @@ fn schema_of(kind: Kind) -> &'static Schema {
         Kind::Nodes => &schema::NODE,
         Kind::Secrets => &schema::SECRET,
         Kind::Certificates => &schema::CERTIFICATE,
+        Kind::Users => &schema::USER,
+        Kind::Federations => &schema::FEDERATION,
     }
 }
 

@@ -33,38 +33,24 @@ impl Ports {
     }
 }
 
-/// Project, service if it is named, and ports.
-pub(super) fn split(
-    project: &str,
-    rest: &[String],
-) -> Result<(String, Option<String>, Vec<Ports>), Failure> {
-    let (project, mut service, mut ports) = match project.split_once('/') {
-        Some((project, service)) => (project, Some(service.to_owned()), rest),
-        None => (project, None, rest),
+/// The words that name project and service, and ports.
+pub(super) fn split(words: &[String]) -> Result<(&[String], Vec<Ports>), Failure> {
+    let is_port = |word: &&String| word.contains(':') || Ports::parse(word).is_ok();
+    // What a project is named may be a number; where there are ports behind it, it is no port.
+    let first = match words {
+        [_, rest @ ..] if !rest.is_empty() && !rest.iter().all(|word| is_port(&word)) => 1,
+        _ => 0,
     };
-    if let (None, Some((first, others))) = (&service, ports.split_first())
-        && Ports::parse(first).is_err()
-        && !first.contains(':')
-    {
-        service = Some(first.clone());
-        ports = others;
-    }
-    if project.is_empty() || service.as_deref() == Some("") {
-        return Err(Failure::usage(
-            "name the service as PROJECT/SERVICE or PROJECT SERVICE",
-        ));
-    }
+    let names = words.iter().take(2).skip(first);
+    let named = first + names.take_while(|word| !is_port(word)).count();
+    let (names, ports) = words.split_at_checked(named).unwrap_or((words, &[]));
     if ports.is_empty() {
         return Err(Failure::usage(
             "name a port: REMOTE, LOCAL:REMOTE or 0:REMOTE",
         ));
     }
     let ports = ports.iter().map(|text| Ports::parse(text));
-    Ok((
-        project.to_owned(),
-        service,
-        ports.collect::<Result<_, _>>()?,
-    ))
+    Ok((names, ports.collect::<Result<_, _>>()?))
 }
 
 #[cfg(test)]
@@ -72,23 +58,21 @@ mod tests {
     use super::*;
 
     fn check(line: &str, expected: Option<&str>) {
-        let mut words = line.split(' ').map(str::to_owned);
-        let project = words.next().unwrap_or_default();
-        let rest: Vec<String> = words.collect();
-        let found = split(&project, &rest).ok();
-        let found = found.map(|(project, service, ports)| {
+        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        let found = split(&words).ok().map(|(names, ports)| {
             let ports = ports.iter().map(|p| format!(" {}:{}", p.local, p.remote));
-            let service = service.unwrap_or_else(|| "?".to_owned());
-            format!("{project} {service}{}", ports.collect::<String>())
+            names.join(" ") + &ports.collect::<String>()
         });
         assert_eq!(found.as_deref(), expected, "{line}");
     }
 
     #[test]
-    fn the_service_stands_with_the_project_or_after_it() {
-        check("shop/db 5432", Some("shop db 5432:5432"));
+    fn names_stand_before_ports() {
+        check("shop/db 5432", Some("shop/db 5432:5432"));
         check("shop db 5432", Some("shop db 5432:5432"));
-        check("shop 8080", Some("shop ? 8080:8080"));
+        check("shop 8080", Some("shop 8080:8080"));
+        check("8080", Some(" 8080:8080"));
+        check("2048 web 8080", Some("2048 web 8080:8080"));
         check("shop web 0:80 81:82", Some("shop web 0:80 81:82"));
     }
 
@@ -101,8 +85,6 @@ mod tests {
             "shop/web 70000",
             "shop/web a:1",
             "shop/web 1:0",
-            "shop/ 80",
-            "/web 80",
         ] {
             check(line, None);
         }

@@ -47,7 +47,7 @@ struct Part {
 }
 
 async fn part<T: Rows>(context: &Context, options: &Get, path: &str) -> Result<Part, Failure> {
-    let list = context.client.list(path, &options.selectors.query()).await;
+    let list = context.client.query(path, &options.selectors.query()).await;
     let mut list: List<T> = list.map_err(|error| Failure::of("get all", &error))?;
     list.items.iter_mut().for_each(T::conceal);
     let values = list.items.iter().map(serde_json::to_value);

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::io::IsTerminal;
 
 use cara_api::stream::{LogLine, LogStream};
 
 use super::super::args::Logs;
-use super::super::terminal;
+use super::super::screen::Paint;
 
 /// Colours of services, in the order in which they first speak: no red, which is for stderr.
 const COLOURS: [&str; 6] = ["36", "33", "32", "35", "34", "96"];
@@ -28,11 +27,11 @@ pub(super) struct Style {
 
 impl Style {
     /// For the lines of these services.
-    pub(super) fn new(options: &Logs, services: &[String]) -> Self {
+    pub(super) fn new(options: &Logs, services: &[String], paint: Paint) -> Self {
         Self {
             is_json: false,
             has_prefix: services.len() != 1,
-            has_colour: terminal::has_colour(std::io::stdout().is_terminal()),
+            has_colour: paint == Paint::Coloured,
             has_time: options.timestamps,
             colours: BTreeMap::new(),
             width: services.iter().map(String::len).max().unwrap_or(0),

@@ -299,12 +299,12 @@ async fn objects_are_chosen_by_labels_and_values() {
         out.replace('\n', " ").trim_end().to_owned()
     };
     // Tried first: everything is said, nothing is done.
-    let dry = ["apply", "-f", &file, "--dry-run", "server"];
+    let dry = ["apply", "-f", &file, "--dry-run=server"];
     let (code, out, err) = server.ctl(&dry).await;
     assert_eq!(code, 0, "{err}");
     assert_eq!(
         out.lines()
-            .filter(|l| l.ends_with("created (dry run)"))
+            .filter(|l| l.ends_with("created (server dry run)"))
             .count(),
         5,
         "{out}"
@@ -314,7 +314,7 @@ async fn objects_are_chosen_by_labels_and_values() {
     let (_, out, _) = server.ctl(&dry).await;
     assert_eq!(
         out.lines()
-            .filter(|l| l.ends_with("unchanged (dry run)"))
+            .filter(|l| l.ends_with("unchanged (server dry run)"))
             .count(),
         5,
         "{out}"
@@ -356,8 +356,16 @@ async fn objects_are_chosen_by_labels_and_values() {
     assert_eq!(code, 0, "{err}");
     assert_eq!(
         out,
-        "project/a unchanged (dry run)\nproject \"b\" deleted (dry run)\nsecret \"s-a\" deleted (dry run)\n"
+        "project/a unchanged (server dry run)\nproject \"b\" deleted (server dry run)\nsecret \"s-a\" deleted (server dry run)\n"
     );
+    // Nobody named what goes, and nobody can be asked.
+    let (code, out, err) = server.ctl(&prune).await;
+    assert_eq!((code, out.as_str()), (2, ""), "{err}");
+    assert!(
+        err.contains("delete  service") && err.contains("[E-CONSENT]"),
+        "{err}"
+    );
+    let prune = [&prune[..], &["--yes"]].concat();
     let (code, out, err) = server.ctl(&prune).await;
     assert_eq!(code, 0, "{err}");
     assert_eq!(
@@ -386,6 +394,20 @@ async fn objects_are_chosen_by_labels_and_values() {
         (0, "", "nothing is selected\n")
     );
     assert_eq!(server.ctl(&["apply", "-f", &file]).await.0, 0);
+    let selected = ["delete", "projects", "-l", "app=shop"];
+    let (code, _, err) = server.ctl(&selected).await;
+    assert_eq!(code, 2, "{err}");
+    let dry = [&selected[..], &["--dry-run=client"]].concat();
+    let (code, out, _) = server.ctl(&dry).await;
+    assert_eq!(code, 0);
+    assert!(
+        out.lines().all(|l| l.ends_with("deleted (dry run)")),
+        "{out}"
+    );
+    assert_eq!(
+        names(&["projects", "-l", "app=shop"]).await,
+        "project/a project/b"
+    );
     let (code, out, err) = server.ctl(&["delete", "-f", &file]).await;
     assert_eq!(code, 0, "{err}");
     assert_eq!(out.lines().count(), 5, "{out}");

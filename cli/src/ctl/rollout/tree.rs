@@ -21,6 +21,8 @@ pub enum Reach {
     NotAsked,
     /// It answered with this status.
     Answered(u16),
+    /// The generation before goes on answering.
+    Before,
 }
 
 /// The lines of the tree; `reach` tells how far a URL is.
@@ -38,6 +40,10 @@ pub fn tree(project: &Project, urls: &[&str], reach: impl Fn(&str) -> Reach) -> 
         });
         items.push(service(project, &status, width));
     }
+    let reach = |url: &str| match is_rejected(project) {
+        true => Reach::Before,
+        false => reach(url),
+    };
     items.extend(urls.iter().map(|url| route(url, reach(url))));
     let last = items.len() - 1;
     for (at, item) in items.iter_mut().enumerate().skip(1) {
@@ -46,19 +52,36 @@ pub fn tree(project: &Project, urls: &[&str], reach: impl Fn(&str) -> Reach) -> 
     items
 }
 
-/// The project itself; what its images are doing stands with its services.
+/// Whether the newest generation was given up, and the one before goes on.
+fn is_rejected(project: &Project) -> bool {
+    let rejected = project.status.rejected_generation;
+    !rejected.is_zero() && rejected == project.metadata.generation
+}
+
+/// The project itself; what its images are doing stands with its services, as does what they say.
 fn head(project: &Project) -> Item {
     let status = &project.status;
+    let is_said = |part: &&str| {
+        status
+            .services
+            .iter()
+            .any(|s| s.message.trim_end() == *part)
+    };
     let message =
         |kind| condition::find(&status.conditions, kind).map_or("", |c| c.message.as_str());
     let progress = message(PROGRESS).split("; ");
     let progress = progress.filter(|part| !part.starts_with("pulling ") && !part.is_empty());
-    let mut words = vec![status.phase.to_string()];
-    if !status.node_ref.is_empty() {
-        words.push(format!("on {}", status.node_ref));
-    }
+    let progress = progress.filter(|part| !is_said(part));
+    let phase = status.phase;
+    let mut words = vec![match status.node_ref.as_str() {
+        "" => phase.to_string(),
+        node => format!("{phase} on {node}"),
+    }];
     let is_behind = status.observed_generation < project.metadata.generation;
-    if is_behind && status.phase == ProjectPhase::Running {
+    if is_rejected(project) {
+        let generation = project.metadata.generation.0;
+        words.push(format!("generation {generation} was rolled back"));
+    } else if is_behind && status.phase == ProjectPhase::Running {
         words.push(format!(
             "generation {} is on its way",
             project.metadata.generation.0
@@ -71,6 +94,7 @@ fn head(project: &Project) -> Item {
         branch: String::new(),
         label: format!("project/{}", project.metadata.name),
         mark: match status.phase {
+            ProjectPhase::Running if is_rejected(project) => Mark::Bad,
             // Those of an older generation are there until the newer one is.
             ProjectPhase::Running if is_behind => Mark::Busy,
             ProjectPhase::Running => Mark::Good,
@@ -80,7 +104,7 @@ fn head(project: &Project) -> Item {
             | ProjectPhase::Terminating
             | ProjectPhase::Terminated => Mark::Busy,
         },
-        text: words.join(" "),
+        text: words.join(", "),
         detail: String::new(),
     }
 }
@@ -134,6 +158,7 @@ fn route(url: &str, reach: Reach) -> Item {
         Reach::Asking => (Mark::Busy, "is asked".to_owned()),
         Reach::NotAsked => (Mark::Busy, "the name does not resolve here".to_owned()),
         Reach::Answered(status) => (Mark::Good, format!("answered {status}")),
+        Reach::Before => (Mark::Busy, "goes where it went before".to_owned()),
     };
     Item {
         key: format!("  {url}"),
@@ -152,6 +177,22 @@ mod tests {
     use cara_api::Timestamp;
 
     #[test]
+    fn a_newer_generation_is_told_apart_from_the_one_that_runs() {
+        let project: Project = serde_json::from_str(
+            r#"{"metadata": {"name": "shop", "generation": 2},
+                "status": {"phase": "Running", "nodeRef": "a", "observedGeneration": 1}}"#,
+        )
+        .expect("a project");
+        let text = head(&project).text;
+        assert_eq!(text, "Running on a, generation 2 is on its way");
+        let mut rejected = project;
+        rejected.status.rejected_generation = rejected.metadata.generation;
+        let head = head(&rejected);
+        assert_eq!(head.text, "Running on a, generation 2 was rolled back");
+        assert_eq!(head.mark, Mark::Bad);
+    }
+
+    #[test]
     fn a_tree_shows_the_project_its_services_and_its_urls() {
         let mut project: Project = serde_json::from_str(
             r#"{"metadata": {"name": "shop"},
@@ -159,7 +200,7 @@ mod tests {
                                       {"name": "job", "image": "shop:1"}]},
                 "status": {"phase": "Scheduled", "nodeRef": "a",
                     "services": [{"name": "web", "state": "Pulling"}, {"name": "database", "state": "Running", "ready": true},
-                                 {"name": "job", "state": "Exited", "message": "exit code 3"}],
+                                 {"name": "job", "state": "Exited", "message": "exited: job(exit=3)"}],
                     "ingress": [{"name": "p", "hostname": "shop.test", "url": "http://shop.test/"},
                                 {"name": "q", "hostname": "q.test", "url": "http://q.test/"}]}}"#,
         )
@@ -180,10 +221,10 @@ mod tests {
         assert_eq!(
             shown,
             [
-                "Busy project/shop  Scheduled on a web is slow|",
+                "Busy project/shop  Scheduled on a, web is slow|",
                 "├─ Busy web       Pulling|42 % of 9.1 MB",
                 "├─ Good database  Running, ready|",
-                "├─ Bad job       Exited: exit code 3|",
+                "├─ Bad job       Exited: exit=3|",
                 "└─ Busy http://shop.test/  waits for its service|",
             ]
         );

@@ -249,6 +249,8 @@ fn account(project: &Project, kind: &str, what: &str) -> Account {
                 lines.extend(tail.lines().map(|line| format!("  {line}")));
             }
             Some(_) => {}
+            // What never began says nothing; its log is that of an older one.
+            None if reason == "ImagePullFailed" => {}
             None if service.state == ServiceState::Exited && rest.is_empty() => {
                 silent.push(service.name.clone());
             }
@@ -288,7 +290,12 @@ pub fn service_line(service: &ServiceStatus) -> String {
         1 => ", restarted once".to_owned(),
         n => format!(", restarted {n} times"),
     };
-    let message = match service.message.trim_end() {
+    // The state and the name stand before it already.
+    let message = service.message.trim_end();
+    let named = message.strip_prefix("exited: ").unwrap_or(message);
+    let inner = named.strip_prefix(&service.name);
+    let inner = inner.and_then(|rest| rest.strip_prefix('(')?.strip_suffix(')'));
+    let message = match inner.unwrap_or(message) {
         "" => String::new(),
         message => format!(": {message}"),
     };

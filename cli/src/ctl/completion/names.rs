@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cara_api::client::Client;
-use cara_api::{List, Project, paths};
+use cara_api::paths;
 use clap::{Parser, ValueEnum};
 use serde_json::Value;
 
@@ -127,15 +127,18 @@ async fn names(client: &Client, path: &str) -> Option<Vec<String>> {
 }
 
 async fn services(client: &Client) -> Option<Vec<String>> {
-    let list: List<Project> = client.query(paths::PROJECTS, &[]).await.ok()?;
-    let of = |project: &Project| {
-        let services = project.spec.services.iter();
-        let name = &project.metadata.name;
+    let list: Value = client.query(paths::PROJECTS, &[]).await.ok()?;
+    let name = |object: &Value, at: &str| object.pointer(at)?.as_str().map(str::to_owned);
+    let of = |project: &Value| {
+        let services = project.pointer("/spec/services").and_then(Value::as_array);
+        let project = name(project, "/metadata/name").unwrap_or_default();
+        let services = services.into_iter().flatten();
         services
-            .map(|s| format!("{name}/{}", s.name))
-            .collect::<Vec<_>>()
+            .filter_map(|service| Some(format!("{project}/{}", name(service, "/name")?)))
+            .collect::<Vec<String>>()
     };
-    Some(list.items.iter().flat_map(of).collect())
+    let items = list["items"].as_array()?;
+    Some(items.iter().flat_map(of).collect())
 }
 
 #[cfg(test)]

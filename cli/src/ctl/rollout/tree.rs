@@ -61,12 +61,7 @@ fn is_rejected(project: &Project) -> bool {
 /// The project itself; what its images are doing stands with its services, as does what they say.
 fn head(project: &Project) -> Item {
     let status = &project.status;
-    let is_said = |part: &&str| {
-        status
-            .services
-            .iter()
-            .any(|s| s.message.trim_end() == *part)
-    };
+    let is_said = |part: &&str| status.services.iter().any(|s| s.message.contains(*part));
     let message =
         |kind| condition::find(&status.conditions, kind).map_or("", |c| c.message.as_str());
     let progress = message(PROGRESS).split("; ");
@@ -185,6 +180,16 @@ mod tests {
         .expect("a project");
         let text = head(&project).text;
         assert_eq!(text, "Running on a, generation 2 is on its way");
+        let mut pulls = project.clone();
+        let now = Timestamp::from_second(0).expect("in range");
+        let said = "pull image \"x\": no such host; db is slow";
+        pulls.status.conditions = vec![Condition::new(PROGRESS, true, "InProgress", said, now)];
+        pulls.status.services = vec![ServiceStatus {
+            message: "pull image \"x\": no such host".to_owned(),
+            ..ServiceStatus::default()
+        }];
+        let text = head(&pulls).text;
+        assert_eq!(text, "Running on a, generation 2 is on its way, db is slow");
         let mut rejected = project;
         rejected.status.rejected_generation = rejected.metadata.generation;
         let head = head(&rejected);

@@ -10,7 +10,7 @@ pub(crate) mod sweep;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use cara_api::access::value;
@@ -19,7 +19,7 @@ use cara_api::{Timestamp, TokenName};
 pub(crate) use permit::{Conditions, Lost, Permit, Target};
 
 use crate::Shared;
-use crate::plan::access::limit::Attempts;
+use crate::plan::access::limit::{Attempts, Shown};
 use crate::plan::access::{Identity, Refusal, is_use_news, rights};
 use crate::repo::{self, StoredToken};
 
@@ -49,16 +49,32 @@ pub(crate) enum Unknown {
 }
 
 impl Access {
-    /// How long an address has to wait before it may try again to be somebody.
-    pub(crate) fn wait(&self, address: IpAddr) -> Option<Duration> {
-        let attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
-        attempts.wait(address, Instant::now())
+    fn attempts(&self) -> MutexGuard<'_, Attempts> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts an attempt that failed, or that costs as much as one.
-    pub(crate) fn count(&self, address: IpAddr) {
-        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
-        attempts.count(address, Instant::now());
+    /// Counts that an address showed what does not count, unless it did so too often.
+    ///
+    /// # Errors
+    /// How long it has to wait before it is told again what is wrong.
+    pub(crate) fn fail(&self, address: IpAddr, shown: Shown) -> Result<(), Duration> {
+        self.attempts().fail(address, shown, Instant::now())
+    }
+
+    /// Whether the same was shown too often.
+    ///
+    /// # Errors
+    /// How long to wait.
+    pub(crate) fn may_show(&self, address: IpAddr, shown: Shown) -> Result<(), Duration> {
+        self.attempts().may_show(address, shown, Instant::now())
+    }
+
+    /// Counts that an address begins a login.
+    ///
+    /// # Errors
+    /// How long it has to wait.
+    pub(crate) fn begin(&self, address: IpAddr) -> Result<(), Duration> {
+        self.attempts().begin(address, Instant::now())
     }
 
     /// Whether a use shall be written down; says so once for each that is.

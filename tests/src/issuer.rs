@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -48,6 +49,8 @@ struct Inner {
     grants: Mutex<BTreeMap<String, Form>>,
     /// Codes of devices, and whether somebody approved them.
     devices: Mutex<BTreeMap<String, bool>>,
+    /// How often devices asked.
+    polls: AtomicUsize,
 }
 
 impl Issuer {
@@ -67,6 +70,7 @@ impl Issuer {
             key: new_key(),
             grants: Mutex::default(),
             devices: Mutex::default(),
+            polls: AtomicUsize::new(0),
         });
         let mut tasks = JoinSet::new();
         for listener in listeners {
@@ -96,6 +100,11 @@ impl Issuer {
         let devices = &self.inner.devices;
         let mut devices = devices.lock().unwrap_or_else(PoisonError::into_inner);
         devices.insert(user_code.to_owned(), true);
+    }
+
+    /// How often it was asked whether a device's login is complete.
+    pub fn polls(&self) -> usize {
+        self.inner.polls.load(Ordering::Relaxed)
     }
 }
 
@@ -214,6 +223,7 @@ impl Inner {
     }
 
     fn poll(&self, given: &Form) -> Response<Full<Bytes>> {
+        self.polls.fetch_add(1, Ordering::Relaxed);
         let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
         let code = given.get("device_code").cloned().unwrap_or_default();
         match devices.get(&code) {

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use cara_api::backup::{ARCHIVE_MAX, RestorePlan};
-use cara_api::paths;
 use cara_api::plan::Weight;
 use futures_util::TryStreamExt;
 

@@ -22,6 +22,8 @@ use super::{Context, out, tell};
 
 /// Longest token that is read, in bytes.
 const INPUT_MAX: u64 = 64 * 1024;
+/// Longest pause between two questions whether a login is complete.
+const POLL_PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// Logs in.
 ///
@@ -125,7 +127,15 @@ async fn by_device(client: &Client) -> Result<Given, Failure> {
         tokio::time::sleep(pause).await;
         let answer =
             client.write::<DeviceAnswer, _>(Method::POST, paths::LOGIN_DEVICE_TOKEN, &poll);
-        let answer = answer.await.map_err(failed)?.object;
+        let answer = match answer.await {
+            Ok(answer) => answer.object,
+            // The code is good until its end: less often, then (RFC 8628 section 3.5).
+            Err(error) if error.is_retryable() => {
+                pause = (pause * 2).min(POLL_PAUSE_MAX);
+                continue;
+            }
+            Err(error) => return Err(failed(error)),
+        };
         if let Some(given) = answer.session {
             return Ok(given);
         }

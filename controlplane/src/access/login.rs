@@ -7,15 +7,17 @@
 //! job:     token of a rule's issuer -> claims that fit the rule
 //! ```
 //!
-//! Nothing is kept between the steps: handles and states are signed. Refuses to know about HTTP on
-//! the side of the API, and about tokens: it ends with claims.
+//! Nothing that a login needs is kept between the steps: handles and states are signed. Only how often
+//! devices ask is remembered ([`device`]). Refuses to know about HTTP on the side of the API, and about
+//! tokens: it ends with claims.
 
-use std::sync::Arc;
+mod device;
+
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use cara_api::access::login::DeviceLogin;
 use cara_api::signing::{Secret, Signer};
 use cara_api::{Federation, Timestamp};
 use cara_oidc::fetch::{Answer, ClientAuth, Fetcher};
@@ -27,17 +29,14 @@ use serde_json::Value;
 use url::Url;
 
 use crate::config::LoginConfig;
+use crate::plan::access::limit::Shown;
 use crate::plan::access::mapping::{Claims, fits};
+use crate::plan::access::pending::Pending;
+
+pub(crate) use device::Polled;
 
 /// How long a person may take to log in by a browser, in seconds.
 const LOGIN_S: i64 = 600;
-/// Longest time for a login of a device, in seconds.
-const DEVICE_MAX_S: u64 = 1_800;
-/// Pause between polls unless the issuer says so (RFC 8628 section 3.2), in seconds.
-const INTERVAL_S: u64 = 5;
-/// How much longer the pause becomes when the issuer asks for it (section 3.5), in seconds.
-const SLOWER_S: u64 = 5;
-const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 /// Rules that a token is held against.
 const RULES_MAX: usize = 20;
 
@@ -52,6 +51,12 @@ pub(crate) enum Fault {
     NoDevices(String),
     #[error("this login is not one of ours, or too old: begin again")]
     Stale,
+    #[error(
+        "too many logins are under way from this address: complete one, or wait {0} s until one is given up"
+    )]
+    Crowded(u64),
+    #[error("too many logins are under way: try again in a minute, or log in with a token")]
+    Full,
     #[error("the login was declined")]
     Declined,
     #[error("the login service refused it: {0}")]
@@ -68,14 +73,8 @@ pub(crate) enum Fault {
 pub(crate) struct Logins {
     fetcher: Arc<Fetcher>,
     issuers: Issuers,
-}
-
-/// A login of a device, as its handle carries it.
-#[derive(Serialize, Deserialize)]
-struct Device {
-    code: String,
-    interval_s: u64,
-    end: i64,
+    // Held for one decision.
+    devices: Mutex<Pending>,
 }
 
 /// A login of a browser, as its state carries it.
@@ -88,21 +87,14 @@ struct State {
     end: i64,
 }
 
-/// What a poll found.
-pub(crate) enum Polled {
-    Pending { retry_after_s: u64 },
-    Complete(Claims),
-}
+/// A login of a browser that came back to where it began.
+pub(crate) struct Returned(State);
 
-#[derive(Deserialize)]
-struct Begun {
-    device_code: String,
-    user_code: String,
-    #[serde(alias = "verification_url")]
-    verification_uri: String,
-    verification_uri_complete: Option<String>,
-    expires_in: u64,
-    interval: Option<u64>,
+impl Returned {
+    /// What it is counted by.
+    pub(crate) fn shown(&self) -> Shown {
+        shown(&self.0.id)
+    }
 }
 
 #[derive(Deserialize)]
@@ -144,83 +136,13 @@ impl Logins {
         Self {
             issuers: Issuers::new(Arc::clone(&fetcher)),
             fetcher,
+            devices: Mutex::default(),
         }
     }
 
     async fn known(&self, config: &LoginConfig) -> Result<Arc<Known>, Fault> {
         let known = self.issuers.get(&id_of(&config.issuer)).await;
         known.map_err(|_| Fault::Silent(config.issuer.clone()))
-    }
-
-    /// Begins a login of a device.
-    pub(crate) async fn begin_device(
-        &self,
-        config: &LoginConfig,
-        secret: &Secret,
-        now: Timestamp,
-    ) -> Result<DeviceLogin, Fault> {
-        let known = self.known(config).await?;
-        let endpoint = &known.endpoints.device_authorization_endpoint;
-        let url = endpoint
-            .as_ref()
-            .ok_or_else(|| Fault::NoDevices(config.issuer.clone()))?;
-        let form = [("scope", config.scopes.as_str())];
-        let answer = self.ask(config, &known.endpoints, url, &form).await?;
-        if answer.status != 200 {
-            return Err(refused(&answer));
-        }
-        let begun: Begun = serde_json::from_slice(&answer.body)
-            .map_err(|_| Fault::Silent(config.issuer.clone()))?;
-        let life_s = begun.expires_in.min(DEVICE_MAX_S);
-        let interval_s = begun.interval.unwrap_or(INTERVAL_S).clamp(1, 60);
-        let device = Device {
-            code: begun.device_code,
-            interval_s,
-            end: now.as_second() + i64::try_from(life_s).unwrap_or(0),
-        };
-        Ok(DeviceLogin {
-            verification_uri: begun.verification_uri,
-            verification_uri_complete: begun.verification_uri_complete.unwrap_or_default(),
-            user_code: begun.user_code,
-            handle: Signers::new(secret).device.seal(&device),
-            interval_s,
-            expires_in_s: life_s,
-        })
-    }
-
-    /// Asks whether a login of a device is complete.
-    pub(crate) async fn poll_device(
-        &self,
-        config: &LoginConfig,
-        secret: &Secret,
-        handle: &str,
-        now: Timestamp,
-    ) -> Result<Polled, Fault> {
-        let device: Option<Device> = Signers::new(secret).device.open(handle);
-        let device = device.filter(|device| now.as_second() < device.end);
-        let device = device.ok_or(Fault::Stale)?;
-        let known = self.known(config).await?;
-        let form = [
-            ("grant_type", DEVICE_GRANT),
-            ("device_code", device.code.as_str()),
-        ];
-        let url = &known.endpoints.token_endpoint;
-        let answer = self.ask(config, &known.endpoints, url, &form).await?;
-        if answer.status == 200 {
-            return self
-                .claims(config, &answer, None)
-                .await
-                .map(Polled::Complete);
-        }
-        let said: Said = serde_json::from_slice(&answer.body).unwrap_or_default();
-        let retry_after_s = match said.error.as_str() {
-            "authorization_pending" => device.interval_s,
-            "slow_down" => device.interval_s + SLOWER_S,
-            "access_denied" => return Err(Fault::Declined),
-            "expired_token" => return Err(Fault::Stale),
-            _ => return Err(refused(&answer)),
-        };
-        Ok(Polled::Pending { retry_after_s })
     }
 
     /// Where a browser goes to log in. `browser` is the value of its cookie, `id` is random.
@@ -255,14 +177,12 @@ impl Logins {
         Ok(url.into())
     }
 
-    /// What a browser came back with: its claims, and where it wanted to go.
-    pub(crate) async fn end_browser(
-        &self,
-        config: &LoginConfig,
+    /// Whether a browser came back from a login that it began here, and which one that is. Asks nobody.
+    pub(crate) fn returned(
         secret: &Secret,
-        (code, state, browser): (&str, &str, &str),
+        (state, browser): (&str, &str),
         now: Timestamp,
-    ) -> Result<(Claims, String), Fault> {
+    ) -> Result<Returned, Fault> {
         let signers = Signers::new(secret);
         let state: Option<State> = signers.state.open(state);
         let state = state.filter(|state| now.as_second() < state.end);
@@ -271,9 +191,20 @@ impl Logins {
         let is_same = signers
             .browser
             .verify_text(browser.as_bytes(), &state.browser);
-        if !is_same {
-            return Err(Fault::Stale);
+        match is_same {
+            true => Ok(Returned(state)),
+            false => Err(Fault::Stale),
         }
+    }
+
+    /// What a browser came back with: its claims, and where it wanted to go.
+    pub(crate) async fn end_browser(
+        &self,
+        config: &LoginConfig,
+        secret: &Secret,
+        (code, Returned(state)): (&str, Returned),
+    ) -> Result<(Claims, String), Fault> {
+        let signers = Signers::new(secret);
         let known = self.known(config).await?;
         let verifier = signers.verifier.tag_text(state.id.as_bytes());
         let callback = config.callback();
@@ -366,6 +297,13 @@ impl Logins {
         }
         Err(fault)
     }
+}
+
+/// What somebody showed who is not known, as attempts are counted by it.
+pub(crate) fn shown(text: &str) -> Shown {
+    let hash = digest(&SHA256, text.as_bytes());
+    let first = hash.as_ref().first_chunk::<8>();
+    Shown(first.map_or(0, |bytes| u64::from_be_bytes(*bytes)))
 }
 
 /// What a token says of its issuer, unchecked: chooses whose keys to check it with.

@@ -41,12 +41,28 @@ impl Failure {
     /// 429: too many attempts that failed.
     pub(crate) fn too_many(wait: Duration) -> Self {
         let seconds = wait.as_secs().max(1);
+        let text = format!("too many attempts failed from this address: try again in {seconds} s");
+        Self::crowded(text, wait)
+    }
+
+    /// 429: too many logins begin.
+    pub(crate) fn too_many_logins(wait: Duration) -> Self {
+        let seconds = wait.as_secs().max(1);
+        let text = format!("too many logins begin from this address: try again in {seconds} s");
+        Self::crowded(text, wait)
+    }
+
+    /// 429: more than their share, for now.
+    pub(crate) fn crowded(detail: impl Into<String>, wait: Duration) -> Self {
+        Self::new(429, detail).after(wait)
+    }
+
+    /// Says when to come again.
+    pub(crate) fn after(self, wait: Duration) -> Self {
+        let seconds = wait.as_secs().max(1);
         Self {
             retry_after: Some(Duration::from_secs(seconds)),
-            ..Self::new(
-                429,
-                format!("too many attempts failed from this address: try again in {seconds} s"),
-            )
+            ..self
         }
     }
 

@@ -20,8 +20,8 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use cara_api::access::Verb;
 use cara_api::access::routes::{self, Need, On};
+use cara_api::access::value;
 use cara_api::schema::{self, Schema};
 use cara_api::{Node, ObjectMeta, Project, Resource, Secret, decode};
 use futures_util::StreamExt;
@@ -35,6 +35,7 @@ use super::policy::{
     named, not_bound,
 };
 use super::watch::Filter;
+use crate::access::login::shown;
 use crate::access::{self, Permit, Target};
 use crate::cache::State as CacheState;
 use crate::plan::access::site::{self, Asked, Names};
@@ -254,10 +255,9 @@ fn identity(app: &App, request: &Request, need: Need) -> Result<Identity, Failur
         Ok(identity) => Ok(identity),
         Err(_) if need == Need::Public => Ok(Identity::Unknown),
         Err(why) => {
-            if let Some(wait) = app.shared.access.wait(from) {
-                return Err(Failure::too_many(wait));
-            }
-            app.shared.access.count(from);
+            let shown = shown(&value::hint(text));
+            let counted = app.shared.access.fail(from, shown);
+            counted.map_err(Failure::too_many)?;
             tracing::warn!(%from, %why, "a token was refused");
             Err(Failure::unauthenticated(format!(
                 "{why}: log in again with `caractrl login`"

@@ -1,6 +1,9 @@
 //! Logins: by a device, by a browser, and by a token of another issuer. Each ends with a token that is
 //! good for a short time.
 
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Query, State};
@@ -17,9 +20,10 @@ use super::failure::Failure;
 use super::guard::{COOKIE, cookie};
 use super::rehearse::Writing;
 use super::tokens::{Made, end_after, operations};
-use crate::access::login::{Fault, Polled, life};
+use crate::access::login::{Fault, Logins, Polled, life, shown};
 use crate::audit::{Caller, Verb};
 use crate::config::LoginConfig;
+use crate::plan::access::limit::Shown;
 use crate::plan::access::mapping::{self, Claims};
 
 /// Cookie of a browser that is about to log in.
@@ -30,7 +34,8 @@ impl Failure {
         let text = fault.to_string();
         match fault {
             Fault::None | Fault::NoDevices(_) => Self::conflict(text),
-            Fault::Silent(_) => Self::unavailable(text),
+            Fault::Silent(_) | Fault::Full => Self::unavailable(text),
+            Fault::Crowded(wait_s) => Self::crowded(text, Duration::from_secs(*wait_s)),
             Fault::Stale => Self::bad_request(text),
             Fault::Declined | Fault::Refused(_) | Fault::Token(_) | Fault::NoRule => {
                 Self::forbidden(text)
@@ -53,25 +58,26 @@ impl App {
         }
     }
 
-    /// 429 for an address that failed too often.
-    fn may_try(&self, by: &Caller) -> Result<(), Failure> {
-        let address = by.remote.map(|remote| remote.ip());
-        match address.and_then(|address| self.shared.access.wait(address)) {
-            None => Ok(()),
-            Some(wait) => Err(Failure::too_many(wait)),
-        }
-    }
-
-    fn count_try(&self, by: &Caller) {
-        if let Some(remote) = by.remote {
-            self.shared.access.count(remote.ip());
-        }
+    /// Counts that a login begins: each costs the login service something. 429 for an address that
+    /// began too many.
+    fn may_begin(&self, by: &Caller) -> Result<(), Failure> {
+        let begun = self.shared.access.begin(address(by));
+        begun.map_err(Failure::too_many_logins)
     }
 
     /// The answer for a fault, which counts as an attempt when it is the caller's.
-    fn failed(&self, by: &Caller, fault: &Fault) -> Failure {
-        if !matches!(fault, Fault::Silent(_)) {
-            self.count_try(by);
+    fn failed(&self, by: &Caller, what: Shown, fault: &Fault) -> Failure {
+        let counted = match fault {
+            Fault::Silent(_) | Fault::None | Fault::Crowded(_) | Fault::Full => Ok(()),
+            Fault::NoDevices(_)
+            | Fault::Stale
+            | Fault::Declined
+            | Fault::Refused(_)
+            | Fault::Token(_)
+            | Fault::NoRule => self.shared.access.fail(address(by), what),
+        };
+        if let Err(wait) = counted {
+            return Failure::too_many(wait);
         }
         tracing::warn!(remote = ?by.remote, why = %fault, "a login failed");
         Failure::login(fault)
@@ -139,7 +145,7 @@ impl App {
 struct Login {
     subject: String,
     grants: Vec<Grant>,
-    life: std::time::Duration,
+    life: Duration,
     origin: TokenOrigin,
 }
 
@@ -151,13 +157,12 @@ pub(super) async fn device(
     State(app): State<App>,
     by: Caller,
 ) -> Result<Json<DeviceLogin>, Failure> {
-    app.may_try(&by)?;
     let config = app.login_config()?;
-    // Each costs the login service a call.
-    app.count_try(&by);
+    app.may_begin(&by)?;
     let secret = app.signing_secret()?;
     let logins = &app.shared.logins;
-    let begun = logins.begin_device(config, &secret, Timestamp::now()).await;
+    let at = (address(&by), Timestamp::now());
+    let begun = logins.begin_device(config, &secret, at).await;
     begun.map(Json).map_err(|fault| Failure::login(&fault))
 }
 
@@ -171,7 +176,6 @@ pub(super) async fn device_token(
     by: Caller,
     body: Body,
 ) -> Result<Response, Failure> {
-    app.may_try(&by)?;
     app.must_be_live()?;
     let config = app.login_config()?;
     let (poll, _) = sound(
@@ -180,7 +184,8 @@ pub(super) async fn device_token(
     )?;
     let secret = app.signing_secret()?;
     let logins = &app.shared.logins;
-    let polled = logins.poll_device(config, &secret, &poll.handle, Timestamp::now());
+    let at = (address(&by), Timestamp::now());
+    let polled = logins.poll_device(config, &secret, &poll.handle, at);
     let answer = match polled.await {
         Ok(Polled::Pending { retry_after_s }) => DeviceAnswer {
             retry_after_s,
@@ -190,7 +195,7 @@ pub(super) async fn device_token(
             retry_after_s: 0,
             session: Some(app.let_in(&by, app.person(config, &claims)?).await?),
         },
-        Err(fault) => return Err(app.failed(&by, &fault)),
+        Err(fault) => return Err(app.failed(&by, shown(&poll.handle), &fault)),
     };
     Ok(private(Json(answer)))
 }
@@ -204,7 +209,6 @@ pub(super) async fn federation(
     by: Caller,
     body: Body,
 ) -> Result<Response, Failure> {
-    app.may_try(&by)?;
     app.must_be_live()?;
     let (wish, _) = sound(document::<Exchange>(body, &schema::EXCHANGE).await?, vec![])?;
     let known: Vec<_> = app.shared.cache.read(|state| {
@@ -220,7 +224,9 @@ pub(super) async fn federation(
         .logins
         .exchange(&known, wish.token.reveal())
         .await;
-    let (rule, claims) = exchanged.map_err(|fault| app.failed(&by, &fault))?;
+    // Held against the rules whatever failed before: a job's good token is let in.
+    let what = || shown(wish.token.reveal());
+    let (rule, claims) = exchanged.map_err(|fault| app.failed(&by, what(), &fault))?;
     let life = rules::federation_life(&rule).map_err(|fault| Failure::invalid(&[fault]))?;
     let name = &rule.metadata.name;
     let subject = mapping::subject(&claims).unwrap_or_default();
@@ -232,6 +238,12 @@ pub(super) async fn federation(
     };
     let session = app.let_in(&by, login).await?;
     Ok(private(Json(session)))
+}
+
+/// Where a request came from.
+fn address(by: &Caller) -> IpAddr {
+    let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    by.remote.map_or(unknown, |remote| remote.ip())
 }
 
 /// An answer that nobody keeps.
@@ -253,8 +265,8 @@ pub(super) async fn browser(
     by: Caller,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Response, Failure> {
-    app.may_try(&by)?;
     let config = app.login_config()?;
+    app.may_begin(&by)?;
     if config.url.is_empty() {
         return Err(Failure::conflict(
             "this server does not know its own URL, which login services send browsers back to: set login-url",
@@ -284,25 +296,30 @@ pub(super) async fn callback(
     headers: HeaderMap,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Response, Failure> {
-    app.may_try(&by)?;
     app.must_be_live()?;
     let config = app.login_config()?;
+    let state = value(&query, "state");
+    let failed = |fault: &Fault| app.failed(&by, shown(state), fault);
     // RFC 9207: the answer of one issuer is none of another.
     let issuer = value(&query, "iss");
     if !issuer.is_empty() && issuer != config.issuer {
-        return Err(app.failed(&by, &Fault::Stale));
+        return Err(failed(&Fault::Stale));
     }
     if !value(&query, "error").is_empty() {
-        return Err(app.failed(&by, &Fault::Declined));
+        return Err(failed(&Fault::Declined));
     }
     let secret = app.signing_secret()?;
     let mark = cookie(&headers, LOGIN_COOKIE).unwrap_or_default();
-    let parts = (value(&query, "code"), value(&query, "state"), mark);
+    let returned = Logins::returned(&secret, (state, mark), Timestamp::now());
+    let returned = returned.map_err(|fault| failed(&fault))?;
+    let what = returned.shown();
+    // Each costs the login service a call, and there are as many as logins that began here.
+    let tried = app.shared.access.may_show(address(&by), what);
+    tried.map_err(Failure::too_many)?;
     let logins = &app.shared.logins;
-    let ended = logins
-        .end_browser(config, &secret, parts, Timestamp::now())
-        .await;
-    let (claims, back) = ended.map_err(|fault| app.failed(&by, &fault))?;
+    let code = value(&query, "code");
+    let ended = logins.end_browser(config, &secret, (code, returned)).await;
+    let (claims, back) = ended.map_err(|fault| app.failed(&by, what, &fault))?;
     let session = app.let_in(&by, app.person(config, &claims)?).await?;
     let cookies = [
         set_cookie(

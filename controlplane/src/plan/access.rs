@@ -11,6 +11,7 @@
 pub mod change;
 pub mod limit;
 pub mod mapping;
+pub mod pending;
 pub mod site;
 mod token;
 

@@ -221,6 +221,58 @@ async fn somebody_logs_in_by_a_device_and_out_again() {
     assert_eq!(polled.status, 400, "{}", polled.body);
 }
 
+#[tokio::test]
+async fn what_a_neighbour_does_wrong_holds_up_nobody_elses_login() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let issuer = Issuer::start(Ipv4Addr::new(127, 0, 0, 2)).await;
+    let (server, admin) = with_issuer(&issuer, folder.path(), "groups=dev viewer:*").await;
+    let post = async |path: &str, body: Value| ask(&server, None, "POST", path, &body).await;
+    let (device, poll) = ("/api/v1/login/device", "/api/v1/login/device/token");
+    let begun = post(device, json!({})).await;
+    assert_eq!(begun.status, 200, "{}", begun.body);
+    let mut statuses = Vec::new();
+    for number in 0..150 {
+        let forged = json!({"handle": format!("e30.AAAA{number}")});
+        statuses.push(post(poll, forged).await.status);
+    }
+    assert_eq!(
+        (statuses[0], statuses.contains(&429)),
+        (400, true),
+        "guesses are slowed: {statuses:?}"
+    );
+    // Somebody else at the same address goes on, and asks the login service in its own time only.
+    let handle = json!({"handle": begun.body["handle"]});
+    let mut pauses = Vec::new();
+    for _ in 0..5 {
+        let polled = post(poll, handle.clone()).await;
+        assert_eq!(polled.status, 200, "{}", polled.body);
+        pauses.push(polled.body["retryAfterS"].as_u64().expect("a pause"));
+    }
+    assert!(pauses.is_sorted() && pauses[4] > 15, "{pauses:?}");
+    assert_eq!(issuer.polls(), 1, "the login service was asked once");
+    let begun = post(device, json!({})).await;
+    assert_eq!(begun.status, 200, "{}", begun.body);
+    issuer.approve(begun.body["userCode"].as_str().expect("a code"));
+    let handle = json!({"handle": begun.body["handle"]});
+    let session = post(poll, handle.clone()).await;
+    assert!(session.body["session"]["value"].is_string());
+    assert_eq!(
+        post(poll, handle).await.status,
+        429,
+        "no handle is good twice"
+    );
+    assert_eq!(issuer.polls(), 2);
+    let who = ask(&server, Some(&admin), "GET", "/api/v1/whoami", &Value::Null).await;
+    assert_eq!(who.status, 200, "who is known is not held up");
+    // Logins that nobody completes have a bound.
+    let mut last = post(device, json!({})).await;
+    for _ in 0..20 {
+        last = post(device, json!({})).await;
+    }
+    assert_eq!(last.status, 429, "{}", last.body);
+    assert!(last.headers.contains_key("retry-after"), "{}", last.body);
+}
+
 /// One request of a browser: where it is sent, and the cookies that it gets.
 async fn browse(url: &str, cookies: &str) -> (u16, String, Vec<String>) {
     let client = cara_tests::http_builder()

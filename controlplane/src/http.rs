@@ -4,6 +4,7 @@
 //! shape of errors is decided here and nowhere else.
 
 mod agents;
+mod asking;
 mod backup;
 mod caller;
 mod certificates;
@@ -65,6 +66,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::Shared;
+use crate::plan::shares::Sharer;
 use failure::Failure;
 pub(crate) use join::server_names;
 
@@ -78,6 +80,8 @@ pub(crate) struct App {
     mode: rehearse::Mode,
     /// The request that is answered, for handlers that write.
     by: Option<policy::Admitted>,
+    /// Whose share streams are of.
+    sharer: Sharer,
 }
 
 /// The whole API.
@@ -88,6 +92,7 @@ pub(crate) fn router(shared: Arc<Shared>, token: CancellationToken) -> Router {
         token,
         mode,
         by: None,
+        sharer: Sharer::Everybody,
     };
     Router::new()
         .route(paths::HEALTHZ, get(meta::healthz))

@@ -17,6 +17,7 @@ pub mod once;
 pub mod place;
 pub mod project;
 pub mod routes;
+pub mod shares;
 
 use std::time::Duration;
 

@@ -28,10 +28,14 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::plan::shares::{Sharer, Shares, Short, share};
+
+/// Streams of a tunnel.
+const SLOTS: usize = TUNNEL_STREAMS as usize;
 /// How long an agent may take to begin its answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(40);
 /// How long an upload may take, as agents have it too.
@@ -52,6 +56,12 @@ pub(crate) enum Error {
     /// As many as a tunnel carries are open.
     #[error("node {0:?} has {TUNNEL_STREAMS} streams open, which is the most: close some first")]
     Busy(String),
+    /// The caller has as many as one may have.
+    #[error(
+        "you have {most} streams of node {0:?} open, which is the most that one may have: close some first",
+        most = share(SLOTS)
+    )]
+    Share(String),
     /// The connection broke, or nothing came.
     #[error("the agent of node {0:?} does not answer")]
     NoAnswer(String),
@@ -95,7 +105,7 @@ pub(crate) struct Tunnels {
 struct Tunnel {
     id: u64,
     requests: SendRequest<Body>,
-    slots: Arc<Semaphore>,
+    slots: Slots,
 }
 
 impl Tunnels {
@@ -146,11 +156,10 @@ impl Tunnels {
             Err(_) => return,
         };
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let slots = usize::try_from(TUNNEL_STREAMS).unwrap_or(usize::MAX);
         let tunnel = Tunnel {
             id,
             requests,
-            slots: Arc::new(Semaphore::new(slots)),
+            slots: Arc::new(Mutex::new(Shares::new(SLOTS))),
         };
         // The one before ends when its last stream did: nobody asks it for another.
         let _ = self.lock().insert(node.clone(), tunnel);
@@ -198,20 +207,23 @@ impl Tunnels {
             .unwrap_or(false)
     }
 
-    /// Asks the agent of a node.
+    /// Asks the agent of a node, with a stream of somebody's share.
     ///
     /// # Errors
     /// See [`Error`]. Whatever the agent answers, errors too, is an answer.
     pub(crate) async fn ask(
         &self,
         node: &NodeName,
-        kind: Kind,
+        (kind, by): (Kind, &Sharer),
         request: Request<Body>,
     ) -> Result<Answer, Error> {
         let name = || node.as_str().to_owned();
         let tunnel = self.find(node).ok_or_else(|| Error::NotConnected(name()))?;
-        let slot = tunnel.slots.try_acquire_owned();
-        let slot = slot.map_err(|_| Error::Busy(name()))?;
+        let slot = Slot::take(&tunnel.slots, by).map_err(|short| match short {
+            Short::Own if *by == Sharer::Everybody => Error::Busy(name()),
+            Short::Own => Error::Share(name()),
+            Short::All => Error::Busy(name()),
+        })?;
         let open = Open::new(self.streams.with_label_values(&[kind.as_str()]), slot);
         let mut requests = tunnel.requests;
         let limit = match *request.method() {
@@ -290,14 +302,43 @@ impl Answer {
     }
 }
 
+/// The streams of a tunnel, and whose they are.
+type Slots = Arc<Mutex<Shares>>;
+
+/// One of them, until it is dropped.
+struct Slot {
+    slots: Slots,
+    by: Sharer,
+}
+
+impl Slot {
+    fn take(slots: &Slots, by: &Sharer) -> Result<Self, Short> {
+        let mut shares = slots.lock().unwrap_or_else(PoisonError::into_inner);
+        shares.room(by)?;
+        shares.take(by, 1);
+        drop(shares);
+        Ok(Self {
+            slots: Arc::clone(slots),
+            by: by.clone(),
+        })
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut shares = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        shares.give_back(&self.by, 1);
+    }
+}
+
 /// Counts a stream while it is open.
 struct Open {
     count: IntGauge,
-    _slot: OwnedSemaphorePermit,
+    _slot: Slot,
 }
 
 impl Open {
-    fn new(count: IntGauge, slot: OwnedSemaphorePermit) -> Self {
+    fn new(count: IntGauge, slot: Slot) -> Self {
         count.inc();
         Self { count, _slot: slot }
     }
@@ -320,5 +361,22 @@ where
 {
     fn execute(&self, future: F) {
         self.0.spawn(future);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_of_the_share_of_who_opened_it_until_it_is_dropped() {
+        let slots = Arc::new(Mutex::new(Shares::new(SLOTS)));
+        let (ann, ben) = (Sharer::One("ann".into()), Sharer::One("ben".into()));
+        let take = |by| Slot::take(&slots, by);
+        let mut of_ann: Vec<Slot> = (0..64).map(|_| take(&ann).expect("a stream")).collect();
+        assert_eq!(take(&ann).err(), Some(Short::Own));
+        assert!(take(&ben).is_ok());
+        of_ann.pop();
+        assert!(take(&ann).is_ok());
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Path, Query, Request};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use cara_api::stream::files::{KIND, SIZE, path_of};
@@ -12,6 +12,7 @@ use futures_util::StreamExt;
 use serde_json::json;
 
 use super::App;
+use super::asking::Asking;
 use super::failure::Failure;
 use super::flow::{self, TAKE_LIMIT};
 use super::rehearse::Writing;
@@ -30,7 +31,7 @@ const IDLE_LIMIT: Duration = Duration::from_secs(60);
         (status = 400, body = cara_api::Problem), (status = 404, body = cara_api::Problem),
         (status = 502, body = cara_api::Problem), (status = 503, body = cara_api::Problem)))]
 pub(super) async fn read(
-    State(app): State<App>,
+    Asking(app): Asking,
     Path((name, service)): Path<(String, String)>,
     Query(pairs): Query<Vec<(String, String)>>,
     by: Caller,

@@ -1,12 +1,12 @@
 //! Commands in services.
 
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Path, Query, Request};
 use axum::response::Response;
 use cara_api::stream::ExecQuery;
 use cara_api::{Project, paths};
 use serde_json::json;
 
-use super::App;
+use super::asking::Asking;
 use super::failure::Failure;
 use super::streams::with_query;
 use crate::audit::{Caller, Op, Operation, Verb};
@@ -24,7 +24,7 @@ use crate::tunnels::Kind;
         (status = 400, body = cara_api::Problem), (status = 404, body = cara_api::Problem), (status = 409, body = cara_api::Problem),
         (status = 502, body = cara_api::Problem), (status = 503, body = cara_api::Problem)))]
 pub(super) async fn exec(
-    State(app): State<App>,
+    Asking(app): Asking,
     Path((name, service)): Path<(String, String)>,
     Query(pairs): Query<Vec<(String, String)>>,
     by: Caller,

@@ -1,11 +1,11 @@
 //! Connections to ports of services.
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Path, Request};
 use axum::response::Response;
 use cara_api::{Project, paths};
 use serde_json::json;
 
-use super::App;
+use super::asking::Asking;
 use super::failure::Failure;
 use crate::audit::{Caller, Op, Operation, Verb};
 use crate::tunnels::Kind;
@@ -17,7 +17,7 @@ use crate::tunnels::Kind;
         (status = 400, body = cara_api::Problem), (status = 404, body = cara_api::Problem), (status = 409, body = cara_api::Problem),
         (status = 502, body = cara_api::Problem), (status = 503, body = cara_api::Problem)))]
 pub(super) async fn forward(
-    State(app): State<App>,
+    Asking(app): Asking,
     Path((name, service, port)): Path<(String, String, String)>,
     by: Caller,
     request: Request,

@@ -4,12 +4,13 @@ mod follow;
 mod text;
 
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use cara_api::stream::{JSON_LINES, LogQuery};
 
 use super::App;
+use super::asking::Asking;
 use super::failure::Failure;
 use follow::lines;
 
@@ -23,7 +24,7 @@ use follow::lines;
         (status = 404, body = cara_api::Problem),
         (status = 502, body = cara_api::Problem), (status = 503, body = cara_api::Problem)))]
 pub(super) async fn of_service(
-    State(app): State<App>,
+    Asking(app): Asking,
     Path((name, service)): Path<(String, String)>,
     Query(pairs): Query<Vec<(String, String)>>,
     headers: HeaderMap,
@@ -51,7 +52,7 @@ pub(super) async fn of_service(
         (status = 400, body = cara_api::Problem), (status = 404, body = cara_api::Problem),
         (status = 502, body = cara_api::Problem), (status = 503, body = cara_api::Problem)))]
 pub(super) async fn of_project(
-    State(app): State<App>,
+    Asking(app): Asking,
     Path(name): Path<String>,
     Query(pairs): Query<Vec<(String, String)>>,
 ) -> Result<Response, Failure> {

@@ -4,6 +4,8 @@
 //! The key is taken in the store before anything is done, so that of two that come at once, also at
 //! two servers, one goes on. Only what was done is kept: a refused request may be sent again.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Extensions, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -17,12 +19,14 @@ use cara_store::{Precondition, Revision, WriteError};
 use serde::{Deserialize, Serialize};
 
 use super::App;
+use super::asking::sharer;
 use super::extract;
 use super::failure::Failure;
 use super::guard::Asker;
 use super::rehearse::is_asked;
 use super::view::now;
 use crate::plan::once::{Seen, Turn, turn};
+use crate::plan::shares::{Sharer, Short};
 use crate::repo::{self, SealedAnswer};
 use crate::vault::{self, Values};
 
@@ -30,6 +34,8 @@ use crate::vault::{self, Values};
 const KEY_MAX: usize = 255;
 /// Largest answer that is kept, in bytes; one holds what was sent, which is smaller than this.
 const ANSWER_MAX: usize = 2 * extract::BODY_MAX;
+/// When to come again where too many answers are kept.
+const FULL_PAUSE: Duration = Duration::from_secs(600);
 /// Headers that are kept with an answer.
 const HEADERS: [HeaderName; 3] = [header::CONTENT_TYPE, header::ETAG, header::WARNING];
 /// Under which names the parts are sealed.
@@ -48,6 +54,8 @@ struct Answer {
 struct Keyed {
     /// Digest of the key and of who sent it.
     digest: String,
+    /// Digest of who sent it; empty where nobody is asked.
+    by: String,
     /// Digest of what is asked for.
     request: String,
     at: Timestamp,
@@ -91,6 +99,10 @@ async fn keyed(
     let body = extract::body(body).await?;
     let keyed = Keyed {
         digest: scope(key, &parts.extensions),
+        by: match sharer(&parts.extensions) {
+            Sharer::Everybody => String::new(),
+            Sharer::One(actor) => digest(&[actor.as_bytes()]),
+        },
         request: digest(&[
             parts.method.as_str().as_bytes(),
             parts.uri.to_string().as_bytes(),
@@ -173,26 +185,42 @@ fn sealed(app: &App, keyed: &Keyed, answer: Option<&Answer>) -> Result<SealedAns
     let sealed = vault::seal(&app.shared.key, owner, &values).map_err(Failure::internal)?;
     Ok(SealedAnswer {
         at: keyed.at,
+        by: keyed.by.clone(),
         sealed,
     })
 }
 
 /// Takes the key for this request.
 async fn take(app: &App, keyed: &Keyed, when: Precondition) -> Result<Revision, Failure> {
-    if when == Precondition::Absent && !app.shared.answers.has_room() {
-        return Err(Failure::unavailable(
-            "too many idempotency keys were used within a day: leave the header out, or try again later",
-        ));
+    if when == Precondition::Absent {
+        let room = app.shared.answers.room(&keyed.by);
+        room.map_err(|short| no_room(short, keyed.by.is_empty()))?;
     }
     let record = sealed(app, keyed, None)?;
     let batch = repo::write_answer(&keyed.digest, &record, when);
     match app.write_beside(batch).await {
         Ok(revision) => {
-            app.shared.answers.add(0);
+            if when == Precondition::Absent {
+                app.shared.answers.begin(&keyed.by);
+            }
             Ok(revision)
         }
         Err(WriteError::Conflict { .. }) => Err(under_way()),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// 503 when there is no room for anybody, 429 when the sender has had their share.
+fn no_room(short: Short, is_everybody: bool) -> Failure {
+    match short {
+        Short::Own if !is_everybody => Failure::crowded(
+            "you used a quarter of all idempotency keys within a day, which is the most: leave the header out, or try again later",
+            FULL_PAUSE,
+        ),
+        Short::Own | Short::All => Failure::unavailable(
+            "too many idempotency keys were used within a day: leave the header out, or try again later",
+        )
+        .after(FULL_PAUSE),
     }
 }
 
@@ -205,9 +233,11 @@ async fn keep(app: &App, keyed: &Keyed, taken: Revision, response: Response) -> 
     let (parts, body) = response.into_parts();
     let free = async || {
         let key = repo::answer_key(&keyed.digest);
-        let freed = app.write_beside(repo::delete_answer(key, taken)).await;
-        if let Err(error) = freed {
-            tracing::warn!(error = %error, "an idempotency key is taken for a minute");
+        match app.write_beside(repo::delete_answer(key, taken)).await {
+            Ok(_) => app.shared.answers.free(&keyed.by),
+            Err(error) => {
+                tracing::warn!(error = %error, "an idempotency key is taken for a minute");
+            }
         }
     };
     if !parts.status.is_success() {
@@ -239,7 +269,7 @@ async fn keep(app: &App, keyed: &Keyed, taken: Revision, response: Response) -> 
         Err(failure) => Err(failure),
     };
     match kept {
-        Ok(_) => app.shared.answers.add(length),
+        Ok(_) => app.shared.answers.keep(&keyed.by, length),
         Err(failure) => failure.log(),
     }
     Response::from_parts(parts, Body::from(body))

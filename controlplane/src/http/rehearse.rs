@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use cara_api::paths;
 
 use super::App;
+use super::asking::sharer;
 use super::failure::Failure;
 use super::policy::Admitted;
 use super::query::{Parameters, value};
@@ -55,6 +56,7 @@ impl FromRequestParts<App> for Writing {
         Ok(Self(App {
             mode,
             by,
+            sharer: sharer(&parts.extensions),
             ..app.clone()
         }))
     }

@@ -34,6 +34,8 @@ const ERROR_LIMIT: Duration = Duration::from_secs(5);
 const UPGRADE_LIMIT: Duration = Duration::from_secs(10);
 /// How long it may take to tell a user how a stream ended.
 const LAST_WORD: Duration = Duration::from_secs(1);
+/// When to come again where there are too many streams: some may have ended.
+const BUSY_PAUSE: Duration = Duration::from_secs(5);
 /// Pieces that wait for the agent.
 const WAITING: usize = 8;
 
@@ -91,7 +93,7 @@ impl App {
         // Else the error of asking says so.
         let _ = tunnels.is_connected(node, PATIENCE).await;
         self.must_still()?;
-        let answer = tunnels.ask(node, kind, request).await?;
+        let answer = tunnels.ask(node, (kind, &self.sharer), request).await?;
         if answer.head().status().is_success() {
             return Ok(answer);
         }
@@ -213,7 +215,9 @@ fn accept(headers: &HeaderMap) -> Option<HeaderValue> {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
-            Error::NotConnected(_) | Error::Busy(_) => Self::unavailable(error.to_string()),
+            Error::NotConnected(_) => Self::unavailable(error.to_string()),
+            Error::Busy(_) => Self::unavailable(error.to_string()).after(BUSY_PAUSE),
+            Error::Share(_) => Self::crowded(error.to_string(), BUSY_PAUSE),
             Error::NoAnswer(_) => Self::bad_gateway(error.to_string()),
         }
     }

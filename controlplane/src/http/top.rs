@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Query, Request, State};
+use axum::extract::{Query, Request};
 use cara_api::stream::{NodeUsage, Usage};
 use cara_api::{NodeName, Project, paths};
 use futures_util::future::join_all;
 
 use super::App;
+use super::asking::Asking;
 use super::failure::Failure;
 use super::streams::agent_url;
 use crate::tunnels::{Error, Kind};
@@ -25,7 +26,7 @@ const ANSWER_MAX: usize = 8 * 1024 * 1024;
     params(("project" = Option<String>, Query, description = "Only services of this project, on the nodes where it is")),
     responses((status = 200, body = Usage), (status = 404, body = cara_api::Problem)))]
 pub(super) async fn usage(
-    State(app): State<App>,
+    Asking(app): Asking,
     Query(pairs): Query<Vec<(String, String)>>,
 ) -> Result<Json<Usage>, Failure> {
     app.must_be_live()?;
@@ -82,7 +83,11 @@ fn unknown(error: String) -> NodeUsage {
 async fn ask(app: &App, node: &NodeName) -> Result<NodeUsage, String> {
     let request = Request::get(agent_url(paths::STREAM_USAGE)).body(Body::empty());
     let request = request.map_err(|error| error.to_string())?;
-    let answer = app.shared.tunnels.ask(node, Kind::Usage, request).await;
+    let answer = app
+        .shared
+        .tunnels
+        .ask(node, (Kind::Usage, &app.sharer), request)
+        .await;
     let answer = answer.map_err(|error: Error| error.to_string())?;
     let status = answer.head().status();
     let text = answer.text(ANSWER_MAX, LIMIT).await;

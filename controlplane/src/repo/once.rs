@@ -18,6 +18,9 @@ const KIND: &str = "Answer";
 pub(crate) struct SealedAnswer {
     /// When the request came.
     pub(crate) at: Timestamp,
+    /// Digest of who sent it; empty where nobody is asked who they are.
+    #[serde(default)]
+    pub(crate) by: String,
     /// Its digest, and the answer once there is one.
     pub(crate) sealed: Sealed,
 }

@@ -115,16 +115,49 @@ pub fn project(spec: &ProjectSpec, name: &str, domain: &Domain) -> Vec<FieldErro
     faults
 }
 
-/// Checks that no ingress asks for the host that login services send browsers back to: the gateway
-/// answers there itself.
-pub fn auth_host(
+/// A host that no project gets, since the server or the gateway is there itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReservedHost {
+    /// The host.
+    pub host: Hostname,
+    /// What it is for.
+    pub by: ReservedBy,
+}
+
+/// The setting that takes a host for the server itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReservedBy {
+    /// `auth-host` of the gateway.
+    AuthHost,
+    /// `api-names`.
+    ApiNames,
+    /// `login-url`.
+    LoginUrl,
+}
+
+impl std::fmt::Display for ReservedHost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let what = match self.by {
+            ReservedBy::AuthHost => "where login services send browsers back to (--auth-host)",
+            ReservedBy::ApiNames => "a name of the API (--api-names)",
+            ReservedBy::LoginUrl => "where people log in to the API (--login-url)",
+        };
+        write!(f, "{} is {what}", self.host)
+    }
+}
+
+/// Checks that no ingress asks for a host that is the server's own: its cookies are those of whoever
+/// logs in there.
+pub fn reserved(
     spec: &ProjectSpec,
     name: &str,
     domain: &Domain,
-    reserved: &Hostname,
+    reserved: &[ReservedHost],
 ) -> Vec<FieldError> {
     let mut faults = Vec::new();
-    ingress::reserved(spec, (name, domain), reserved, &mut faults);
+    for host in reserved {
+        ingress::reserved(spec, (name, domain), host, &mut faults);
+    }
     faults
 }
 

@@ -229,7 +229,11 @@ async fn run(
     };
     let config = cara_controlplane::Config {
         domain: options.domain,
-        auth_host: options.gateway.access.auth_host.clone(),
+        reserved: cara_controlplane::reserved_hosts(
+            options.gateway.access.auth_host.as_ref(),
+            &api_config,
+            &options.access,
+        ),
         http_port: http_address.map_or(80, |address| address.port()),
         https_port: https_address.map(|address| address.port()),
         node_timeout: options.node_timeout,

@@ -50,7 +50,7 @@ fn config(directory: &Path, http_port: u16) -> Config {
             environment: "dev".into(),
             base: "localhost".into(),
         },
-        auth_host: None,
+        reserved: Vec::new(),
         http_port,
         https_port: None,
         node_timeout: minute,

@@ -1,6 +1,6 @@
 //! Settings of the control plane, parsed and checked.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,8 +9,10 @@ use base64::prelude::BASE64_STANDARD;
 use cara_api::NodeName;
 use cara_api::hostname::{Domain, Hostname};
 use cara_api::secret::Hidden;
+use cara_api::validate::{ReservedBy, ReservedHost};
 use jiff::SignedDuration;
 use ring::rand::{SecureRandom, SystemRandom};
+use url::Url;
 use zeroize::Zeroizing;
 
 use crate::plan::Patience;
@@ -24,8 +26,8 @@ use crate::vault::{KeySource, NoRandomness};
 pub struct Config {
     /// Completes short hosts.
     pub domain: Domain,
-    /// The host that is the gateway's own, for logins: no project gets it.
-    pub auth_host: Option<Hostname>,
+    /// Hosts that are the server's own: no project gets them.
+    pub reserved: Vec<ReservedHost>,
     /// Port of the gateway, for the URLs that are shown; 80 is left out of them.
     pub http_port: u16,
     /// Port of the gateway for HTTPS, if it serves that: URLs then begin with `https`.
@@ -157,7 +159,42 @@ pub struct LoginConfig {
     pub url: String,
 }
 
+/// The hosts that are the server's own: that of the gateway for logins, and those of the API.
+pub fn reserved_hosts(
+    auth_host: Option<&Hostname>,
+    api: &ApiConfig,
+    access: &AccessConfig,
+) -> Vec<ReservedHost> {
+    let named = |by| move |host| ReservedHost { host, by };
+    let auth = auth_host.cloned().map(named(ReservedBy::AuthHost));
+    let names = api
+        .names
+        .iter()
+        .filter(|name| name.parse::<IpAddr>().is_err());
+    let names = names.filter_map(|name| Hostname::parse(name).ok());
+    let login = access.login.as_ref().and_then(|login| {
+        let url = Url::parse(&login.url).ok()?;
+        Hostname::parse(url.domain()?).ok()
+    });
+    let login = login.map(named(ReservedBy::LoginUrl));
+    let all = auth
+        .into_iter()
+        .chain(names.map(named(ReservedBy::ApiNames)));
+    let mut hosts: Vec<ReservedHost> = Vec::new();
+    for reserved in all.chain(login) {
+        if !hosts.iter().any(|known| known.host == reserved.host) {
+            hosts.push(reserved);
+        }
+    }
+    hosts
+}
+
 impl LoginConfig {
+    /// Whether browsers reach the API by HTTPS, so that cookies can be bound to it.
+    pub(crate) fn is_https(&self) -> bool {
+        self.url.starts_with("https://")
+    }
+
     /// Where the issuer sends browsers back to.
     pub(crate) fn callback(&self) -> String {
         format!("{}{}", self.url, cara_api::paths::LOGIN_CALLBACK)
@@ -238,7 +275,48 @@ impl Config {
             domain: &self.domain,
             http_port: self.http_port,
             https_port: self.https_port,
-            auth_host: self.auth_host.as_ref(),
+            reserved: &self.reserved,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_of_the_api_and_of_logins_are_the_servers_own() {
+        let host = |text: &str| Hostname::parse(text).expect("a hostname");
+        let api = ApiConfig {
+            names: ["10.0.0.1", "cara.lan", "::1"].map(str::to_owned).into(),
+            ..ApiConfig::default()
+        };
+        let check = |url: &str, expected: &[(&str, ReservedBy)]| {
+            let login = LoginConfig {
+                issuer: String::new(),
+                client_id: String::new(),
+                client_secret: None,
+                scopes: String::new(),
+                roles: Vec::new(),
+                life: Duration::ZERO,
+                url: url.to_owned(),
+            };
+            let access = AccessConfig {
+                login: Some(login),
+                ..AccessConfig::default()
+            };
+            let found = reserved_hosts(Some(&host("auth.dev.x")), &api, &access);
+            let found = found.iter().map(|found| (found.host.as_str(), found.by));
+            assert_eq!(found.collect::<Vec<_>>(), expected, "{url}");
+        };
+        let ours = [
+            ("auth.dev.x", ReservedBy::AuthHost),
+            ("cara.lan", ReservedBy::ApiNames),
+        ];
+        check("", &ours);
+        check("http://127.0.0.1:8080", &ours);
+        check("https://cara.lan:8443", &ours);
+        let login = ("login.example.com", ReservedBy::LoginUrl);
+        check("https://LOGIN.example.com", &[ours[0], ours[1], login]);
     }
 }

@@ -9,6 +9,7 @@ mod backup;
 mod caller;
 mod certificates;
 mod compress;
+mod cookies;
 mod copy;
 mod deliver;
 mod doctor;

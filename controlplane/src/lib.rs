@@ -48,6 +48,7 @@ pub use access::bootstrap::{BootstrapError, FILE_NAME as BOOTSTRAP_FILE};
 pub use authority::AuthorityError;
 pub use config::{
     AccessConfig, AcmeConfig, ApiConfig, ApiTls, Config, DnsConfig, Inside, LoginConfig,
+    reserved_hosts,
 };
 pub use http::openapi;
 pub use listen::tls::TlsError;

@@ -12,7 +12,8 @@ mod values;
 
 use std::collections::BTreeSet;
 
-use crate::hostname::{Domain, Hostname};
+use super::ReservedHost;
+use crate::hostname::Domain;
 use crate::problem::FieldError;
 use crate::project::{IngressProtocol, ProjectSpec};
 
@@ -54,11 +55,11 @@ pub(super) fn check(spec: &ProjectSpec, name: &str, domain: &Domain, found: &mut
     }
 }
 
-/// Checks that no rule asks for a host that is the gateway's own.
+/// Checks that no rule asks for a host that is the server's own.
 pub(super) fn reserved(
     spec: &ProjectSpec,
     place: (&str, &Domain),
-    host: &Hostname,
+    host: &ReservedHost,
     found: &mut Vec<FieldError>,
 ) {
     for (index, ingress) in spec.ingress.iter().enumerate() {

@@ -28,6 +28,7 @@ use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 
 use super::App;
+use super::cookies::{Cookie, cookie};
 use super::extract;
 use super::failure::Failure;
 use super::policy::{
@@ -41,9 +42,6 @@ use crate::cache::State as CacheState;
 use crate::plan::access::site::{self, Asked, Names};
 use crate::plan::access::{Identity, Named, Object};
 use crate::plan::admission::{Auth, Who};
-
-/// Cookie of browsers that logged in.
-pub(super) const COOKIE: &str = "cara_session";
 
 /// Asker makes the request. Without the door before the handler, nobody.
 #[derive(Debug, Clone)]
@@ -231,7 +229,7 @@ fn identity(app: &App, request: &Request, need: Need) -> Result<Identity, Failur
     }
     let text = match bearer(request.headers())? {
         Some(text) => text,
-        None => match session(request.headers()) {
+        None => match session(app, request.headers()) {
             // Cookies travel with requests of any page.
             Some(text) => {
                 let asked = asked(request);
@@ -281,20 +279,10 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Failure> {
     ))
 }
 
-/// The token in the cookie of a browser.
-fn session(headers: &HeaderMap) -> Option<&str> {
-    cookie(headers, COOKIE)
-}
-
-/// The value of a cookie.
-pub(super) fn cookie<'h>(headers: &'h HeaderMap, wanted: &str) -> Option<&'h str> {
-    let cookies = headers.get_all(header::COOKIE).iter();
-    let texts = cookies.filter_map(|value| value.to_str().ok());
-    let pairs = texts.flat_map(|text| text.split(';'));
-    let mut pairs = pairs.filter_map(|pair| pair.trim().split_once('='));
-    pairs
-        .find(|(name, _)| *name == wanted)
-        .map(|(_, value)| value)
+/// The token in the cookie of a browser, where browsers log in.
+fn session<'h>(app: &App, headers: &'h HeaderMap) -> Option<&'h str> {
+    let login = app.shared.config.access.login.as_ref()?;
+    cookie(headers, Cookie::Session.name(login.is_https()))
 }
 
 /// Refuses the request, unless they may. What the decision needs of the body is read, and put back.
@@ -462,6 +450,7 @@ mod tests {
             header::COOKIE,
             "a=b; cara_session=cara_x".parse().expect("a value"),
         );
-        assert_eq!(session(&headers), Some("cara_x"));
+        assert_eq!(cookie(&headers, "cara_session"), Some("cara_x"));
+        assert_eq!(cookie(&headers, "__Host-cara_session"), None);
     }
 }

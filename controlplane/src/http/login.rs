@@ -15,9 +15,9 @@ use cara_api::signing::Secret;
 use cara_api::{ObjectMeta, Timestamp, Token, paths, schema};
 
 use super::App;
+use super::cookies::{Cookie, cookie};
 use super::extract::{document, sound};
 use super::failure::Failure;
-use super::guard::{COOKIE, cookie};
 use super::rehearse::Writing;
 use super::tokens::{Made, end_after, operations};
 use crate::access::login::{Fault, Logins, Polled, life, shown};
@@ -25,9 +25,6 @@ use crate::audit::{Caller, Verb};
 use crate::config::LoginConfig;
 use crate::plan::access::limit::Shown;
 use crate::plan::access::mapping::{self, Claims};
-
-/// Cookie of a browser that is about to log in.
-const LOGIN_COOKIE: &str = "cara_login";
 
 impl Failure {
     fn login(fault: &Fault) -> Self {
@@ -282,7 +279,7 @@ pub(super) async fn browser(
         .begin_browser(config, &secret, parts, Timestamp::now())
         .await;
     let url = url.map_err(|fault| Failure::login(&fault))?;
-    let cookie = set_cookie(config, LOGIN_COOKIE, mark.reveal(), 600);
+    let cookie = Cookie::Login.set(config.is_https(), mark.reveal(), 600);
     redirect(&url, &[cookie])
 }
 
@@ -309,7 +306,8 @@ pub(super) async fn callback(
         return Err(failed(&Fault::Declined));
     }
     let secret = app.signing_secret()?;
-    let mark = cookie(&headers, LOGIN_COOKIE).unwrap_or_default();
+    let is_https = config.is_https();
+    let mark = cookie(&headers, Cookie::Login.name(is_https)).unwrap_or_default();
     let returned = Logins::returned(&secret, (state, mark), Timestamp::now());
     let returned = returned.map_err(|fault| failed(&fault))?;
     let what = returned.shown();
@@ -321,14 +319,10 @@ pub(super) async fn callback(
     let ended = logins.end_browser(config, &secret, (code, returned)).await;
     let (claims, back) = ended.map_err(|fault| app.failed(&by, what, &fault))?;
     let session = app.let_in(&by, app.person(config, &claims)?).await?;
+    let life_s = life(config).as_secs();
     let cookies = [
-        set_cookie(
-            config,
-            COOKIE,
-            session.value.reveal(),
-            life(config).as_secs(),
-        ),
-        set_cookie(config, LOGIN_COOKIE, "", 0),
+        Cookie::Session.set(is_https, session.value.reveal(), life_s),
+        Cookie::Login.set(is_https, "", 0),
     ];
     redirect(&back, &cookies)
 }
@@ -343,15 +337,6 @@ fn return_path(path: &str) -> &str {
     } else {
         paths::WHOAMI
     }
-}
-
-fn set_cookie(config: &LoginConfig, name: &str, value: &str, life_s: u64) -> String {
-    let secure = if config.url.starts_with("https://") {
-        "; Secure"
-    } else {
-        ""
-    };
-    format!("{name}={value}; Path=/; Max-Age={life_s}; HttpOnly; SameSite=Lax{secure}")
 }
 
 fn redirect(to: &str, cookies: &[String]) -> Result<Response, Failure> {

@@ -156,9 +156,12 @@ pub(super) async fn replace(
 pub(super) fn spec_faults(app: &App, spec: &ProjectSpec, name: &str) -> Vec<FieldError> {
     let config = &app.shared.config;
     let mut faults = validate::project(spec, name, &config.domain);
-    if let Some(reserved) = &config.auth_host {
-        faults.extend(validate::auth_host(spec, name, &config.domain, reserved));
-    }
+    faults.extend(validate::reserved(
+        spec,
+        name,
+        &config.domain,
+        &config.reserved,
+    ));
     faults
 }
 

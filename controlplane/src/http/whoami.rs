@@ -8,11 +8,13 @@ use cara_api::access::login::LoginInfo;
 use cara_api::access::{TokenOrigin, WhoAmI};
 
 use super::App;
+use super::cookies::Cookie;
 use super::failure::Failure;
-use super::guard::{Asker, COOKIE};
+use super::guard::Asker;
 use super::objects;
 use super::rehearse::Writing;
 use crate::audit::{Caller, Verb};
+use crate::config::LoginConfig;
 use crate::plan::access::Identity;
 use crate::plan::admission::Auth;
 use crate::repo::{self, StoredToken};
@@ -71,6 +73,7 @@ pub(super) async fn logout(
             app.audit_operations::<StoredToken>(&by, Verb::Logout, &old.metadata, Vec::new());
         }
     }
-    let forget = format!("{COOKIE}=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax");
+    let login = app.shared.config.access.login.as_ref();
+    let forget = Cookie::Session.set(login.is_some_and(LoginConfig::is_https), "", 0);
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, forget)]).into_response())
 }

@@ -12,6 +12,7 @@ mod service;
 use cara_api::condition::Condition;
 use cara_api::event::EventType;
 use cara_api::hostname::{Domain, Hostname};
+use cara_api::validate::ReservedHost;
 
 pub use certificate::{Seen, of_certificate};
 pub use node::of_node;
@@ -106,8 +107,8 @@ pub struct Site<'a> {
     pub http_port: u16,
     /// Its port for HTTPS, if it has one.
     pub https_port: Option<u16>,
-    /// The host that it answers for itself, for logins.
-    pub auth_host: Option<&'a Hostname>,
+    /// Hosts that are the server's own.
+    pub reserved: &'a [ReservedHost],
 }
 
 impl Site<'_> {

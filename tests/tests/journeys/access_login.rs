@@ -376,6 +376,62 @@ async fn a_browser_logs_in_and_its_cookie_serves_no_other_page() {
     }
 }
 
+/// Where browsers come by HTTPS, and with it the hosts that no project gets.
+#[tokio::test]
+async fn the_host_of_logins_has_cookies_of_its_own_and_is_no_projects() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let issuer = Issuer::start(Ipv4Addr::new(127, 0, 0, 2)).await;
+    let secret = folder.path().join("client-secret");
+    std::fs::write(&secret, SECRET).expect("written");
+    let secret = secret.display().to_string();
+    let (server, admin) = secured(&[
+        "--login-issuer",
+        &issuer.url,
+        "--login-client-id",
+        CLIENT,
+        "--login-client-secret-file",
+        &secret,
+        "--login-roles",
+        "email=ann@example.com viewer:*",
+        "--login-url",
+        "https://cara.example.com",
+        "--api-names",
+        "api.example.com",
+    ])
+    .await;
+    let begin = server.url("/api/v1/login/browser?return=/api/v1/whoami");
+    let (_, to_issuer, cookies) = browse(&begin, "").await;
+    let mark = cookies[0].split(';').next().expect("a cookie").to_owned();
+    assert!(mark.starts_with("__Host-cara_login="), "{mark}");
+    let (_, back, _) = browse(&to_issuer, "").await;
+    let back = back.replace("https://cara.example.com", &server.url(""));
+    let plain = mark.replace("__Host-", "");
+    assert_eq!(browse(&back, &plain).await.0, 400, "a neighbour's cookie");
+    let (status, _, cookies) = browse(&back, &mark).await;
+    assert_eq!(status, 303);
+    let session = &cookies[0];
+    let is_bound = session.starts_with("__Host-cara_session=") && session.ends_with("; Secure");
+    assert!(is_bound && session.contains("; Path=/;"), "{session}");
+    let session = session.split(';').next().expect("a cookie").to_owned();
+    let who = server.url("/api/v1/whoami");
+    assert_eq!(browse(&who, &session).await.0, 200);
+    let plain = session.replace("__Host-", "");
+    assert_eq!(browse(&who, &plain).await.0, 401, "a neighbour's cookie");
+    for host in ["cara.example.com", "api.example.com"] {
+        let project = json!({"metadata": {"name": "shop"}, "spec": {
+            "services": [{"name": "web", "image": "x", "ports": [{"name": "http", "port": 80}]}],
+            "ingress": [{"name": "web", "host": host, "target": {"service": "web", "port": 80}}],
+        }});
+        let made = ask(&server, Some(&admin), "POST", "/api/v1/projects", &project).await;
+        let detail = made.body.to_string();
+        assert_eq!(made.status, 400, "{detail}");
+        assert!(
+            detail.contains("spec.ingress[0].host") && detail.contains("choose another"),
+            "{detail}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_job_exchanges_its_token_by_a_rule_that_is_bound_to_claims() {
     let (server, admin) = secured(&[]).await;

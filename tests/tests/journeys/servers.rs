@@ -72,7 +72,7 @@ impl World {
                 environment: "dev".into(),
                 base: "cara.test".into(),
             },
-            auth_host: None,
+            reserved: Vec::new(),
             http_port: self.http_port,
             https_port: None,
             node_timeout: Duration::from_secs(15),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Faults;
+use super::ReservedHost;
 use super::values::{at_most, has_dots, is_header_value, is_path, is_token};
 use crate::hostname::{Domain, Hostname};
 use crate::project::{ClientCertificate, Ingress, IngressProtocol, PathType};
@@ -76,22 +77,18 @@ pub(super) fn check(
     }
 }
 
-/// Refuses a host that is the gateway's own. A wildcard above it is none: all other names below
+/// Refuses a host that is the server's own. A wildcard above it is none: all other names below
 /// belong to the project.
 pub(super) fn reserved(
     ingress: &Ingress,
     (name, domain): (&str, &Domain),
-    host: &Hostname,
+    reserved: &ReservedHost,
     faults: &mut Faults<'_>,
 ) {
     let fields = field_names(ingress);
     for (field, given) in fields.into_iter().zip(ingress.all_hosts()) {
-        if domain.resolve(given, name).as_ref() == Ok(host) {
-            let message = format!(
-                "host {host} is where login services send browsers back to (--auth-host): \
-                 choose another"
-            );
-            faults.add(&field, message);
+        if domain.resolve(given, name).as_ref() == Ok(&reserved.host) {
+            faults.add(&field, format!("host {reserved}: choose another"));
         }
     }
 }

@@ -36,7 +36,7 @@ fn projects(before: Option<&Project>, after: Option<&Project>) -> Vec<String> {
         domain: &domain,
         http_port: 8080,
         https_port: None,
-        auth_host: None,
+        reserved: &[],
     };
     of_project(before, after, &site).iter().map(show).collect()
 }

@@ -69,13 +69,10 @@ fn faults(ingress: &Ingress, project: &str, site: &Site<'_>, look: &dyn Look) ->
             }
             Some(_) | None => {}
         }
-        // From before it was the gateway's, since nobody is given it any more.
-        if let (Claim::Host(host), Some(own)) = (&claim, site.auth_host)
-            && host == own
-        {
-            found.push(format!(
-                "{host} is where login services send browsers back to (--auth-host)"
-            ));
+        // From before it was the server's, since nobody is given it any more.
+        if let Claim::Host(host) = &claim {
+            let own = site.reserved.iter().filter(|own| own.host == *host);
+            found.extend(own.map(ToString::to_string));
         }
     }
     found.extend(
@@ -119,6 +116,8 @@ fn lacks(needed: KeyOf<'_>, look: &dyn Look) -> Option<String> {
 mod tests {
     use cara_api::hostname::Domain;
 
+    use cara_api::validate::{ReservedBy, ReservedHost};
+
     use super::*;
 
     /// The keys of a Secret, and the names of a Certificate.
@@ -151,13 +150,16 @@ mod tests {
             environment: "dev".into(),
             base: "x".into(),
         };
-        let own = Hostname::parse("auth.dev.x").expect("a hostname");
+        let own = [ReservedHost {
+            host: Hostname::parse("auth.dev.x").expect("a hostname"),
+            by: ReservedBy::AuthHost,
+        }];
         let shown = |https_port, document: &serde_json::Value| {
             let site = Site {
                 domain: &domain,
                 http_port: 8080,
                 https_port,
-                auth_host: Some(&own),
+                reserved: &own,
             };
             let ingress: Ingress = serde_json::from_value(document.clone()).expect("a rule");
             let shelf = Shelf(vec!["token".into()], vec!["*.b.org".into()]);

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{domain, each, entry, faults, sound, spec};
 use crate::hostname::Hostname;
+use crate::validate::{ReservedBy, ReservedHost};
 
 #[test]
 fn hosts_paths_and_headers() {
@@ -177,11 +178,19 @@ fn connections_that_are_not_looked_into() {
 }
 
 #[test]
-fn the_host_of_logins_belongs_to_nobody() {
+fn hosts_of_the_server_itself_belong_to_nobody() {
     let check = |ingress: Value| {
         let spec = spec(&json!([entry(&ingress)]));
-        let reserved = Hostname::parse("auth.dev.localhost").expect("a hostname");
-        let found = crate::validate::auth_host(&spec, "auth", &domain(), &reserved);
+        let reserved = [
+            ("auth.dev.localhost", ReservedBy::AuthHost),
+            ("cara.example.com", ReservedBy::ApiNames),
+            ("login.example.com", ReservedBy::LoginUrl),
+        ];
+        let reserved = reserved.map(|(host, by)| ReservedHost {
+            host: Hostname::parse(host).expect("a hostname"),
+            by,
+        });
+        let found = crate::validate::reserved(&spec, "auth", &domain(), &reserved);
         let found = found.into_iter().map(|fault| fault.to_string());
         found.collect::<Vec<_>>()
     };
@@ -200,8 +209,20 @@ fn the_host_of_logins_belongs_to_nobody() {
         let expected = [format!("spec.ingress[0].{field}: {message}")];
         assert_eq!(check(ingress), expected);
     }
+    for (host, why) in [
+        ("cara.example.com", "is a name of the API (--api-names)"),
+        (
+            "login.example.com",
+            "is where people log in to the API (--login-url)",
+        ),
+    ] {
+        let expected =
+            format!("spec.ingress[0].host: ingress web: host {host} {why}: choose another");
+        assert_eq!(check(json!({"host": host})), [expected]);
+    }
     for ingress in [
         json!({"host": "shop"}),
+        json!({"host": "*.example.com"}),
         json!({"host": "*.dev.localhost"}),
         json!({"protocol": "TCP", "port": 5432}),
     ] {

@@ -37,7 +37,7 @@ fn note(agenda: &mut Agenda, change: &Change, exists: bool) {
         domain: &domain,
         http_port: 80,
         https_port: None,
-        auth_host: None,
+        reserved: &[],
     };
     agenda.note(change, &site, at(9), |_| exists);
 }

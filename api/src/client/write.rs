@@ -236,7 +236,10 @@ fn may_repeat(error: &Error, again: u32) -> bool {
         Error::Unreachable { source, .. } => !source.is_connect() || again > 0,
         // The first one is still being done.
         Error::Problem(problem) => again > 0 && problem.detail.starts_with(once::UNDER_WAY),
-        Error::TimedOut { .. } | Error::Unexpected { .. } | Error::Unreadable { .. } => false,
+        Error::TimedOut { .. }
+        | Error::Stalled { .. }
+        | Error::Unexpected { .. }
+        | Error::Unreadable { .. } => false,
     };
     is_cut && again < AGAIN_MAX
 }

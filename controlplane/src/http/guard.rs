@@ -21,7 +21,7 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use cara_api::access::routes::{self, Need, On};
-use cara_api::access::value;
+use cara_api::access::{Verb, value};
 use cara_api::schema::{self, Schema};
 use cara_api::{Node, ObjectMeta, Project, Resource, Secret, decode};
 use futures_util::StreamExt;

@@ -22,6 +22,8 @@ pub use grant::{Grant, Role, Verb};
 
 /// How long a token is good unless its document says so: 90 days.
 pub const LIFE_DEFAULT: Duration = Duration::from_secs(90 * DAY_S);
+/// How long a token is good at most that somebody makes who is known by a login: 30 days.
+pub const PERSON_LIFE_MAX: Duration = Duration::from_secs(30 * DAY_S);
 /// How long a token of a login or of a federation rule is good at most: 12 hours.
 pub const SESSION_MAX: Duration = Duration::from_secs(12 * 3_600);
 /// The label by which a secret belongs to a project.

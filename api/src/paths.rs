@@ -82,6 +82,8 @@ pub const NODE_CERTIFICATE: &str = "/api/v1/nodes/{name}/certificate";
 pub const NODE_REVOKE: &str = "/api/v1/nodes/{name}/revoke";
 /// Makes a token that lets a node in.
 pub const JOIN_TOKENS: &str = "/api/v1/join-tokens";
+/// One of those tokens.
+pub const JOIN_TOKEN: &str = "/api/v1/join-tokens/{id}";
 /// Turns such a token into a certificate.
 pub const JOIN: &str = "/api/v1/join";
 /// The authority of the server itself, for those who know its hash.

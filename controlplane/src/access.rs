@@ -19,8 +19,10 @@ use cara_api::{Timestamp, TokenName};
 pub(crate) use permit::{Conditions, Lost, Permit, Target};
 
 use crate::Shared;
+use crate::cache;
 use crate::plan::access::limit::{Attempts, Shown};
-use crate::plan::access::{Identity, Refusal, is_use_news, rights};
+use crate::plan::access::mapping::grants_of;
+use crate::plan::access::{Identity, Owner, Refusal, is_use_news, rights};
 use crate::repo::{self, StoredToken};
 
 /// Tokens whose uses are remembered before all are forgotten: each costs one write at most.
@@ -103,9 +105,9 @@ pub(crate) fn identify(shared: &Arc<Shared>, text: &str) -> Result<Identity, Unk
     let (token, bearer) = shared.cache.read(|state| {
         let access = state.access();
         let token = access.token_of(&hash).ok_or(Unknown::NoSuchToken)?;
-        let user = |_: &str| access.user_of(token);
+        let owner = owner(shared, access, token);
         let name = &token.metadata.name;
-        let bearer = rights(name, &token.spec, &token.status, user, now)?;
+        let bearer = rights(name, &token.spec, &token.status, owner, now)?;
         Ok::<_, Unknown>((Arc::clone(token), bearer))
     })?;
     if shared.access.is_use_news(&token, now) {
@@ -113,6 +115,25 @@ pub(crate) fn identify(shared: &Arc<Shared>, text: &str) -> Result<Identity, Unk
         shared.writes.spawn(note_use(shared_too, token, now));
     }
     Ok(Identity::Bearer(bearer))
+}
+
+/// Whom a token acts for.
+fn owner<'s>(shared: &Shared, access: &'s cache::Access, token: &'s StoredToken) -> Owner<'s> {
+    if !token.spec.user.is_empty() {
+        return Owner::User(access.user_of(token));
+    }
+    let Some(id) = token.person.as_deref() else {
+        return Owner::Itself;
+    };
+    // Without a login service nobody is known by one.
+    let login = shared.config.access.login.as_ref();
+    let known = access.person(id).zip(login);
+    let known = known.filter(|(person, login)| person.issuer == login.issuer);
+    let grants = known.map(|(person, login)| grants_of(&person.marks, &login.roles));
+    Owner::Person {
+        id,
+        grants: grants.unwrap_or_default(),
+    }
 }
 
 /// Writes down that a token was used. When the write does not come to be, the next use is.

@@ -15,7 +15,7 @@ use std::time::Duration;
 use cara_store::Revision;
 use tokio::sync::watch;
 
-pub(crate) use access::tokens_of;
+pub(crate) use access::{Access, tokens_of};
 pub(crate) use follow::follow;
 pub(crate) use state::{Change, Object, State, TooOld};
 

@@ -61,7 +61,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, patch, post};
+use axum::routing::{delete, get, patch, post};
 use cara_api::paths;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -186,7 +186,11 @@ pub(crate) fn router(shared: Arc<Shared>, token: CancellationToken) -> Router {
         .route(paths::NODE_REPORTS, post(agents::reports))
         .route(paths::NODE_CERTIFICATE, post(join::certificates::renew))
         .route(paths::NODE_REVOKE, post(join::certificates::revoke))
-        .route(paths::JOIN_TOKENS, post(join::tokens::create_token))
+        .route(
+            paths::JOIN_TOKENS,
+            get(join::tokens::list_tokens).post(join::tokens::create_token),
+        )
+        .route(paths::JOIN_TOKEN, delete(join::tokens::delete_token))
         .route(paths::JOIN, post(join::join))
         .route(paths::JOIN_AUTHORITY, get(join::authority))
         .route(paths::NODE_TUNNEL, get(tunnel::open))

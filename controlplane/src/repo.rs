@@ -24,9 +24,10 @@ use serde::{Deserialize, Serialize};
 use crate::plan::claims::Claim;
 
 pub(crate) use access::{
-    ACCESS, FEDERATIONS, StoredToken, TOKENS, USERS, create_federation, create_token, create_user,
-    delete_federation, delete_token, delete_user, federation_key, replace_federation,
-    replace_token, replace_user, token_key, user_key,
+    ACCESS, FEDERATIONS, PEOPLE, Person, StoredToken, TOKENS, USERS, create_federation,
+    create_token, create_user, delete_federation, delete_person, delete_token, delete_user,
+    federation_key, person_id, person_key, replace_federation, replace_token, replace_user,
+    token_key, user_key, write_person,
 };
 pub(crate) use carried::{carried, check_format};
 pub(crate) use certs::{

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
@@ -49,6 +49,8 @@ struct Inner {
     grants: Mutex<BTreeMap<String, Form>>,
     /// Codes of devices, and whether somebody approved them.
     devices: Mutex<BTreeMap<String, bool>>,
+    /// What claims say of Ann's groups.
+    groups: Mutex<Vec<String>>,
     /// How often devices asked.
     polls: AtomicUsize,
 }
@@ -70,6 +72,7 @@ impl Issuer {
             key: new_key(),
             grants: Mutex::default(),
             devices: Mutex::default(),
+            groups: Mutex::new(["dev", "ops"].map(str::to_owned).into()),
             polls: AtomicUsize::new(0),
         });
         let mut tasks = JoinSet::new();
@@ -100,6 +103,16 @@ impl Issuer {
         let devices = &self.inner.devices;
         let mut devices = devices.lock().unwrap_or_else(PoisonError::into_inner);
         devices.insert(user_code.to_owned(), true);
+    }
+
+    /// Puts Ann into other groups.
+    pub fn move_to(&self, groups: &[&str]) {
+        let mut all = self
+            .inner
+            .groups
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *all = groups.iter().map(|&group| group.to_owned()).collect();
     }
 
     /// How often it was asked whether a device's login is complete.
@@ -203,7 +216,7 @@ impl Inner {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
         let claims = json!({
             "iss": self.url, "aud": CLIENT, "sub": "u-1", "iat": now, "exp": now + LIFE_S,
-            "nonce": asked.get("nonce"), "email": "ann@example.com", "groups": ["dev", "ops"],
+            "nonce": asked.get("nonce"), "email": "ann@example.com", "groups": *self.groups(),
         });
         is_right.then(
             || json!({"id_token": self.sign(&claims), "access_token": "a", "token_type": "Bearer"}),
@@ -235,7 +248,7 @@ impl Inner {
                 claims["aud"] = json!(CLIENT);
                 claims["sub"] = json!("u-1");
                 claims["email"] = json!("ann@example.com");
-                claims["groups"] = json!(["dev", "ops"]);
+                claims["groups"] = json!(*self.groups());
                 let id_token = self.sign(&claims);
                 answer(
                     200,
@@ -243,6 +256,10 @@ impl Inner {
                 )
             }
         }
+    }
+
+    fn groups(&self) -> MutexGuard<'_, Vec<String>> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn times(&self, life_s: u64) -> Value {

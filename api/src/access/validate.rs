@@ -23,16 +23,24 @@ pub fn user(user: &User) -> Vec<FieldError> {
 /// Checks a token beyond its name; `longest` is the longest life that the server allows.
 pub fn token(token: &Token, longest: Duration) -> Vec<FieldError> {
     let spec = &token.spec;
+    let mut faults = token_of_person(token, longest);
+    if spec.user.is_empty() && spec.grants.is_empty() {
+        let message = "name a user that the token acts for, or grants of its own";
+        faults.push(FieldError::new("spec.grants", message));
+    }
+    faults
+}
+
+/// The same for a token that acts for whoever creates it, as they are known by a login: it needs neither
+/// a user nor grants.
+pub fn token_of_person(token: &Token, longest: Duration) -> Vec<FieldError> {
+    let spec = &token.spec;
     let mut faults = Vec::new();
     if !spec.user.is_empty()
         && let Err(error) = check_subdomain(&spec.user)
     {
         let message = error.to_string().replace("metadata.name", "spec.user");
         faults.push(FieldError::new("spec.user", message));
-    }
-    if spec.user.is_empty() && spec.grants.is_empty() {
-        let message = "name a user that the token acts for, or grants of its own";
-        faults.push(FieldError::new("spec.grants", message));
     }
     faults.extend(grants(&spec.grants, "spec.grants"));
     text(&spec.description, "spec.description", &mut faults);

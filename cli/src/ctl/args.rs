@@ -38,7 +38,7 @@ pub use delete::Delete;
 pub use explain::Topic;
 pub use kind::{Kind, Shown};
 pub use look::{Explain, Routes, RoutesCommand, Tail};
-pub use nodes::{JoinToken, NodeCommand};
+pub use nodes::{JoinToken, JoinTokenId, NodeCommand};
 pub use operate::{
     Create, Drain, Events, Gate, NewSecret, NodeName, Revisions, Rollback, Share, Sources,
 };

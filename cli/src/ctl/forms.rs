@@ -67,7 +67,7 @@ fn limited(command: &Command) -> Option<Limited> {
             what: Ca::Install(_),
         }
         | Command::Node {
-            what: NodeCommand::Revoke(_),
+            what: NodeCommand::JoinTokens | NodeCommand::DeleteJoinToken(_) | NodeCommand::Revoke(_),
         }
         // These have every form.
         | Command::Get(_)

@@ -1,11 +1,13 @@
-//! `node join-token` and `node revoke`: let a machine in as a node, and shut one out.
+//! `node join-token` and those beside it, and `node revoke`: let a machine in as a node, and shut one out.
 
 use cara_api::client::Method;
-use cara_api::join::{IssuedJoinToken, JoinRole, NewJoinToken};
-use cara_api::paths;
+use cara_api::join::{IssuedJoinToken, JoinRole, JoinTokenInfo, JoinTokenList, NewJoinToken};
+use cara_api::{Timestamp, paths};
 
-use super::args::{JoinToken, NodeCommand, NodeName};
+use super::args::{JoinToken, JoinTokenId, NodeCommand, NodeName};
 use super::failure::Failure;
+use super::listing::Listing;
+use super::table::{age, moment};
 use super::{Context, out, tell};
 
 /// Stands where the address of the server is not known.
@@ -15,6 +17,8 @@ const UNKNOWN_SERVER: &str = "https://ADDRESS-OF-THE-SERVER:8080";
 pub async fn run(context: &Context, what: NodeCommand) -> Result<(), Failure> {
     match what {
         NodeCommand::JoinToken(options) => join_token(context, options).await,
+        NodeCommand::JoinTokens => join_tokens(context).await,
+        NodeCommand::DeleteJoinToken(options) => delete_join_token(context, options).await,
         NodeCommand::Revoke(options) => revoke(context, options).await,
     }
 }
@@ -44,6 +48,51 @@ async fn join_token(context: &Context, options: JoinToken) -> Result<(), Failure
         issued.expires_at.strftime("%F %T UTC"),
     ));
     out(&format!("{}\n", line(&issued, context.client.base())))
+}
+
+async fn join_tokens(context: &Context) -> Result<(), Failure> {
+    let list = context.client.get::<JoinTokenList>(paths::JOIN_TOKENS);
+    let list = list
+        .await
+        .map_err(|error| Failure::of("list join tokens", &error))?;
+    let now = Timestamp::now();
+    let listing = Listing {
+        header: &["ID", "LETS IN", "EXPIRES", "USED BY", "AGE"],
+        wide: &["EXPIRES AT", "CREATED"],
+        name: &|token: &JoinTokenInfo| format!("join-token/{}", token.id),
+        row: &|token| row(token, now),
+        more: &|token| {
+            let moments = [token.expires_at, token.created_at];
+            moments.map(|at| moment(Some(at))).to_vec()
+        },
+    };
+    let (output, columns) = (context.output, context.screen.columns);
+    out(&listing.show(&list, &list.items, output, columns)?)
+}
+
+fn row(token: &JoinTokenInfo, now: Timestamp) -> Vec<String> {
+    let end = match token.expires_at {
+        end if end <= now => "expired".to_owned(),
+        end => format!("in {}", age(Some(now), end)),
+    };
+    vec![
+        token.id.clone(),
+        token
+            .node
+            .clone()
+            .unwrap_or_else(|| "any new node".to_owned()),
+        end,
+        token.used_by.clone().unwrap_or_else(|| "-".to_owned()),
+        age(Some(token.created_at), now),
+    ]
+}
+
+async fn delete_join_token(context: &Context, options: JoinTokenId) -> Result<(), Failure> {
+    let id = &options.id;
+    let path = paths::fill(paths::JOIN_TOKEN, &[id]);
+    let gone = context.client.delete(&path, false).await;
+    gone.map_err(|error| Failure::of(&format!("delete join token {id:?}"), &error))?;
+    out(&format!("join-token/{id} deleted\n"))
 }
 
 /// What lets the node in when it is pasted into a shell. The token stands in the environment of
@@ -78,7 +127,6 @@ async fn revoke(context: &Context, options: NodeName) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use cara_api::Timestamp;
     use cara_api::secret::Hidden;
 
     use super::*;

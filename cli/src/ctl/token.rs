@@ -34,6 +34,18 @@ pub async fn run(context: &Context, what: TokenCommand) -> Result<(), Failure> {
     }
 }
 
+/// How a token names whoever creates it for themselves: a user by their name; somebody who is known
+/// by a login is left out. None for others, who cannot.
+fn themselves(who: &WhoAmI) -> Option<&str> {
+    let is_of_login = who.actor.contains('@') || who.actor.starts_with("oidc:");
+    match who.actor.as_str() {
+        _ if !who.authenticated => None,
+        _ if is_of_login => Some(""),
+        actor if actor.contains(':') => None,
+        actor => Some(actor),
+    }
+}
+
 /// Prints the token alone on stdout, so that it can be passed on, and the rest on stderr.
 async fn create(context: &Context, options: NewToken) -> Result<(), Failure> {
     let name = options.name;
@@ -42,13 +54,12 @@ async fn create(context: &Context, options: NewToken) -> Result<(), Failure> {
         // For whoever asks, if that is a user.
         let who = context.client.get::<WhoAmI>(paths::WHOAMI).await;
         let who = who.map_err(|error| Failure::of("create token", &error))?;
-        let is_user = !who.actor.contains(':') && who.authenticated;
-        if !is_user {
+        let Some(name) = themselves(&who) else {
             return Err(Failure::usage(
                 "say for whom: --user USER, or what it may do: --grant ROLE:PROJECT",
             ));
-        }
-        user = who.actor;
+        };
+        user = name.to_owned();
     }
     let document = Token {
         metadata: ObjectMeta {
@@ -80,4 +91,28 @@ async fn create(context: &Context, options: NewToken) -> Result<(), Failure> {
         end.unwrap_or_default()
     ));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_make_tokens_for_themselves() {
+        for (actor, authenticated, expected) in [
+            ("ann", true, Some("ann")),
+            ("ann@example.com", true, Some("")),
+            ("oidc:u-1", true, Some("")),
+            ("token:ci", true, None),
+            ("federation:shop:oidc:repo", true, None),
+            ("anonymous", false, None),
+        ] {
+            let who = WhoAmI {
+                actor: actor.to_owned(),
+                authenticated,
+                ..WhoAmI::default()
+            };
+            assert_eq!(themselves(&who), expected, "{actor}");
+        }
+    }
 }

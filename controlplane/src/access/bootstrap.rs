@@ -13,7 +13,7 @@ use cara_store::{Batch, Precondition, ReadError, Store, WriteError};
 use jiff::SignedDuration;
 
 use crate::config::AccessConfig;
-use crate::plan::access::{Object, rights};
+use crate::plan::access::{Object, Owner, rights};
 use crate::repo::{self, StoredToken};
 
 /// Name of the file in the data directory.
@@ -102,6 +102,7 @@ fn token(text: &str, now: Timestamp) -> StoredToken {
             ..TokenStatus::default()
         },
         user_uid: None,
+        person: None,
         hash: value::hash(text),
     }
 }
@@ -121,16 +122,20 @@ async fn has_admin(store: &dyn Store, now: Timestamp) -> Result<bool, BootstrapE
         .await?;
     for entry in &tokens.entries {
         let token: StoredToken = repo::decode(entry).map_err(|_| unreadable(entry))?;
-        let user = |name: &str| {
-            let mut users = users.iter();
-            users.find(|user| user.metadata.name == name && user.metadata.uid == token.user_uid)
-        };
-        // A login may not come again before its end.
-        let is_lasting = matches!(
-            token.status.origin,
-            TokenOrigin::Created | TokenOrigin::Bootstrap
-        );
-        let bearer = rights(TOKEN, &token.spec, &token.status, user, now);
+        let owner =
+            match token.spec.user.as_str() {
+                "" => Owner::Itself,
+                name => Owner::User(users.iter().find(|user| {
+                    user.metadata.name == name && user.metadata.uid == token.user_uid
+                })),
+            };
+        // A login may not come again before its end, nor what follows from one.
+        let is_lasting = token.person.is_none()
+            && matches!(
+                token.status.origin,
+                TokenOrigin::Created | TokenOrigin::Bootstrap
+            );
+        let bearer = rights(TOKEN, &token.spec, &token.status, owner, now);
         let may_all = bearer.is_ok_and(|b| b.rights.allow(Verb::Admin, Object::Installation));
         if is_lasting && may_all {
             return Ok(true);

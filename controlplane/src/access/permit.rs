@@ -8,10 +8,10 @@ use cara_api::access::Verb;
 use cara_api::{Resource, Timestamp};
 use cara_store::{Key, Precondition, Revision};
 
-use super::Unknown;
+use super::{Unknown, owner};
 use crate::Shared;
 use crate::cache::State;
-use crate::plan::access::{Bearer, Identity, Named, Object, rights};
+use crate::plan::access::{Identity, Named, Object, rights};
 use crate::repo::{self, StoredToken};
 
 /// How often a stream asks whether it may go on when nothing changes: tokens end by themselves.
@@ -73,7 +73,12 @@ impl Permit {
     ///
     /// # Errors
     /// See [`Lost`].
-    pub(crate) fn identity(&self, state: &State, now: Timestamp) -> Result<Conditions, Lost> {
+    pub(crate) fn identity(
+        &self,
+        shared: &Shared,
+        state: &State,
+        now: Timestamp,
+    ) -> Result<Conditions, Lost> {
         let Identity::Bearer(bearer) = &*self.who else {
             // Nobody is asked, or nobody was known; connections of nodes are cut when they are.
             return Ok(Vec::new());
@@ -84,15 +89,21 @@ impl Permit {
             .get(bearer.token.as_str())
             .filter(|token| token.metadata.uid == self.token)
             .ok_or(Unknown::NoSuchToken)?;
-        let user = access.user_of(token);
-        if rights_of(token, user, now)? != *bearer {
+        let owner = owner(shared, access, token);
+        let name = &token.metadata.name;
+        if rights(name, &token.spec, &token.status, owner, now).map_err(Unknown::from)? != *bearer {
             return Err(Lost::Changed(bearer.actor.clone()));
         }
         let at = |version: cara_api::ResourceVersion| Precondition::At(Revision(version.0));
         let token_key = repo::token_key(&bearer.token);
         let mut conditions = vec![(token_key, at(token.metadata.resource_version))];
-        if let (Some(name), Some(user)) = (&bearer.user, user) {
+        if let (Some(name), Some(user)) = (&bearer.user, access.user_of(token)) {
             conditions.push((repo::user_key(name), at(user.meta().resource_version)));
+        }
+        let person = bearer.person.as_deref().and_then(|id| access.person(id));
+        if let Some(person) = person {
+            let key = repo::person_key(&person.metadata.name);
+            conditions.push((key, at(person.metadata.resource_version)));
         }
         Ok(conditions)
     }
@@ -101,8 +112,8 @@ impl Permit {
     ///
     /// # Errors
     /// See [`Lost`].
-    pub(crate) fn check(&self, state: &State, now: Timestamp) -> Result<(), Lost> {
-        self.identity(state, now)?;
+    fn check(&self, shared: &Shared, state: &State, now: Timestamp) -> Result<(), Lost> {
+        self.identity(shared, state, now)?;
         self.asked.iter().try_for_each(|(verb, target)| {
             let Some(object) = target.object(state) else {
                 // Nothing more comes of what is gone; one of the same name is asked about.
@@ -125,7 +136,7 @@ impl Permit {
     /// See [`Lost`].
     pub(crate) fn holds(&self, shared: &Shared) -> Result<(), Lost> {
         let now = Timestamp::now();
-        shared.cache.read(|state| self.check(state, now))
+        shared.cache.read(|state| self.check(shared, state, now))
     }
 
     /// Ends when they may not do it any more. Cancel-safe.
@@ -162,13 +173,4 @@ impl Target {
             }
         }
     }
-}
-
-fn rights_of(
-    token: &StoredToken,
-    user: Option<&cara_api::User>,
-    now: Timestamp,
-) -> Result<Bearer, Unknown> {
-    let name = &token.metadata.name;
-    Ok(rights(name, &token.spec, &token.status, |_| user, now)?)
 }

@@ -1,9 +1,11 @@
-//! Removes tokens some time after they ended, so that logins and jobs do not pile up.
+//! Removes tokens, and tokens by which nodes join, some time after they ended, so that logins and jobs do
+//! not pile up.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use cara_api::Timestamp;
+use cara_store::ReadError;
 use jiff::SignedDuration;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +24,12 @@ pub(crate) async fn run(shared: Arc<Shared>, token: CancellationToken) {
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = every.tick() => sweep(&shared).await,
+            _ = every.tick() => {
+                sweep(&shared).await;
+                if let Err(error) = sweep_joins(&shared, Timestamp::now()).await {
+                    tracing::debug!(%error, "cannot look for join tokens that ended");
+                }
+            }
             () = token.cancelled() => return,
         }
     }
@@ -43,7 +50,40 @@ async fn sweep(shared: &Shared) {
     }
 }
 
+/// The same for tokens by which nodes join.
+async fn sweep_joins(shared: &Shared, now: Timestamp) -> Result<(), ReadError> {
+    let listing = shared.store.list(repo::join_tokens(), None).await?;
+    for entry in &listing.entries {
+        let token = repo::decode_join_token(entry);
+        if !token.is_ok_and(|token| has_ended(token.expires_at, now)) {
+            continue;
+        }
+        match shared.store.apply(repo::delete_join_token(entry)).await {
+            Ok(_) => tracing::debug!(key = %entry.key, "removed: it has ended"),
+            Err(error) => tracing::debug!(key = %entry.key, %error, "not removed"),
+        }
+    }
+    Ok(())
+}
+
 fn is_over(token: &StoredToken, now: Timestamp) -> bool {
     let end = token.status.expires_at;
-    end.is_some_and(|end| now.duration_since(end) > KEPT)
+    end.is_some_and(|end| has_ended(end, now))
+}
+
+fn has_ended(end: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(end) > KEPT
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ended_is_shown_for_a_day() {
+        let at = |hour: i64| Timestamp::from_second(hour * 3_600).expect("a time");
+        for (now, expected) in [(0, false), (100, false), (124, false), (125, true)] {
+            assert_eq!(has_ended(at(100), at(now)), expected, "{now}");
+        }
+    }
 }

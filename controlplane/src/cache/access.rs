@@ -9,7 +9,7 @@ use cara_api::{Federation, FederationName, Resource, TokenName, User, UserName};
 use cara_store::Key;
 
 use super::state::replace;
-use crate::repo::{self, StoredToken};
+use crate::repo::{self, Person, StoredToken};
 
 /// Everything that is known of who may do what.
 #[derive(Default)]
@@ -19,6 +19,8 @@ pub(crate) struct Access {
     /// Names of tokens by their hashes.
     by_hash: BTreeMap<String, TokenName>,
     federations: BTreeMap<FederationName, Arc<Federation>>,
+    /// By their ids.
+    people: BTreeMap<String, Arc<Person>>,
 }
 
 impl Access {
@@ -45,12 +47,18 @@ impl Access {
         (user.metadata.uid == token.user_uid).then_some(user)
     }
 
+    /// Somebody who logs in by a login service, by their id.
+    pub(crate) fn person(&self, id: &str) -> Option<&Arc<Person>> {
+        self.people.get(id)
+    }
+
     /// The keys of everything.
     pub(super) fn keys(&self) -> impl Iterator<Item = Key> {
         let users = self.users.keys().map(repo::user_key);
         let tokens = self.tokens.keys().map(repo::token_key);
         let rules = self.federations.keys().map(repo::federation_key);
-        users.chain(tokens).chain(rules)
+        let people = self.people.keys().map(|id| repo::person_key(id));
+        users.chain(tokens).chain(rules).chain(people)
     }
 
     pub(super) fn set_user(&mut self, name: &str, user: Option<User>) {
@@ -72,6 +80,10 @@ impl Access {
     pub(super) fn set_federation(&mut self, name: &str, rule: Option<Federation>) {
         let name = FederationName::trusted(name);
         replace(&mut self.federations, name, rule.map(Arc::new));
+    }
+
+    pub(super) fn set_person(&mut self, id: &str, person: Option<Person>) {
+        replace(&mut self.people, id.to_owned(), person.map(Arc::new));
     }
 }
 
@@ -106,6 +118,7 @@ mod tests {
             },
             status: TokenStatus::default(),
             user_uid,
+            person: None,
             hash: hash.to_owned(),
         }
     }

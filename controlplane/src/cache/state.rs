@@ -414,6 +414,9 @@ impl State {
         } else if let Some(name) = key.strip_prefix(repo::FEDERATIONS) {
             let rule = entry.and_then(|e| self.readable(e));
             self.access.set_federation(name, rule);
+        } else if let Some(id) = key.strip_prefix(repo::PEOPLE) {
+            let person = entry.and_then(|e| self.readable(e));
+            self.access.set_person(id, person);
         }
     }
 

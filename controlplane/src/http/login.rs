@@ -13,18 +13,22 @@ use cara_api::access::login::{DeviceAnswer, DeviceLogin, DevicePoll, Exchange, S
 use cara_api::access::{Grant, TokenOrigin, TokenSpec, TokenStatus, validate as rules};
 use cara_api::signing::Secret;
 use cara_api::{ObjectMeta, Timestamp, Token, paths, schema};
+use cara_store::WriteError;
 
 use super::App;
 use super::cookies::{Cookie, cookie};
 use super::extract::{document, sound};
 use super::failure::Failure;
+use super::objects;
 use super::rehearse::Writing;
 use super::tokens::{Made, end_after, operations};
+use super::view::begin;
 use crate::access::login::{Fault, Logins, Polled, life, shown};
 use crate::audit::{Caller, Verb};
 use crate::config::LoginConfig;
 use crate::plan::access::limit::Shown;
-use crate::plan::access::mapping::{self, Claims};
+use crate::plan::access::mapping::{self, Claims, Mark};
+use crate::repo::{self, Person};
 
 impl Failure {
     fn login(fault: &Fault) -> Self {
@@ -103,6 +107,7 @@ impl App {
                 created_by: login.subject.clone(),
                 ..TokenStatus::default()
             },
+            person: login.person,
         };
         let (stored, value) = made.store(self).await?;
         let by = Caller {
@@ -119,11 +124,14 @@ impl App {
         })
     }
 
-    /// What somebody with these claims may do; 403 when that is nothing.
-    fn person(&self, config: &LoginConfig, claims: &Claims) -> Result<Login, Failure> {
+    /// What somebody with these claims may do; 403 when that is nothing. From now on the tokens that
+    /// they made for themselves go by these claims, too.
+    async fn person(&self, config: &LoginConfig, claims: &Claims) -> Result<Login, Failure> {
         let subject = mapping::subject(claims)
             .ok_or_else(|| Failure::forbidden("the login service does not say who you are"))?;
-        let grants = mapping::grants(claims, &config.roles);
+        let marks = mapping::marks(claims, &config.roles);
+        let grants = mapping::grants_of(&marks, &config.roles);
+        let person = self.remember(config, &subject, marks).await?;
         if grants.is_empty() {
             return Err(Failure::forbidden(format!(
                 "{subject} has no role here: ask an administrator to give one to a claim of yours (login-roles)"
@@ -134,7 +142,51 @@ impl App {
             grants,
             life: life(config),
             origin: TokenOrigin::Login,
+            person: Some(person),
         })
+    }
+
+    /// Writes down what somebody is known by, and gives the id under which that is. Who has no role is
+    /// forgotten.
+    async fn remember(
+        &self,
+        config: &LoginConfig,
+        subject: &str,
+        marks: Vec<Mark>,
+    ) -> Result<String, Failure> {
+        let id = repo::person_id(&config.issuer, subject);
+        for _ in 0..objects::TRIES {
+            let cache = &self.shared.cache;
+            let before = cache.read(|state| state.access().person(&id).cloned());
+            let batch = match &before {
+                Some(before) if before.marks == marks => return Ok(id),
+                None if marks.is_empty() => return Ok(id),
+                Some(before) if marks.is_empty() => repo::delete_person(before),
+                Some(_) | None => {
+                    let mut metadata = ObjectMeta {
+                        name: id.clone(),
+                        ..ObjectMeta::default()
+                    };
+                    begin(&mut metadata);
+                    let person = Person {
+                        metadata,
+                        issuer: config.issuer.clone(),
+                        subject: subject.to_owned(),
+                        marks: marks.clone(),
+                    };
+                    repo::write_person(&person, before.as_deref())
+                }
+            };
+            match self.commit(batch).await {
+                Ok(_) => return Ok(id),
+                // They log in twice at once.
+                Err(WriteError::Conflict { .. }) => self.catch_up().await?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Failure::unavailable(
+            "you log in several times at once: try again",
+        ))
     }
 }
 
@@ -144,6 +196,8 @@ struct Login {
     grants: Vec<Grant>,
     life: Duration,
     origin: TokenOrigin,
+    /// The person, if they are one.
+    person: Option<String>,
 }
 
 /// Begins a login by a device.
@@ -190,7 +244,7 @@ pub(super) async fn device_token(
         },
         Ok(Polled::Complete(claims)) => DeviceAnswer {
             retry_after_s: 0,
-            session: Some(app.let_in(&by, app.person(config, &claims)?).await?),
+            session: Some(app.let_in(&by, app.person(config, &claims).await?).await?),
         },
         Err(fault) => return Err(app.failed(&by, shown(&poll.handle), &fault)),
     };
@@ -232,6 +286,7 @@ pub(super) async fn federation(
         grants: rule.spec.grants.clone(),
         life,
         origin: TokenOrigin::Federation,
+        person: None,
     };
     let session = app.let_in(&by, login).await?;
     Ok(private(Json(session)))
@@ -318,7 +373,7 @@ pub(super) async fn callback(
     let code = value(&query, "code");
     let ended = logins.end_browser(config, &secret, (code, returned)).await;
     let (claims, back) = ended.map_err(|fault| app.failed(&by, what, &fault))?;
-    let session = app.let_in(&by, app.person(config, &claims)?).await?;
+    let session = app.let_in(&by, app.person(config, &claims).await?).await?;
     let life_s = life(config).as_secs();
     let cookies = [
         Cookie::Session.set(is_https, session.value.reveal(), life_s),

@@ -254,7 +254,7 @@ impl App {
         }
         let now = Timestamp::now();
         self.shared.cache.read(|state| {
-            let mut conditions = permit.identity(state, now)?;
+            let mut conditions = permit.identity(&self.shared, state, now)?;
             let of_objects = judged(state, (who, *need), before, after)?;
             conditions.extend(of_objects);
             Ok(conditions)
@@ -266,7 +266,7 @@ impl App {
         let permit = &self.admitted()?.permit;
         for _ in 0..TRIES {
             let now = Timestamp::now();
-            let identity = |state: &State| permit.identity(state, now);
+            let identity = |state: &State| permit.identity(&self.shared, state, now);
             let conditions = self.shared.cache.read(identity)?;
             match self.commit(under(batch.clone(), &conditions)).await {
                 Err(WriteError::Conflict { key }) if has(&conditions, &key) => {

@@ -1,7 +1,8 @@
 //! Tokens. The value is in the answer to the creation, and nowhere else.
 //!
-//! Whoever may administer the installation sees and makes all of them. Users see those that act for
-//! them, revoke them, and make further ones for themselves, which can do no more than they.
+//! Whoever may administer the installation sees and makes all of them. Users, and people who log in by
+//! a login service, see those that act for them, revoke them, and make further ones for themselves, which
+//! can do no more than they.
 
 use std::sync::Arc;
 
@@ -76,11 +77,10 @@ impl Filter<StoredToken> for Own {
         };
         // A token that may do less than its user is not trusted with the others.
         let is_whole = bearer.rights.within.is_none();
-        let is_of_user = bearer
-            .user
-            .as_ref()
-            .is_some_and(|user| user.as_str() == token.spec.user);
-        (is_whole && is_of_user) || bearer.token.as_str() == token.metadata.name
+        let user = bearer.user.as_ref();
+        let is_of_user = user.is_some_and(|user| user.as_str() == token.spec.user);
+        let is_of_person = bearer.person.is_some() && bearer.person == token.person;
+        (is_whole && (is_of_user || is_of_person)) || bearer.token.as_str() == token.metadata.name
     }
 }
 
@@ -137,12 +137,18 @@ pub(super) async fn create(
 ) -> Result<Response, Failure> {
     app.must_be_live()?;
     let mut decoded = document::<Token>(body, &schema::TOKEN).await?;
-    for_themselves(&who, &mut decoded.value)?;
+    let person = for_themselves(&app, &who, &mut decoded.value)?;
     let longest = app.shared.config.access.longest_life;
+    let longest = person
+        .as_ref()
+        .map_or(longest, |_| longest.min(access::PERSON_LIFE_MAX));
     let given = &decoded.value;
     let mut faults =
         validate::identity::<Token>(&given.api_version, &given.kind, &given.metadata.name);
-    faults.extend(rules::token(given, longest));
+    faults.extend(match &person {
+        Some(_) => rules::token_of_person(given, longest),
+        None => rules::token(given, longest),
+    });
     let (given, warned) = sound(decoded, faults)?;
     let life = rules::token_life(&given.spec, longest);
     let life = life.map_err(|fault| Failure::invalid(&[fault]))?;
@@ -151,9 +157,14 @@ pub(super) async fn create(
             origin: TokenOrigin::Created,
             expires_at: Some(end_after(life)),
             created_by: by.actor.clone(),
+            subject: person
+                .as_ref()
+                .map(|_| by.actor.clone())
+                .unwrap_or_default(),
             ..TokenStatus::default()
         },
         token: given,
+        person,
     };
     let (created, value) = made.store(&app).await?;
     app.audit_operations::<Token>(&by, Verb::Create, &created.metadata, operations(&created));
@@ -164,36 +175,68 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, private, warnings, Json(token)).into_response())
 }
 
-/// Lets users make tokens for themselves, which can do no more than they: not with a token that can
-/// do less.
-fn for_themselves(who: &Identity, token: &mut Token) -> Result<(), Failure> {
-    if may_all(who) {
-        return Ok(());
-    }
-    let Identity::Bearer(Bearer {
-        user: Some(user),
-        rights,
-        ..
-    }) = who
-    else {
-        return Err(Failure::forbidden(format!(
-            "{} may not create tokens: only users and administrators do",
-            who.actor()
-        )));
+/// Lets people make tokens for themselves, which can do no more than they: not with a token that can
+/// do less. The person that the token is for, if they are known by a login.
+fn for_themselves(app: &App, who: &Identity, token: &mut Token) -> Result<Option<String>, Failure> {
+    let is_for_others = !token.spec.user.is_empty() || !token.spec.grants.is_empty();
+    let bearer = match who {
+        Identity::Bearer(bearer) => Some(bearer),
+        Identity::Unasked | Identity::Unknown | Identity::Node(_) => None,
     };
-    if rights.within.is_some() {
+    let person = bearer.and_then(|bearer| bearer.person.as_ref());
+    if may_all(who) && (is_for_others || person.is_none()) {
+        return Ok(None);
+    }
+    let actor = who.actor();
+    if bearer.is_some_and(|bearer| bearer.rights.within.is_some()) {
         return Err(Failure::forbidden(format!(
-            "this token of {user} may do less than {user}, and may not create others: log in with one that is not narrowed"
+            "this token of {actor} may do less than {actor}, and may not create others: log in with one that is not narrowed"
         )));
     }
-    if token.spec.user.is_empty() {
-        user.as_str().clone_into(&mut token.spec.user);
+    match (bearer, person) {
+        (Some(bearer), Some(person)) => {
+            is_from_login(app, bearer)?;
+            must_be_own(&token.spec.user, "", &actor)?;
+            Ok(Some(person.clone()))
+        }
+        (
+            Some(Bearer {
+                user: Some(user), ..
+            }),
+            None,
+        ) => {
+            if token.spec.user.is_empty() {
+                user.as_str().clone_into(&mut token.spec.user);
+            }
+            must_be_own(&token.spec.user, user.as_str(), &actor)?;
+            Ok(None)
+        }
+        (Some(Bearer { user: None, .. }) | None, _) => Err(Failure::forbidden(format!(
+            "{actor} may not create tokens: only users, people who are logged in and administrators do"
+        ))),
     }
-    match token.spec.user == user.as_str() {
+}
+
+/// Whether they are logged in now: tokens of people would otherwise go on for ever, one by another,
+/// without anybody asking the login service.
+fn is_from_login(app: &App, bearer: &Bearer) -> Result<(), Failure> {
+    let token = objects::current::<StoredToken>(app, bearer.token.as_str())?;
+    match token.status.origin {
+        TokenOrigin::Login => Ok(()),
+        TokenOrigin::Created | TokenOrigin::Bootstrap | TokenOrigin::Federation => {
+            Err(Failure::forbidden(format!(
+                "{} may create tokens only when logged in, and not by one of them: `caractrl login`",
+                bearer.actor
+            )))
+        }
+    }
+}
+
+fn must_be_own(wanted: &str, own: &str, actor: &str) -> Result<(), Failure> {
+    match wanted == own {
         true => Ok(()),
         false => Err(Failure::forbidden(format!(
-            "{user} may not create tokens for {:?}: leave spec.user out for one of your own",
-            token.spec.user
+            "{actor} may not create tokens for {wanted:?}: leave spec.user out for one of your own"
         ))),
     }
 }
@@ -202,6 +245,8 @@ fn for_themselves(who: &Identity, token: &mut Token) -> Result<(), Failure> {
 pub(super) struct Made {
     pub(super) token: Token,
     pub(super) status: TokenStatus,
+    /// The person that it acts for.
+    pub(super) person: Option<String>,
 }
 
 impl Made {
@@ -210,7 +255,11 @@ impl Made {
         self,
         app: &App,
     ) -> Result<(StoredToken, cara_api::secret::Hidden), Failure> {
-        let Self { token, mut status } = self;
+        let Self {
+            token,
+            mut status,
+            person,
+        } = self;
         let value = value::generate().map_err(Failure::internal)?;
         status.hint = value::hint(value.reveal());
         let mut metadata = token.metadata;
@@ -230,6 +279,7 @@ impl Made {
             spec,
             status,
             user_uid,
+            person,
             hash: value::hash(value.reveal()),
         };
         let batch = repo::create_token(&stored);

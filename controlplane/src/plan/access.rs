@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use cara_api::access::{Grant, PROJECT_LABEL, Role, Verb};
 use cara_api::{NodeName, TokenName, UserName};
 
-pub use token::{Refusal, is_use_news, rights};
+pub use token::{Owner, Refusal, is_use_news, rights};
 
 /// What something is done to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,6 +131,8 @@ pub struct Bearer {
     pub token: TokenName,
     /// The user, if the token acts for one.
     pub user: Option<UserName>,
+    /// The person, if it acts for somebody who logs in by a login service.
+    pub person: Option<String>,
     /// What they may do.
     pub rights: Rights,
 }

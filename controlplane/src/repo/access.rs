@@ -1,6 +1,6 @@
 //! Users, tokens and federation rules in the store.
 
-use cara_api::access::{TokenSpec, TokenStatus};
+use cara_api::access::{TokenSpec, TokenStatus, value};
 use cara_api::{
     Federation, FederationName, ObjectMeta, Resource, Token, TokenName, User, UserName,
 };
@@ -8,6 +8,7 @@ use cara_store::{Batch, Key, Precondition};
 use serde::{Deserialize, Serialize};
 
 use super::{encode, revision, update};
+use crate::plan::access::mapping::Mark;
 
 /// Prefix of all that is about access; no reconciler acts on it.
 pub(crate) const ACCESS: &str = "access/";
@@ -17,6 +18,60 @@ pub(crate) const USERS: &str = "users/";
 pub(crate) const TOKENS: &str = "tokens/";
 /// The same for federation rules.
 pub(crate) const FEDERATIONS: &str = "federations/";
+
+/// The same for people who log in by a login service.
+pub(crate) const PEOPLE: &str = "people/";
+
+/// Somebody who logs in by a login service, as they were at their last login. Tokens that they make
+/// for themselves go by this.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Person {
+    pub(crate) metadata: ObjectMeta,
+    /// The issuer that knows them.
+    pub(crate) issuer: String,
+    /// As people and the audit log name them.
+    pub(crate) subject: String,
+    /// What of `login-roles` their claims fitted.
+    pub(crate) marks: Vec<Mark>,
+}
+
+impl Resource for Person {
+    const KIND: &'static str = "Person";
+    const NOUN: &'static str = "person";
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+/// Names a person among those of all issuers.
+pub(crate) fn person_id(issuer: &str, subject: &str) -> String {
+    value::hash(&format!("{issuer}\n{subject}"))
+}
+
+pub(crate) fn person_key(id: &str) -> Key {
+    Key::new(format!("{ACCESS}{PEOPLE}{id}"))
+}
+
+/// Writes what a login says of a person, on condition that they are as they were read.
+pub(crate) fn write_person(person: &Person, before: Option<&Person>) -> Batch {
+    let key = person_key(&person.metadata.name);
+    let when = before.map_or(Precondition::Absent, |before| {
+        Precondition::At(revision(before))
+    });
+    Batch::new().put(key, encode(person), when)
+}
+
+/// Removes a person as they were read.
+pub(crate) fn delete_person(person: &Person) -> Batch {
+    let key = person_key(&person.metadata.name);
+    Batch::new().delete(key, Precondition::At(revision(person)))
+}
 
 /// A token as it is stored and cached: without the token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +83,9 @@ pub(crate) struct StoredToken {
     /// Of its user: one of the same name that comes later is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) user_uid: Option<uuid::Uuid>,
+    /// Of the person that it acts for, if a login made it or somebody who was logged in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) person: Option<String>,
     /// Its SHA-256.
     pub(crate) hash: String,
 }

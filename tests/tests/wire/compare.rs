@@ -9,7 +9,7 @@ use cara_api::Timestamp;
 use serde_json::{Map, Value};
 
 /// Fields that only this server sends. Clients of the older system do not look at them.
-pub const ADDITIONS: [&str; 14] = [
+pub const ADDITIONS: [&str; 15] = [
     "metadata.uid",
     "metadata.resourceVersion",
     "metadata.generation",
@@ -21,6 +21,7 @@ pub const ADDITIONS: [&str; 14] = [
     "status.stableGeneration",
     "status.rejectedGeneration",
     "status.moving",
+    "code",
     "errors",
     "warnings",
     "instance",

@@ -11,9 +11,22 @@ use super::{NodeName, duration};
 pub enum NodeCommand {
     /// Print the line that lets a machine join as a node, once
     JoinToken(JoinToken),
+    /// List the tokens that let machines join, without their secrets
+    JoinTokens,
+    /// Delete such a token: it lets nobody in any more
+    #[command(arg_required_else_help = true)]
+    DeleteJoinToken(JoinTokenId),
     /// Shut a node out: its certificate is useless at once
     #[command(arg_required_else_help = true)]
     Revoke(NodeName),
+}
+
+/// Names a token that lets a machine join.
+#[derive(Debug, clap::Args)]
+pub struct JoinTokenId {
+    /// As `caractrl node join-tokens` shows it
+    #[arg(value_name = "ID")]
+    pub id: String,
 }
 
 /// Options of `node join-token`.

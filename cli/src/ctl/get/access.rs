@@ -1,6 +1,6 @@
 //! Users, tokens and federation rules in columns.
 
-use cara_api::access::Grant;
+use cara_api::access::{Grant, TokenOrigin};
 use cara_api::{Federation, Timestamp, Token, User};
 
 use super::super::table::{age, moment, or};
@@ -42,10 +42,13 @@ impl Rows for Token {
     fn row(&self, now: Timestamp) -> Vec<String> {
         let status = &self.status;
         let whom = or(&self.spec.user, or(&status.subject, "-")).to_owned();
-        let may = match (self.spec.user.as_str(), self.spec.grants.is_empty()) {
-            ("", _) => grants(&self.spec.grants),
-            (_, true) => "all that they may".to_owned(),
-            (_, false) => format!("within {}", grants(&self.spec.grants)),
+        let is_created = status.origin == TokenOrigin::Created;
+        let is_of_person = is_created && !status.subject.is_empty();
+        let is_of_somebody = is_of_person || !self.spec.user.is_empty();
+        let may = match (is_of_somebody, self.spec.grants.is_empty()) {
+            (false, _) => grants(&self.spec.grants),
+            (true, true) => "all that they may".to_owned(),
+            (true, false) => format!("within {}", grants(&self.spec.grants)),
         };
         let end = match status.expires_at {
             Some(end) if end <= now => "expired".to_owned(),

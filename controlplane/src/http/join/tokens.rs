@@ -1,12 +1,15 @@
-//! Join tokens: made, shown once, and removed when nobody can use them any more.
+//! Join tokens: made, shown once, listed and deleted. Those that ended go by themselves
+//! ([`crate::access::sweep`]).
 
 use std::net::IpAddr;
 
 use axum::Json;
 use axum::body::Body;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use cara_api::Timestamp;
-use cara_api::join::{IssuedJoinToken, JoinRole, JoinToken, NewJoinToken};
+use cara_api::join::{
+    IssuedJoinToken, JoinRole, JoinToken, JoinTokenInfo, JoinTokenList, NewJoinToken,
+};
 use cara_api::secret::Hidden;
 use cara_store::WriteError;
 use jiff::SignedDuration;
@@ -16,6 +19,7 @@ use super::{App, hash, hex, read, wanted_name};
 use crate::audit::{Caller, Verb};
 use crate::config::{ApiConfig, ApiTls};
 use crate::http::failure::Failure;
+use crate::http::objects::TRIES;
 use crate::http::rehearse::Writing;
 use crate::http::view::now;
 use crate::plan::admission::StoredToken;
@@ -26,8 +30,6 @@ use crate::vault::NoRandomness;
 const TTL_DEFAULT: u64 = 3_600;
 /// How long it can be used at most, in seconds.
 const TTL_MAX: u64 = 7 * 24 * 3_600;
-/// Tokens that ended longer ago than this are removed.
-const KEPT: SignedDuration = SignedDuration::from_hours(24);
 
 /// Where nodes reach the server, as far as it knows.
 fn server_url(api: &ApiConfig) -> Option<String> {
@@ -70,7 +72,6 @@ pub(in crate::http) async fn create_token(
     }
     let node = asked.node.as_deref().map(wanted_name).transpose()?;
     let time = now();
-    app.sweep_tokens(time).await?;
     let token = JoinToken {
         authority: app.shared.authority.fingerprint().to_string(),
         id: random::<8>()?,
@@ -99,22 +100,62 @@ pub(in crate::http) async fn create_token(
     Ok((StatusCode::CREATED, Json(answer)))
 }
 
-impl App {
-    /// Removes tokens that nobody can use any more.
-    async fn sweep_tokens(&self, time: Timestamp) -> Result<(), Failure> {
-        let listing = self.list_stored(repo::join_tokens()).await?;
-        for entry in &listing.entries {
-            let token = repo::decode_join_token(entry);
-            let is_over = token.is_ok_and(|token| time.duration_since(token.expires_at) > KEPT);
-            if is_over {
-                match self.commit(repo::delete_join_token(entry)).await {
-                    Ok(_) | Err(WriteError::Conflict { .. }) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
-        }
-        Ok(())
+/// Lists the tokens that there are, without their secrets.
+#[utoipa::path(get, path = "/api/v1/join-tokens", tag = "nodes",
+    responses((status = 200, body = JoinTokenList, description = "By their ends; those that ended a day ago are gone")))]
+pub(in crate::http) async fn list_tokens(
+    State(app): State<App>,
+) -> Result<Json<JoinTokenList>, Failure> {
+    app.must_be_live()?;
+    let listing = app.list_stored(repo::join_tokens()).await?;
+    let tokens = listing.entries.iter().map(repo::decode_join_token);
+    let tokens: Vec<StoredToken> = tokens
+        .collect::<Result<_, _>>()
+        .map_err(Failure::internal)?;
+    let mut items: Vec<JoinTokenInfo> = tokens.into_iter().map(info).collect();
+    items.sort_by(|a, b| (a.expires_at, &a.id).cmp(&(b.expires_at, &b.id)));
+    Ok(Json(JoinTokenList { items }))
+}
+
+fn info(token: StoredToken) -> JoinTokenInfo {
+    let used = token.used;
+    JoinTokenInfo {
+        id: token.id,
+        node: token.node.map(|node| node.to_string()),
+        created_at: token.created_at,
+        expires_at: token.expires_at,
+        used_at: used.as_ref().map(|used| used.at),
+        used_by: used.map(|used| used.node.to_string()),
     }
+}
+
+/// Deletes a token: it lets nobody in. A node that it let in stays.
+#[utoipa::path(delete, path = "/api/v1/join-tokens/{id}", tag = "nodes", params(("id" = String, Path)),
+    responses((status = 204, description = "Gone"), (status = 404, body = cara_api::Problem)))]
+pub(in crate::http) async fn delete_token(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    by: Caller,
+) -> Result<StatusCode, Failure> {
+    app.must_be_live()?;
+    for _ in 0..TRIES {
+        let Some(entry) = app.stored_token(&id).await? else {
+            return Err(Failure::missing(format!("join token not found: {id}")));
+        };
+        match app.write_beside(repo::delete_join_token(&entry)).await {
+            Ok(_) => {
+                app.audit_named(&by, Verb::Delete, "JoinToken", &id);
+                tracing::info!(token = %id, "join token deleted");
+                return Ok(StatusCode::NO_CONTENT);
+            }
+            // A node was let in by it at this moment.
+            Err(WriteError::Conflict { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Failure::unavailable(
+        "the join token is being used by others at the same time: try again",
+    ))
 }
 
 fn random<const N: usize>() -> Result<String, Failure> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use cara_api::access::Grant;
 use cara_api::access::validate::parse_grant;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// Claims of a token.
@@ -46,13 +47,48 @@ fn parse_rule(text: &str) -> Result<RoleRule, String> {
     })
 }
 
-/// What somebody with these claims gets.
-pub fn grants(claims: &Claims, rules: &[RoleRule]) -> Vec<Grant> {
+/// A claim that somebody had when they logged in, and that a rule names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    claim: String,
+    value: String,
+}
+
+/// What of some rules fits these claims.
+pub fn marks(claims: &Claims, rules: &[RoleRule]) -> Vec<Mark> {
     let fitting = rules.iter().filter(|rule| {
         let found = trusted(claims, &rule.claim);
         found.is_some_and(|found| any_is(found, &|text| text == rule.value))
     });
-    fitting.map(|rule| rule.grant.clone()).collect()
+    let mut marks: Vec<Mark> = Vec::new();
+    for rule in fitting {
+        let mark = Mark {
+            claim: rule.claim.clone(),
+            value: rule.value.clone(),
+        };
+        if !marks.contains(&mark) {
+            marks.push(mark);
+        }
+    }
+    marks
+}
+
+/// What somebody with these marks gets by the rules as they are now.
+pub fn grants_of(marks: &[Mark], rules: &[RoleRule]) -> Vec<Grant> {
+    let is_so = |rule: &&RoleRule| {
+        let mut marks = marks.iter();
+        marks.any(|mark| mark.claim == rule.claim && mark.value == rule.value)
+    };
+    rules
+        .iter()
+        .filter(is_so)
+        .map(|rule| rule.grant.clone())
+        .collect()
+}
+
+/// What somebody with these claims gets.
+pub fn grants(claims: &Claims, rules: &[RoleRule]) -> Vec<Grant> {
+    grants_of(&marks(claims, rules), rules)
 }
 
 /// Whether claims are what a federation rule wants: each the whole value, or the beginning of it

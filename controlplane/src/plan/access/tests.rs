@@ -21,6 +21,7 @@ fn bearer(grants: &[&str], within: Option<&[&str]>) -> Identity {
     Identity::Bearer(Bearer {
         actor: "ann".to_owned(),
         token: TokenName::trusted("t"),
+        person: None,
         user: Some(UserName::trusted("ann")),
         rights: Rights {
             grants: parse(grants),
@@ -189,13 +190,82 @@ fn a_token_counts_until_its_end_and_while_its_user_is_there() {
         ("bob", Some(at(11)), Err(Refusal::UserGone)),
         ("", Some(at(11)), Ok("token:t")),
     ] {
-        let bearer = rights("t", &spec(user), &status(end), find, at(10));
+        let owner = match user {
+            "" => Owner::Itself,
+            name => Owner::User(find(name)),
+        };
+        let bearer = rights("t", &spec(user), &status(end), owner, at(10));
         let actor = bearer.as_ref().map(|bearer| bearer.actor.as_str());
         assert_eq!(
             actor.map_err(|refusal| *refusal),
             expected,
             "{user} {end:?}"
         );
+    }
+}
+
+#[test]
+fn a_token_of_a_person_is_good_for_what_they_may_now() {
+    let at = |second| Timestamp::from_second(second).expect("a time");
+    let grant = |text: &str| cara_api::access::validate::parse_grant(text).expect("a grant");
+    let check = |origin, narrowed: &[Grant], now: &[Grant]| {
+        let spec = TokenSpec {
+            grants: narrowed.to_vec(),
+            ..TokenSpec::default()
+        };
+        let status = TokenStatus {
+            origin,
+            expires_at: Some(at(11)),
+            subject: "ann@example.com".to_owned(),
+            ..TokenStatus::default()
+        };
+        let owner = Owner::Person {
+            id: "1",
+            grants: now.to_vec(),
+        };
+        rights("t", &spec, &status, owner, at(10)).map(|bearer| {
+            assert_eq!(bearer.actor, "ann@example.com");
+            assert_eq!(bearer.person.as_deref(), Some("1"));
+            bearer.rights
+        })
+    };
+    let (all, shop) = (grant("admin:*"), grant("developer:shop"));
+    let whole = |grants: &[Grant], within: Option<&Grant>| {
+        Ok(Rights {
+            grants: grants.to_vec(),
+            within: within.map(|grant| vec![grant.clone()]),
+        })
+    };
+    let (created, login) = (TokenOrigin::Created, TokenOrigin::Login);
+    for (origin, narrowed, now, expected) in [
+        (
+            created,
+            &[][..],
+            &[all.clone()][..],
+            whole(&[all.clone()], None),
+        ),
+        (
+            created,
+            &[shop.clone()],
+            &[all.clone()],
+            whole(&[all.clone()], Some(&shop)),
+        ),
+        (
+            created,
+            &[all.clone()],
+            &[shop.clone()],
+            whole(&[shop.clone()], Some(&all)),
+        ),
+        (created, &[all.clone()], &[], Err(Refusal::PersonGone)),
+        (
+            login,
+            &[all.clone()],
+            &[shop.clone()],
+            whole(&[shop.clone()], None),
+        ),
+        (login, &[all], &[], Err(Refusal::PersonGone)),
+    ] {
+        assert_eq!(check(origin, narrowed, now), expected, "{origin:?}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a token is good for, now.
 
-use cara_api::access::{Grant, TokenSpec, TokenStatus, User};
+use cara_api::access::{Grant, TokenOrigin, TokenSpec, TokenStatus, User};
 use cara_api::{Timestamp, TokenName, UserName};
 use jiff::SignedDuration;
 
@@ -18,20 +18,39 @@ pub enum Refusal {
     /// The user that it acts for is gone.
     #[error("the token's user does not exist any more")]
     UserGone,
+    /// The person that it acts for has no role any more.
+    #[error("whoever the token acts for has no role here any more")]
+    PersonGone,
     /// The user is suspended.
     #[error("the token's user is suspended")]
     Suspended,
 }
 
-/// Who a token makes of its bearer. `user` finds the user that it acts for.
+/// Whom a token acts for, as they are now.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Owner<'a> {
+    /// Nobody but itself: it has grants of its own.
+    Itself,
+    /// A user, unless they are gone.
+    User(Option<&'a User>),
+    /// Somebody who logs in by a login service.
+    Person {
+        /// Which one.
+        id: &'a str,
+        /// What they may do by their last login and the rules of today.
+        grants: Vec<Grant>,
+    },
+}
+
+/// Who a token makes of its bearer: never more than its owner is now.
 ///
 /// # Errors
 /// See [`Refusal`].
-pub fn rights<'a>(
+pub fn rights(
     name: &str,
     spec: &TokenSpec,
     status: &TokenStatus,
-    user: impl FnOnce(&str) -> Option<&'a User>,
+    owner: Owner<'_>,
     now: Timestamp,
 ) -> Result<Bearer, Refusal> {
     // A token without an end was not made by this server.
@@ -39,36 +58,38 @@ pub fn rights<'a>(
         return Err(Refusal::Expired);
     }
     let token = TokenName::trusted(name);
-    if spec.user.is_empty() {
-        let actor = match status.subject.as_str() {
-            "" => format!("token:{name}"),
-            subject => subject.to_owned(),
-        };
-        let rights = Rights {
-            grants: spec.grants.clone(),
-            within: None,
-        };
-        return Ok(Bearer {
-            actor,
-            token,
-            user: None,
-            rights,
-        });
-    }
-    let user = user(&spec.user).ok_or(Refusal::UserGone)?;
-    if user.spec.suspended {
-        return Err(Refusal::Suspended);
-    }
-    let narrowed = |grants: &[Grant]| (!grants.is_empty()).then(|| grants.to_vec());
-    Ok(Bearer {
-        actor: spec.user.clone(),
+    let narrowed = (!spec.grants.is_empty()).then(|| spec.grants.clone());
+    let bearer = |actor: &str, grants: &[Grant], within| Bearer {
+        actor: actor.to_owned(),
         token,
-        user: Some(UserName::trusted(&spec.user)),
+        user: None,
+        person: None,
         rights: Rights {
-            grants: user.spec.grants.clone(),
-            within: narrowed(&spec.grants),
+            grants: grants.to_vec(),
+            within,
         },
-    })
+    };
+    match owner {
+        Owner::Itself if status.subject.is_empty() => {
+            Ok(bearer(&format!("token:{name}"), &spec.grants, None))
+        }
+        Owner::Itself => Ok(bearer(&status.subject, &spec.grants, None)),
+        Owner::User(None) => Err(Refusal::UserGone),
+        Owner::User(Some(user)) if user.spec.suspended => Err(Refusal::Suspended),
+        Owner::User(Some(user)) => Ok(Bearer {
+            user: Some(UserName::trusted(&spec.user)),
+            ..bearer(&spec.user, &user.spec.grants, narrowed)
+        }),
+        Owner::Person { grants, .. } if grants.is_empty() => Err(Refusal::PersonGone),
+        Owner::Person { id, grants } => {
+            // What a login gave is shown with its token, and narrows nothing.
+            let within = narrowed.filter(|_| status.origin != TokenOrigin::Login);
+            Ok(Bearer {
+                person: Some(id.to_owned()),
+                ..bearer(&status.subject, &grants, within)
+            })
+        }
+    }
 }
 
 /// Whether a use at `now` is worth writing down after the last one that was.

@@ -67,6 +67,47 @@ async fn two_agents_that_joined_by_tokens_run_projects() {
     assert!(line.len() > gauge.len() + 8, "{line}");
 }
 
+#[tokio::test]
+async fn join_tokens_are_listed_and_deleted() {
+    let server = Server::start(&GUARDED).await;
+    let (used, kept) = (
+        token(&server, &[]).await,
+        token(&server, &["--node", "b"]).await,
+    );
+    let node = unique("a");
+    let _agent = Agent::join(&server, &node, &used);
+    server.node_ready(&node).await;
+    let id = |token: &str| token.split('_').nth(2).expect("an id").to_owned();
+    let (code, text, _) = server.ctl(&["node", "join-tokens"]).await;
+    let line = |id: &str| {
+        let mut lines = text.lines();
+        lines
+            .find(|line| line.contains(id))
+            .unwrap_or_default()
+            .to_owned()
+    };
+    assert_eq!((code, text.lines().count()), (0, 3), "{text}");
+    assert!(line(&id(&used)).contains(&node), "{text}");
+    assert!(
+        line(&id(&kept)).contains(" b ") && line(&id(&kept)).contains("in 59m"),
+        "{text}"
+    );
+    for token in [&used, &kept] {
+        let secret = token.rsplit('_').next().expect("a secret");
+        assert!(!text.contains(secret), "{text}");
+    }
+    for expected in [0, 1] {
+        let (code, _, err) = server.ctl(&["node", "delete-join-token", &id(&kept)]).await;
+        assert_eq!(code, expected, "{err}");
+    }
+    let log = refused(Agent::join(&server, "b", &kept)).await;
+    assert!(log.contains("token"), "{log}");
+    let audit = std::fs::read_to_string(server.data_dir().join("audit.jsonl")).expect("a log");
+    let is_deletion =
+        |line: &str| line.contains(r#""kind":"JoinToken""#) && line.contains(r#""verb":"delete""#);
+    assert!(audit.lines().any(is_deletion), "{audit}");
+}
+
 /// Waits until an agent gave up; what it said.
 async fn refused(mut agent: Agent) -> String {
     eventually("the agent gives up", async || {

@@ -229,41 +229,21 @@ fn a_token_of_a_person_is_good_for_what_they_may_now() {
             bearer.rights
         })
     };
-    let (all, shop) = (grant("admin:*"), grant("developer:shop"));
-    let whole = |grants: &[Grant], within: Option<&Grant>| {
+    let (all, shop) = ([grant("admin:*")], [grant("developer:shop")]);
+    let whole = |grants: &[Grant], within: Option<&[Grant]>| {
         Ok(Rights {
             grants: grants.to_vec(),
-            within: within.map(|grant| vec![grant.clone()]),
+            within: within.map(<[Grant]>::to_vec),
         })
     };
     let (created, login) = (TokenOrigin::Created, TokenOrigin::Login);
     for (origin, narrowed, now, expected) in [
-        (
-            created,
-            &[][..],
-            &[all.clone()][..],
-            whole(&[all.clone()], None),
-        ),
-        (
-            created,
-            &[shop.clone()],
-            &[all.clone()],
-            whole(&[all.clone()], Some(&shop)),
-        ),
-        (
-            created,
-            &[all.clone()],
-            &[shop.clone()],
-            whole(&[shop.clone()], Some(&all)),
-        ),
-        (created, &[all.clone()], &[], Err(Refusal::PersonGone)),
-        (
-            login,
-            &[all.clone()],
-            &[shop.clone()],
-            whole(&[shop.clone()], None),
-        ),
-        (login, &[all], &[], Err(Refusal::PersonGone)),
+        (created, &[][..], &all[..], whole(&all, None)),
+        (created, &shop, &all, whole(&all, Some(&shop))),
+        (created, &all, &shop, whole(&shop, Some(&all))),
+        (created, &all, &[], Err(Refusal::PersonGone)),
+        (login, &all, &shop, whole(&shop, None)),
+        (login, &all, &[], Err(Refusal::PersonGone)),
     ] {
         assert_eq!(check(origin, narrowed, now), expected, "{origin:?}");
     }

@@ -32,6 +32,72 @@ pub struct Problem {
     /// them may be what a fault is about.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// What happened, for programs: one of [`code`], which never changes its meaning. The API of the
+    /// control plane always says it; `caractrl explain CODE` explains it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub code: String,
+}
+
+/// Codes of problems. One is never given to something else.
+pub mod code {
+    /// Somebody else changed the object meanwhile.
+    pub const CHANGED: &str = "E-CHANGED";
+    /// It does not go together with what is there.
+    pub const CONFLICT: &str = "E-CONFLICT";
+    /// There is an object of that name already.
+    pub const EXISTS: &str = "E-EXISTS";
+    /// It failed, for a reason that only the text tells.
+    pub const FAILED: &str = "E-FAILED";
+    /// They are known, and may not.
+    pub const FORBIDDEN: &str = "E-FORBIDDEN";
+    /// A hostname or port belongs to another project.
+    pub const HOST_TAKEN: &str = "E-HOST-TAKEN";
+    /// Others use the object.
+    pub const IN_USE: &str = "E-IN-USE";
+    /// The document breaks the rules.
+    pub const INVALID: &str = "E-INVALID";
+    /// There is no such object.
+    pub const NOT_FOUND: &str = "E-NOT-FOUND";
+    /// It is not known who asks.
+    pub const NOT_LOGGED_IN: &str = "E-NOT-LOGGED-IN";
+    /// The server failed.
+    pub const SERVER: &str = "E-SERVER";
+    /// More than their share for now.
+    pub const TOO_MANY: &str = "E-TOO-MANY";
+    /// The server cannot serve now.
+    pub const UNAVAILABLE: &str = "E-UNAVAILABLE";
+
+    /// All of them.
+    pub const ALL: [&str; 13] = [
+        CHANGED,
+        CONFLICT,
+        EXISTS,
+        FAILED,
+        FORBIDDEN,
+        HOST_TAKEN,
+        IN_USE,
+        INVALID,
+        NOT_FOUND,
+        NOT_LOGGED_IN,
+        SERVER,
+        TOO_MANY,
+        UNAVAILABLE,
+    ];
+
+    /// What is said where nothing more is known than the status.
+    pub const fn of_status(status: u16) -> &'static str {
+        match status {
+            400 | 413 | 422 => INVALID,
+            401 => NOT_LOGGED_IN,
+            403 => FORBIDDEN,
+            404 => NOT_FOUND,
+            409 | 412 => CONFLICT,
+            429 => TOO_MANY,
+            503 => UNAVAILABLE,
+            500.. => SERVER,
+            _ => FAILED,
+        }
+    }
 }
 
 impl Problem {
@@ -45,6 +111,7 @@ impl Problem {
             instance: None,
             errors: Vec::new(),
             warnings: Vec::new(),
+            code: String::new(),
         }
     }
 

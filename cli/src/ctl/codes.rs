@@ -188,6 +188,17 @@ mod tests {
     }
 
     #[test]
+    fn codes_of_the_api_are_explained() {
+        for id in cara_api::problem::code::ALL {
+            assert!(find(id).is_some(), "{id}");
+        }
+        for status in [400, 401, 403, 404, 409, 413, 418, 422, 429, 500, 502, 503] {
+            let id = cara_api::problem::code::of_status(status);
+            assert_eq!(of_status(status, "").id, id, "{status}");
+        }
+    }
+
+    #[test]
     fn a_conflict_says_which_one_it_is() {
         for (detail, expected) in [
             ("project a: resource already exists", &EXISTS),

@@ -240,7 +240,9 @@ fn id_of(error: &Error) -> &'static Code {
         Error::Unreadable { .. } => &codes::BAD_ANSWER,
         Error::Unexpected { body, .. } if is_page(body) => &codes::NOT_THE_API,
         Error::Unexpected { status, body } => codes::of_status(*status, body),
-        Error::Problem(problem) => codes::of_status(problem.status, &problem.detail),
+        // A server of an older version says no code.
+        Error::Problem(problem) => codes::find(&problem.code)
+            .unwrap_or_else(|| codes::of_status(problem.status, &problem.detail)),
     }
 }
 

@@ -116,7 +116,7 @@ pub(super) fn check_version<T: Resource>(
 ) -> Result<(), Failure> {
     let found = current.meta().resource_version;
     match expected {
-        Some(version) if version != found => Err(Failure::conflict(format!(
+        Some(version) if version != found => Err(Failure::changed(format!(
             "{} {:?} has resourceVersion {found}, not {version}: read it again and repeat the change",
             T::NOUN,
             current.meta().name

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use cara_api::problem::{CONTENT_TYPE, FieldError};
+use cara_api::problem::{CONTENT_TYPE, FieldError, code};
 use cara_api::{Problem, Resource};
 use cara_store::WriteError;
 
@@ -36,6 +36,12 @@ impl Failure {
     /// 403, 415 or 421: a page of somebody else sent it, or a name that is not ours led here.
     pub(crate) fn intrusion(why: &Intrusion) -> Self {
         Self::new(why.status(), why.to_string())
+    }
+
+    /// Says what happened for programs, where the status does not.
+    pub(crate) fn coded(mut self, code: &str) -> Self {
+        code.clone_into(&mut self.problem.code);
+        self
     }
 
     /// 429: too many attempts that failed.
@@ -121,6 +127,12 @@ impl Failure {
                 noun = T::NOUN
             ),
         )
+        .coded(code::EXISTS)
+    }
+
+    /// 409: somebody else changed the object.
+    pub(crate) fn changed(detail: impl Into<String>) -> Self {
+        Self::conflict(detail).coded(code::CHANGED)
     }
 
     /// 409 with one sentence.
@@ -199,7 +211,10 @@ impl Failure {
         tracing::error!(error = %chain, status = self.problem.status, "request failed");
     }
 
-    pub(super) fn into_plain_response(self) -> Response {
+    pub(super) fn into_plain_response(mut self) -> Response {
+        if self.problem.code.is_empty() {
+            code::of_status(self.problem.status).clone_into(&mut self.problem.code);
+        }
         let status =
             StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&*self.problem).unwrap_or_default();
@@ -229,15 +244,17 @@ impl From<WriteError> for Failure {
                 "the store is unavailable: the change may or may not have been made",
             ),
         };
-        let cause: Option<Arc<dyn std::error::Error + Send + Sync>> = if problem.status >= 500 {
-            Some(Arc::new(error))
-        } else {
-            None
-        };
-        Self {
+        let failure = Self {
             problem: Box::new(problem),
-            cause,
+            cause: None,
             retry_after: None,
+        };
+        match failure.problem.status {
+            409 => failure.coded(code::CHANGED),
+            _ => Self {
+                cause: Some(Arc::new(error)),
+                ..failure
+            },
         }
     }
 }

@@ -6,6 +6,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use cara_api::node::{Drain, Heartbeat, NodeState, NodeStatus};
 use cara_api::problem::FieldError;
+use cara_api::problem::code;
 use cara_api::project::ProjectPhase;
 use cara_api::{Node, NodeName, ResourceVersion, decode, schema, validate};
 
@@ -221,7 +222,8 @@ pub(super) async fn delete(
             // The odd tail is what clients of the older system know.
             return Err(Failure::conflict(format!(
                 "cannot delete node {name:?}: {bound} project(s) still assigned: resource already exists"
-            )));
+            ))
+            .coded(code::IN_USE));
         }
         Ok(repo::delete_node(old))
     });

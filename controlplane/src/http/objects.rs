@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use axum::response::Response;
+use cara_api::problem::code;
 use cara_api::{List, Resource, ResourceVersion};
 use cara_store::{Batch, Revision, WriteError};
 
@@ -40,6 +41,7 @@ pub(super) fn in_use<T: Resource>(name: &str, users: &[String]) -> Failure {
         T::NOUN,
         named.join(", ")
     ))
+    .coded(code::IN_USE)
 }
 
 /// All objects of a kind, or one; selectors narrow that down.
@@ -152,7 +154,7 @@ pub(super) async fn create<T: Subject>(app: &App, object: T, batch: Batch) -> Re
 
 /// 409: the object, or what its write depends on, does not come to rest.
 fn contested<T: Resource>(name: &str) -> Failure {
-    Failure::conflict(format!(
+    Failure::changed(format!(
         "{} {name:?} is being changed by others at the same time: try again",
         T::NOUN
     ))

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cara_api::problem::code;
 use cara_api::{Resource, ResourceVersion};
 use cara_store::{Batch, Entry, Key, Listing, Precondition, Revision, Watch, WriteError};
 
@@ -132,9 +133,8 @@ impl App {
             || "another project".to_owned(),
             |name| format!("project {:?}", name.as_str()),
         );
-        Some(Failure::conflict(format!(
-            "{claim} is already used by {owner}"
-        )))
+        let taken = Failure::conflict(format!("{claim} is already used by {owner}"));
+        Some(taken.coded(code::HOST_TAKEN))
     }
 
     /// Refuses claims that other projects hold as far as the cache knows, and names them all; of
@@ -155,7 +155,7 @@ impl App {
         });
         match taken.is_empty() {
             true => Ok(()),
-            false => Err(Failure::conflict(taken.join("; "))),
+            false => Err(Failure::conflict(taken.join("; ")).coded(code::HOST_TAKEN)),
         }
     }
 }

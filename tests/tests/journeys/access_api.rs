@@ -260,3 +260,58 @@ async fn nobody_comes_in_without_a_token_and_lists_show_what_may_be_read() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn problems_say_what_happened_for_programs() {
+    let (server, admin) = secured(&[]).await;
+    furnish(&server, &admin).await;
+    let shop = project("shop", &json!({}));
+    let stale = json!({"metadata": {"name": "shop", "resourceVersion": "1"}, "spec": shop["spec"]});
+    let nothing = json!({"metadata": {"name": "empty"}, "spec": {}});
+    let projects = "/api/v1/projects";
+    for (token, method, path, body, expected) in [
+        (None, "GET", projects, &Value::Null, "401 E-NOT-LOGGED-IN"),
+        (Some(&admin), "POST", projects, &shop, "409 E-EXISTS"),
+        (Some(&admin), "POST", projects, &nothing, "400 E-INVALID"),
+        (
+            Some(&admin),
+            "PUT",
+            "/api/v1/projects/shop",
+            &stale,
+            "409 E-CHANGED",
+        ),
+        (
+            Some(&admin),
+            "GET",
+            "/api/v1/projects/ghost",
+            &Value::Null,
+            "404 E-NOT-FOUND",
+        ),
+    ] {
+        let answer = ask(&server, token.map(String::as_str), method, path, body).await;
+        let code = answer.body["code"].as_str().unwrap_or_default();
+        assert_eq!(
+            format!("{} {code}", answer.status),
+            expected,
+            "{}",
+            answer.body
+        );
+    }
+}
+
+/// A request as bytes, so that nothing is added to it; the status and the answer.
+async fn raw(server: &Server, request: &str) -> (u16, String) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(server.api)
+        .await
+        .expect("connected");
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.expect("an answer");
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    let status = text
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
+    (status.unwrap_or_default(), text)
+}

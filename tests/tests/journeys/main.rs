@@ -3,6 +3,7 @@
 mod access;
 mod access_api;
 mod access_changes;
+mod access_limits;
 mod access_login;
 mod access_pages;
 mod access_people;

@@ -6,6 +6,8 @@
 
 mod access;
 mod follow;
+mod history;
+mod map;
 mod state;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +19,8 @@ use tokio::sync::watch;
 
 pub(crate) use access::{Access, tokens_of};
 pub(crate) use follow::follow;
-pub(crate) use state::{Change, Object, State, TooOld};
+pub(crate) use history::{Change, Object, TooOld};
+pub(crate) use state::State;
 
 /// The objects at one revision, and how they came there.
 pub(crate) struct Cache {

@@ -42,6 +42,7 @@ mod secrets;
 mod select;
 mod share;
 mod status;
+mod stored;
 mod streams;
 mod tag;
 mod tail;

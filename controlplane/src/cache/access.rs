@@ -8,7 +8,7 @@ use std::sync::Arc;
 use cara_api::{Federation, FederationName, Resource, TokenName, User, UserName};
 use cara_store::Key;
 
-use super::state::replace;
+use super::map::replace;
 use crate::repo::{self, Person, StoredToken};
 
 /// Everything that is known of who may do what.

@@ -12,7 +12,7 @@ use crate::Shared;
 use crate::repo;
 
 /// Revisions before the newest that are read at the start, so that watchers can resume over a
-/// restart of the server. No more changes fit into the history ([`super::state`]), fewer when
+/// restart of the server. No more changes fit into the history ([`super::history`]), fewer when
 /// objects are large; revisions that change no object take no room there.
 const LOOK_BACK: u64 = 4_000;
 

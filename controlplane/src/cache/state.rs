@@ -1,6 +1,6 @@
-//! The objects and the recent history; no I/O, no locks.
+//! The objects as they are, kept from the events of the store; no I/O, no locks.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use cara_api::hostname::Domain;
@@ -10,84 +10,12 @@ use cara_store::{Entry, Event, Key, Revision};
 use imbl::OrdMap;
 
 use super::access::Access;
+use super::history::{Change, History, Object, TooOld};
+use super::map::replace;
 use crate::plan::claims::{self, Claim};
 use crate::plan::evict::Settled;
 use crate::plan::fleet::Fleet;
 use crate::repo::{self, Challenge, SealedCertificate, SealedSecret};
-
-/// Bytes of memory that the changes may take which are kept for watchers: the oldest go first,
-/// though never the last few.
-const HISTORY_BYTES: usize = 8 << 20;
-/// What an object takes in memory besides its text: most fields of most objects are left out.
-const OBJECT_BYTES: usize = 6 << 10;
-/// Changes that are kept however large they are.
-const HISTORY_LEAST: usize = 32;
-
-/// An object of any kind.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Object {
-    Project(Arc<Project>),
-    Node(Arc<Node>),
-    Secret(Arc<SealedSecret>),
-    Certificate(Arc<SealedCertificate>),
-}
-
-impl Object {
-    /// Bytes of its text in the store.
-    fn text_bytes(&self) -> usize {
-        match self {
-            Self::Project(project) => repo::encode(&**project).len(),
-            Self::Node(node) => repo::encode(&**node).len(),
-            Self::Secret(secret) => repo::encode(&**secret).len(),
-            Self::Certificate(certificate) => repo::encode(&**certificate).len(),
-        }
-    }
-}
-
-/// One change of one object.
-#[derive(Debug, Clone)]
-pub(crate) struct Change {
-    pub(crate) revision: Revision,
-    pub(crate) before: Option<Object>,
-    pub(crate) after: Option<Object>,
-}
-
-impl Change {
-    /// The project that changed, if it was one.
-    pub(crate) fn project(&self) -> Option<&Arc<Project>> {
-        match self.after.as_ref().or(self.before.as_ref()) {
-            Some(Object::Project(project)) => Some(project),
-            Some(Object::Node(_) | Object::Secret(_) | Object::Certificate(_)) | None => None,
-        }
-    }
-
-    /// The secret that changed, if it was one.
-    pub(crate) fn secret(&self) -> Option<&Arc<SealedSecret>> {
-        match self.after.as_ref().or(self.before.as_ref()) {
-            Some(Object::Secret(secret)) => Some(secret),
-            Some(Object::Node(_) | Object::Project(_) | Object::Certificate(_)) | None => None,
-        }
-    }
-
-    /// The certificate that changed, if it was one.
-    pub(crate) fn certificate(&self) -> Option<&Arc<SealedCertificate>> {
-        match self.after.as_ref().or(self.before.as_ref()) {
-            Some(Object::Certificate(certificate)) => Some(certificate),
-            Some(Object::Node(_) | Object::Project(_) | Object::Secret(_)) | None => None,
-        }
-    }
-}
-
-/// A change in the history.
-struct Remembered {
-    change: Arc<Change>,
-    /// Of memory, about.
-    bytes: usize,
-}
-
-/// The history does not reach back that far: read everything again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TooOld;
 
 /// Earlier generations of a project.
 pub(crate) type Revisions = BTreeMap<Generation, Arc<ProjectRevision>>;
@@ -110,11 +38,7 @@ pub(crate) struct State {
     arriving: BTreeMap<NodeName, BTreeSet<ProjectName>>,
     fleet: Fleet,
     revisions: BTreeMap<ProjectName, Revisions>,
-    history: VecDeque<Remembered>,
-    /// Bytes of memory that the history takes, about.
-    history_bytes: usize,
-    /// Everything after this revision is in the history.
-    floor: Revision,
+    history: History,
     unreadable: BTreeSet<Key>,
     access: Access,
 }
@@ -243,19 +167,12 @@ impl State {
 
     /// All changes after `revision`, oldest first.
     pub(crate) fn changes_since(&self, revision: Revision) -> Result<Vec<Arc<Change>>, TooOld> {
-        if revision < self.floor {
-            return Err(TooOld);
-        }
-        let start = self
-            .history
-            .partition_point(|kept| kept.change.revision <= revision);
-        let later = self.history.range(start..);
-        Ok(later.map(|kept| Arc::clone(&kept.change)).collect())
+        self.history.since(revision)
     }
 
     /// The revision that the history begins after.
     pub(crate) fn floor(&self) -> Revision {
-        self.floor
+        self.history.floor()
     }
 
     pub(super) fn set_revision(&mut self, revision: Revision) {
@@ -290,9 +207,7 @@ impl State {
             self.take(revision, &Event::Put(entry.clone()));
         }
         if is_first {
-            self.history.clear();
-            self.history_bytes = 0;
-            self.floor = revision;
+            self.history.begin(revision);
         }
     }
 
@@ -337,28 +252,13 @@ impl State {
         if before == after {
             return;
         }
-        // What was there before is shared with the change before, which may be forgotten first.
-        let old = before.as_ref().map_or(0, Object::text_bytes);
-        let new = entry.map_or(0, |entry| entry.value.len());
+        let text_bytes = entry.map_or(0, |entry| entry.value.len());
         let change = Change {
             revision,
             before,
             after,
         };
-        self.remember(change, OBJECT_BYTES + 2 * old.max(new));
-    }
-
-    fn remember(&mut self, change: Change, bytes: usize) {
-        let change = Arc::new(change);
-        self.history.push_back(Remembered { change, bytes });
-        self.history_bytes += bytes;
-        while self.history_bytes > HISTORY_BYTES
-            && self.history.len() > HISTORY_LEAST
-            && let Some(oldest) = self.history.pop_front()
-        {
-            self.history_bytes -= oldest.bytes;
-            self.floor = oldest.change.revision;
-        }
+        self.history.remember(change, text_bytes);
     }
 
     fn take_project(
@@ -494,15 +394,9 @@ fn index<'a>(
     }
 }
 
-pub(super) fn replace<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) -> Option<V> {
-    match value {
-        Some(value) => map.insert(key, value),
-        None => map.remove(&key),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::history::{BYTES_MAX, OBJECT_BYTES};
     use super::*;
 
     fn project(name: &str, node: &str) -> Project {
@@ -564,7 +458,7 @@ mod tests {
         };
         assert_eq!(since(&state, 1), Ok(vec![2, 3]));
         assert_eq!(since(&state, 3), Ok(vec![]));
-        let fits = HISTORY_BYTES / OBJECT_BYTES;
+        let fits = BYTES_MAX / OBJECT_BYTES;
         for revision in 4..=(fits as u64 + 5) {
             state.take(
                 Revision(revision),
@@ -574,47 +468,6 @@ mod tests {
         assert_eq!(since(&state, 4), Err(TooOld));
         let kept = since(&state, state.floor().0).expect("what is kept");
         assert!(kept.len() > fits * 3 / 4 && kept.len() < fits);
-    }
-
-    #[test]
-    fn large_objects_make_the_history_short() {
-        let mut state = State::default();
-        let mut remember = |revision, bytes| {
-            let change = Change {
-                revision: Revision(revision),
-                before: None,
-                after: None,
-            };
-            state.remember(change, bytes);
-            (state.floor(), state.history.len())
-        };
-        let mut last = (Revision(0), 0);
-        for revision in 1..=100 {
-            last = remember(revision, HISTORY_BYTES / 50);
-        }
-        assert_eq!(last, (Revision(50), 50), "what is left fits");
-        for revision in 101..=200 {
-            last = remember(revision, HISTORY_BYTES);
-        }
-        assert_eq!(last.1, HISTORY_LEAST);
-    }
-
-    #[test]
-    fn large_objects_that_shrink_or_go_count_as_what_they_were() {
-        let mut state = State::default();
-        let mut large = project("a", "");
-        large.metadata.annotations = [("note".into(), "x".repeat(1 << 20))].into();
-        let (key, small) = (repo::project_key(&large.name()), project("a", ""));
-        let mut taken = 0;
-        let mut take = |revision, event: &Event| {
-            state.take(Revision(revision), event);
-            let before = std::mem::replace(&mut taken, state.history_bytes);
-            (taken - before) >> 20
-        };
-        assert_eq!(take(1, &put(&large, 1)), 2, "of two copies, in MiB");
-        assert_eq!(take(2, &put(&small, 2)), 2);
-        assert_eq!(take(3, &put(&large, 3)), 2);
-        assert_eq!(take(4, &Event::Delete(key)), 2);
     }
 
     #[test]

@@ -7,18 +7,20 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use cara_api::access::validate as rules;
-use cara_api::{API_VERSION, Federation, Resource, ResourceVersion, schema, validate};
+use cara_api::problem::FieldError;
+use cara_api::schema::{self, Schema};
+use cara_api::{API_VERSION, Federation, Resource};
+use cara_store::Batch;
 
 use super::App;
-use super::extract::{document, expected_version, sound};
 use super::failure::Failure;
 use super::objects::{self, Named};
 use super::rehearse::Writing;
-use super::users::not_watched;
-use super::view::{View, begin, now, written};
+use super::stored::{self, Stored, not_watched};
+use super::view::View;
 use super::watch::Watched;
 use crate::Shared;
-use crate::audit::{Caller, Verb};
+use crate::audit::Caller;
 use crate::cache::{Object, State as CacheState};
 use crate::repo;
 
@@ -44,6 +46,34 @@ impl Watched for Federation {
 
     fn find<'s>(state: &'s CacheState, name: &str) -> Option<&'s Arc<Self>> {
         state.access().federations().get(name)
+    }
+}
+
+impl Stored for Federation {
+    fn schema() -> &'static Schema {
+        &schema::FEDERATION
+    }
+
+    fn said(&self) -> [&str; 2] {
+        [&self.api_version, &self.kind]
+    }
+
+    fn faults(&self) -> Vec<FieldError> {
+        rules::federation(self)
+    }
+
+    fn respecify(&mut self, given: &Self) -> bool {
+        let is_other = self.spec != given.spec;
+        self.spec.clone_from(&given.spec);
+        is_other
+    }
+
+    fn creation(&self) -> Batch {
+        repo::create_federation(self)
+    }
+
+    fn replacement(&self) -> Batch {
+        repo::replace_federation(self)
     }
 }
 
@@ -79,18 +109,7 @@ pub(super) async fn create(
     by: Caller,
     body: Body,
 ) -> Result<Response, Failure> {
-    app.must_be_live()?;
-    let decoded = document::<Federation>(body, &schema::FEDERATION).await?;
-    let given = &decoded.value;
-    let mut faults =
-        validate::identity::<Federation>(&given.api_version, &given.kind, &given.metadata.name);
-    faults.extend(rules::federation(given));
-    let (mut rule, warned) = sound(decoded, faults)?;
-    begin(&mut rule.metadata);
-    let batch = repo::create_federation(&rule);
-    let created = objects::create(&app, rule, batch).await?;
-    app.audit(&by, Verb::Create, None, Some(&created));
-    Ok(written(&app.shared, StatusCode::CREATED, &created, &warned))
+    stored::create::<Federation>(&app, &by, body).await
 }
 
 /// Replaces spec, labels and annotations.
@@ -105,38 +124,7 @@ pub(super) async fn replace(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    app.must_be_live()?;
-    let decoded = document::<Federation>(body, &schema::FEDERATION).await?;
-    let given = &decoded.value;
-    let mut faults = validate::same_identity::<Federation>(
-        &given.api_version,
-        &given.kind,
-        &given.metadata.name,
-        &name,
-    );
-    faults.extend(rules::federation(given));
-    let (given, warned) = sound(decoded, faults)?;
-    let expected = expected_version(&headers, given.metadata.resource_version)?;
-    let replaced = objects::replace(&app, &name, expected, |old: &Federation| {
-        let mut rule = old.clone();
-        rule.spec = given.spec.clone();
-        rule.metadata.labels = given.metadata.labels.clone();
-        rule.metadata.annotations = given.metadata.annotations.clone();
-        if rule == *old {
-            return Ok(None);
-        }
-        if rule.spec != old.spec {
-            rule.metadata.generation = old.metadata.generation.next();
-        }
-        rule.metadata.updated_at = Some(now());
-        let batch = repo::replace_federation(&rule);
-        Ok(Some((rule, batch)))
-    });
-    let replaced = replaced.await?;
-    if let Some(new) = &replaced.new {
-        app.audit(&by, Verb::Replace, Some(&*replaced.old), Some(new));
-    }
-    Ok(replaced.answer(&app, &warned))
+    stored::replace::<Federation>(&app, &name, (&by, &headers), body).await
 }
 
 /// Deletes a rule; tokens that it gave stay good until their end.
@@ -148,13 +136,5 @@ pub(super) async fn delete(
     by: Caller,
     headers: HeaderMap,
 ) -> Result<StatusCode, Failure> {
-    app.must_be_live()?;
-    let expected = expected_version(&headers, ResourceVersion::default())?;
-    let deleted = objects::delete(&app, &name, expected, |old: &Federation| {
-        Ok(repo::delete_federation(old))
-    });
-    let old = deleted.await?;
-    tracing::info!(rule = %name, "deleted");
-    app.audit(&by, Verb::Delete, Some(&*old), None);
-    Ok(StatusCode::NO_CONTENT)
+    stored::delete(&app, &name, (&by, &headers), repo::delete_federation).await
 }

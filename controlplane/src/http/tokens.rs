@@ -12,7 +12,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use cara_api::access::{self, TokenOrigin, TokenStatus, Verb as May, validate as rules, value};
-use cara_api::{API_VERSION, Resource, ResourceVersion, Timestamp, Token, schema, validate};
+use cara_api::{API_VERSION, Resource, Timestamp, Token, schema, validate};
 use jiff::SignedDuration;
 
 use super::App;
@@ -21,7 +21,7 @@ use super::failure::Failure;
 use super::guard::Asker;
 use super::objects;
 use super::rehearse::Writing;
-use super::users::not_watched;
+use super::stored::{self, not_watched};
 use super::view::{View, begin, now};
 use super::watch::{Filter, Watched};
 use crate::Shared;
@@ -361,12 +361,5 @@ pub(super) async fn delete(
     headers: HeaderMap,
 ) -> Result<StatusCode, Failure> {
     visible(&app, &who, &name)?;
-    let expected = expected_version(&headers, ResourceVersion::default())?;
-    let deleted = objects::delete(&app, &name, expected, |old: &StoredToken| {
-        Ok(repo::delete_token(old))
-    });
-    let old = deleted.await?;
-    tracing::info!(token = %name, "revoked");
-    app.audit(&by, Verb::Delete, Some(&*old), None);
-    Ok(StatusCode::NO_CONTENT)
+    stored::delete(&app, &name, (&by, &headers), repo::delete_token).await
 }

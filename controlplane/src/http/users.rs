@@ -7,18 +7,20 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use cara_api::access::validate as rules;
-use cara_api::{API_VERSION, Resource, ResourceVersion, User, schema, validate};
+use cara_api::problem::FieldError;
+use cara_api::schema::{self, Schema};
+use cara_api::{API_VERSION, Resource, User};
+use cara_store::Batch;
 
 use super::App;
-use super::extract::{document, expected_version, sound};
 use super::failure::Failure;
 use super::objects::{self, Named};
-use super::query::Parameters;
 use super::rehearse::Writing;
-use super::view::{View, begin, now, written};
-use super::watch::{self, Watched};
+use super::stored::{self, Stored, not_watched};
+use super::view::View;
+use super::watch::Watched;
 use crate::Shared;
-use crate::audit::{Caller, Verb};
+use crate::audit::Caller;
 use crate::cache::{Object, State as CacheState, tokens_of};
 use crate::repo;
 
@@ -47,13 +49,31 @@ impl Watched for User {
     }
 }
 
-/// Refuses a watch of what has no history.
-pub(super) fn not_watched(query: &Parameters) -> Result<(), Failure> {
-    match watch::requested(query)? {
-        None => Ok(()),
-        Some(_) => Err(Failure::bad_request(
-            "users, tokens and federation rules cannot be watched: list them again",
-        )),
+impl Stored for User {
+    fn schema() -> &'static Schema {
+        &schema::USER
+    }
+
+    fn said(&self) -> [&str; 2] {
+        [&self.api_version, &self.kind]
+    }
+
+    fn faults(&self) -> Vec<FieldError> {
+        rules::user(self)
+    }
+
+    fn respecify(&mut self, given: &Self) -> bool {
+        let is_other = self.spec != given.spec;
+        self.spec.clone_from(&given.spec);
+        is_other
+    }
+
+    fn creation(&self) -> Batch {
+        repo::create_user(self)
+    }
+
+    fn replacement(&self) -> Batch {
+        repo::replace_user(self)
     }
 }
 
@@ -89,18 +109,7 @@ pub(super) async fn create(
     by: Caller,
     body: Body,
 ) -> Result<Response, Failure> {
-    app.must_be_live()?;
-    let decoded = document::<User>(body, &schema::USER).await?;
-    let given = &decoded.value;
-    let mut faults =
-        validate::identity::<User>(&given.api_version, &given.kind, &given.metadata.name);
-    faults.extend(rules::user(given));
-    let (mut user, warned) = sound(decoded, faults)?;
-    begin(&mut user.metadata);
-    let batch = repo::create_user(&user);
-    let created = objects::create(&app, user, batch).await?;
-    app.audit(&by, Verb::Create, None, Some(&created));
-    Ok(written(&app.shared, StatusCode::CREATED, &created, &warned))
+    stored::create::<User>(&app, &by, body).await
 }
 
 /// Replaces spec, labels and annotations.
@@ -115,38 +124,7 @@ pub(super) async fn replace(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    app.must_be_live()?;
-    let decoded = document::<User>(body, &schema::USER).await?;
-    let given = &decoded.value;
-    let mut faults = validate::same_identity::<User>(
-        &given.api_version,
-        &given.kind,
-        &given.metadata.name,
-        &name,
-    );
-    faults.extend(rules::user(given));
-    let (given, warned) = sound(decoded, faults)?;
-    let expected = expected_version(&headers, given.metadata.resource_version)?;
-    let replaced = objects::replace(&app, &name, expected, |old: &User| {
-        let mut user = old.clone();
-        user.spec = given.spec.clone();
-        user.metadata.labels = given.metadata.labels.clone();
-        user.metadata.annotations = given.metadata.annotations.clone();
-        if user == *old {
-            return Ok(None);
-        }
-        if user.spec != old.spec {
-            user.metadata.generation = old.metadata.generation.next();
-        }
-        user.metadata.updated_at = Some(now());
-        let batch = repo::replace_user(&user);
-        Ok(Some((user, batch)))
-    });
-    let replaced = replaced.await?;
-    if let Some(new) = &replaced.new {
-        app.audit(&by, Verb::Replace, Some(&*replaced.old), Some(new));
-    }
-    Ok(replaced.answer(&app, &warned))
+    stored::replace::<User>(&app, &name, (&by, &headers), body).await
 }
 
 /// Deletes a user, and the tokens that act for it.
@@ -158,14 +136,9 @@ pub(super) async fn delete(
     by: Caller,
     headers: HeaderMap,
 ) -> Result<StatusCode, Failure> {
-    app.must_be_live()?;
-    let expected = expected_version(&headers, ResourceVersion::default())?;
-    let deleted = objects::delete(&app, &name, expected, |old: &User| {
-        let cache = &app.shared.cache;
-        Ok(cache.read(|state| repo::delete_user(old, tokens_of(state.access(), old))))
-    });
-    let old = deleted.await?;
-    tracing::info!(user = %name, "deleted");
-    app.audit(&by, Verb::Delete, Some(&*old), None);
-    Ok(StatusCode::NO_CONTENT)
+    let cache = &app.shared.cache;
+    stored::delete(&app, &name, (&by, &headers), |old: &User| {
+        cache.read(|state| repo::delete_user(old, tokens_of(state.access(), old)))
+    })
+    .await
 }

@@ -93,7 +93,6 @@ impl Reader {
     }
 
     async fn run(&self, parts: Vec<Part>) -> Result<(), Gone> {
-        self.send(&LogMessage::Begin { begin: self.begin }).await?;
         let mut positions = self.query.after.clone();
         match self.backlog(&parts, &mut positions).await? {
             // Whoever follows asks again from where this ended.
@@ -101,6 +100,8 @@ impl Reader {
             Some(note) => return self.send(&LogMessage::Note { note }).await,
             None => {}
         }
+        // Only now: who is cut off before goes on from what came, not from here.
+        self.send(&LogMessage::Begin { begin: self.begin }).await?;
         if self.query.follow {
             self.follow(parts, positions).await?;
         }

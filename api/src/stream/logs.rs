@@ -76,7 +76,7 @@ pub struct LogLine {
 pub enum LogMessage {
     /// A line.
     Line(LogLine),
-    /// All that is written from this time of a node on will come.
+    /// All that was written before came; all that is written from this time of a node on will come.
     Begin {
         /// The node's time.
         begin: Timestamp,
@@ -135,6 +135,11 @@ impl Positions {
     /// How far a stream was read.
     pub fn get(&self, container: &str, stream: LogStream) -> Option<Position> {
         self.0.get(&(container.to_owned(), stream)).copied()
+    }
+
+    /// The time of the newest line that was read.
+    pub fn newest(&self) -> Option<Timestamp> {
+        self.0.values().map(|position| position.time).max()
     }
 
     /// True when nothing was read.
@@ -237,6 +242,21 @@ impl LogQuery {
         pairs
     }
 
+    /// The query by which a reader goes on where it is, by `after` and what [`LogMessage::Begin`] told it. Before
+    /// that came, lines come in the order of time: nothing older than the newest is missing.
+    #[must_use]
+    pub fn go_on(&self, begin: Option<Timestamp>) -> Self {
+        let Some(since) = begin.or_else(|| self.after.newest()) else {
+            return self.clone();
+        };
+        Self {
+            since: Some(since),
+            tail: None,
+            resume: true,
+            ..self.clone()
+        }
+    }
+
     /// Reads the query of a URL. `timestamps` is for the form in text, and taken for nothing here.
     ///
     /// # Errors
@@ -324,6 +344,31 @@ mod tests {
         let pairs = query.pairs();
         let pairs: Vec<_> = pairs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
         assert_eq!(LogQuery::parse(&pairs), Ok(query));
+    }
+
+    #[test]
+    fn who_was_cut_off_goes_on_from_what_came() {
+        let asked = LogQuery {
+            follow: true,
+            tail: Some(20),
+            ..LogQuery::default()
+        };
+        // Nothing came: as it was asked first.
+        assert_eq!(asked.go_on(None), asked);
+        let mut read = asked.clone();
+        read.after.note(&line("a", "03"));
+        read.after.note(&line("b", "02"));
+        // In what was written already: what is missing is newer than the newest.
+        for (begin, since) in [(None, "03"), (Some(at("05")), "05")] {
+            let next = read.go_on(begin);
+            assert_eq!(
+                (next.since, next.tail, next.resume),
+                (Some(at(since)), None, true)
+            );
+            assert_eq!(next.after, read.after);
+        }
+        // Nothing was written before.
+        assert_eq!(asked.go_on(Some(at("05"))).since, Some(at("05")));
     }
 
     #[test]

@@ -131,12 +131,7 @@ impl Reader {
         &self,
         context: &Context,
     ) -> Result<cara_api::client::Lines, cara_api::client::Error> {
-        let mut query = self.query.clone();
-        if let Some(begin) = self.begin {
-            query.since = Some(begin);
-            query.tail = None;
-            query.resume = true;
-        }
+        let query = self.query.go_on(self.begin);
         let pairs = query.pairs();
         let pairs: Vec<_> = pairs.iter().map(|(k, v)| (*k, v.as_str())).collect();
         context.client.follow(&self.path, &pairs).await

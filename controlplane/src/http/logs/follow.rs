@@ -204,16 +204,11 @@ impl Reader {
     async fn source(self, node: NodeName) -> NodeName {
         let query = {
             let progress = self.progress();
-            match progress.begin {
-                None => self.query.clone(),
-                Some(begin) => LogQuery {
-                    since: Some(begin),
-                    tail: None,
-                    resume: true,
-                    after: progress.positions.clone(),
-                    ..self.query.clone()
-                },
-            }
+            let read = LogQuery {
+                after: progress.positions.clone(),
+                ..self.query.clone()
+            };
+            read.go_on(progress.begin)
         };
         match open(&self.app, &node, &self.name, &query).await {
             Ok(answer) => {

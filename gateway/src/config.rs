@@ -21,6 +21,8 @@ pub struct Config {
     pub stream_timeout: Duration,
     /// How long requests under way may take to end when the gateway stops.
     pub drain_timeout: Duration,
+    /// How long what is under way at an endpoint may go on after no route leads there any more.
+    pub endpoint_drain: Duration,
     /// What a client's connection may take.
     pub limits: Limits,
     /// Lowest version of TLS that is accepted.
@@ -47,6 +49,7 @@ impl Default for Config {
             upstream_timeout: Duration::from_secs(60),
             stream_timeout: Duration::from_secs(3_600),
             drain_timeout: Duration::from_secs(10),
+            endpoint_drain: Duration::from_secs(4),
             limits: Limits::default(),
             tls_min_version: TlsVersion::V1_2,
             tcp: None,

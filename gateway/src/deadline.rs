@@ -85,6 +85,7 @@ impl MovingDeadline {
 /// The moment at which connections that never end by themselves have to.
 #[derive(Debug, Default)]
 pub(crate) struct Ending {
+    is_near: AtomicBool,
     has_come: AtomicBool,
     token: CancellationToken,
 }
@@ -93,6 +94,16 @@ impl Ending {
     /// True from then on.
     pub(crate) fn has_come(&self) -> bool {
         self.has_come.load(Ordering::Acquire)
+    }
+
+    /// It comes soon, unless that changes.
+    pub(crate) fn is_near(&self) -> bool {
+        self.is_near.load(Ordering::Acquire) || self.has_come()
+    }
+
+    /// Says whether it comes soon. Wakes nobody.
+    pub(crate) fn set_near(&self, is_near: bool) {
+        self.is_near.store(is_near, Ordering::Release);
     }
 
     /// Wakes everybody who waits.
@@ -142,9 +153,60 @@ impl fmt::Debug for EndingWait {
     }
 }
 
+/// Waits for the ending of what is used, one after the other. What ends within a second costs a timer
+/// that is seldom touched; only what lasts takes the ending's lock.
+#[derive(Debug, Default)]
+pub(crate) struct LastingWait {
+    used: Option<Arc<Ending>>,
+    soon: MovingDeadline,
+    wait: Option<EndingWait>,
+}
+
+/// How long something is under way before it counts as lasting.
+const LASTING: Duration = Duration::from_secs(1);
+
+impl LastingWait {
+    /// Ready when the ending of what is used has come.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, used: &Arc<Ending>) -> Poll<()> {
+        if used.has_come() {
+            return Poll::Ready(());
+        }
+        let known = self.used.as_ref();
+        if !known.is_some_and(|known| Arc::ptr_eq(known, used)) {
+            self.used = Some(Arc::clone(used));
+            self.wait = None;
+            self.soon.set(Instant::now() + LASTING);
+        }
+        let wait = match &mut self.wait {
+            Some(wait) => wait,
+            none => {
+                ready!(self.soon.poll(cx));
+                none.insert(EndingWait::new(used))
+            }
+        };
+        wait.poll(cx)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_lasts_hears_of_the_ending_and_what_is_used_next_does_not() {
+        let [first, next] = [Arc::new(Ending::default()), Arc::new(Ending::default())];
+        let mut wait = LastingWait::default();
+        let start = Instant::now();
+        let come = async {
+            tokio::time::sleep(Duration::from_secs(7)).await;
+            first.come();
+        };
+        tokio::join!(std::future::poll_fn(|cx| wait.poll(cx, &first)), come);
+        assert_eq!(start.elapsed().as_secs(), 7);
+        let other = std::future::poll_fn(|cx| wait.poll(cx, &next));
+        let other = tokio::time::timeout(Duration::from_secs(7), other).await;
+        assert!(other.is_err());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_moving_deadline_passes_when_it_was_last_set_to() {

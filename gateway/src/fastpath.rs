@@ -39,7 +39,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use crate::ctx::Ctx;
-use crate::deadline::{Ending, MovingDeadline};
+use crate::deadline::{Ending, LastingWait, MovingDeadline};
 use crate::edge::Edge;
 use crate::listen::client::ClientInfo;
 use crate::live::LiveRule;
@@ -114,6 +114,7 @@ struct Serving<'a, C> {
     lane: &'a Lane,
     client: &'a mut C,
     deadline: &'a mut MovingDeadline,
+    lasting: &'a mut LastingWait,
     info: &'a ClientInfo,
     /// The head for the service, without its end.
     message: &'a mut Vec<u8>,
@@ -138,6 +139,8 @@ impl<C: Client> Serving<'_, C> {
             lane: self.lane,
             client: self.client,
             deadline: self.deadline,
+            lasting: self.lasting,
+            ends: None,
             request,
             message: self.message,
             ctx: &mut ctx,

@@ -29,6 +29,7 @@ mod fastpath;
 mod filter;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod leaving;
 mod limit;
 mod listen;
 mod live;
@@ -130,8 +131,8 @@ impl Gateway {
                 idle: Duration::ZERO,
             }),
             listen_metrics: ListenMetrics::register(registry),
+            live: Arc::new(Live::new(config.endpoint_drain)),
             config,
-            live: Arc::new(Live::default()),
             metrics,
             access_log,
             pages: Arc::default(),
@@ -265,7 +266,8 @@ impl Gateway {
             Arc::clone(&self.names),
             self.streams.clone(),
             self.listen_metrics.clone(),
-        );
+        )
+        .with_departures(self.live.departures());
         let (live, metrics) = (Arc::clone(&self.live), Arc::clone(&self.metrics));
         let served = self.served.clone();
         let follow = async move {

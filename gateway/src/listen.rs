@@ -21,6 +21,7 @@ mod frames;
 pub(crate) mod hello;
 pub(crate) mod metrics;
 pub(crate) mod names;
+pub(crate) mod passed;
 pub(crate) mod preamble;
 pub(crate) mod proxy_protocol;
 pub(crate) mod splice;

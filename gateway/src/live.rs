@@ -16,6 +16,7 @@ use imbl::ordmap::DiffItem;
 use tokio::sync::watch;
 
 use crate::filter::rules::Filters;
+use crate::leaving::Departures;
 use crate::metrics::Metrics;
 use crate::upstream::{Probes, Rule, Shared, Upstream};
 
@@ -30,6 +31,7 @@ const RECENT: usize = 8;
 pub(crate) struct Live {
     table: ArcSwap<RouteTable<LiveHost>>,
     shared: Shared,
+    departures: Arc<Departures>,
 }
 
 /// A host with its rules, the most specific first. Names that share a host share this.
@@ -38,6 +40,16 @@ pub(crate) struct LiveHost {
     rules: Box<[Arc<LiveRule>]>,
     /// It asks nothing of clients, and paths alone decide between its rules.
     is_plain: bool,
+    departures: Arc<Departures>,
+}
+
+/// Only tables hold hosts: when one goes, the last table that had it is gone.
+impl Drop for LiveHost {
+    fn drop(&mut self) {
+        for rule in &self.rules {
+            rule.upstream.leave(&self.departures);
+        }
+    }
 }
 
 /// A rule, and what the gateway remembers about it from request to request. All hosts of a rule
@@ -86,7 +98,11 @@ impl LiveRule {
 }
 
 impl LiveHost {
-    fn new(host: &Arc<Host>, mut rule: impl FnMut(&Arc<Route>) -> Arc<LiveRule>) -> Self {
+    fn new(
+        host: &Arc<Host>,
+        departures: &Arc<Departures>,
+        mut rule: impl FnMut(&Arc<Route>) -> Arc<LiveRule>,
+    ) -> Self {
         let mut routes = host.routes.clone();
         rank::sort(&mut routes);
         // Named one by one, so that nothing new is overlooked.
@@ -95,10 +111,15 @@ impl LiveHost {
             certificate: _,
             clients,
         } = &host.tls;
+        let rules: Box<[_]> = routes.iter().map(&mut rule).collect();
+        for rule in &rules {
+            rule.upstream.list();
+        }
         Self {
             is_plain: clients.is_none() && routes.iter().all(|r| r.headers.is_empty()),
             host: Arc::clone(host),
-            rules: routes.iter().map(&mut rule).collect(),
+            rules,
+            departures: Arc::clone(departures),
         }
     }
 
@@ -160,9 +181,22 @@ fn values<'h>(
 }
 
 impl Live {
+    /// Without hosts. What lasts at endpoints that leave gets so long to end.
+    pub(crate) fn new(drain: Duration) -> Self {
+        Self {
+            departures: Arc::new(Departures::new(drain)),
+            ..Self::default()
+        }
+    }
+
     /// The current table.
     pub(crate) fn table(&self) -> arc_swap::Guard<Arc<RouteTable<LiveHost>>> {
         self.table.load()
+    }
+
+    /// What leaves, and has to end some time later.
+    pub(crate) fn departures(&self) -> &Arc<Departures> {
+        &self.departures
     }
 
     /// Time on the gateway's own clock, which never goes back.
@@ -201,6 +235,7 @@ impl Live {
                         Err(_) => is_published = false,
                     },
                     () = probes.ended() => {}
+                    never = self.departures.follow() => match never {},
                 }
             }
         }
@@ -219,7 +254,8 @@ impl Live {
         let table = before.apply(next, |host| {
             let known = last.as_ref().filter(|last| Arc::ptr_eq(&last.host, host));
             let known = known.cloned().unwrap_or_else(|| {
-                Arc::new(LiveHost::new(host, |route| rules.get(route, &self.shared)))
+                let rule = |route: &Arc<Route>| rules.get(route, &self.shared);
+                Arc::new(LiveHost::new(host, &self.departures, rule))
             });
             last = Some(Arc::clone(&known));
             known

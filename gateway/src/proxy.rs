@@ -43,6 +43,7 @@ impl ProxyHttp for Phases {
         ctx.trace = self.0.tracer.begin(|| Parent::of(headers));
         if let Some(client) = client_info(session) {
             client.head_is_complete(request::is_upgrade(&session.req_header().headers));
+            client.set_answer_ends(None);
         }
         // HTTP/1 writes are watched by the connection; a stream of HTTP/2 can be stuck by itself.
         if session.as_downstream().is_http2() {
@@ -148,6 +149,7 @@ impl ProxyHttp for Phases {
         is_last: bool,
         ctx: &mut Ctx,
     ) -> Result<Option<Duration>> {
+        tries::piece_passes(ctx)?;
         if let Some(compression) = &mut ctx.compression {
             let piece = body.take().unwrap_or_default();
             *body = Some(compression.push(&piece, is_last)?);

@@ -32,6 +32,7 @@ use crate::edge::Edge;
 use crate::fastpath::h2::Http2;
 use crate::fastpath::{Lane, Pool, h1};
 use crate::listen::admission::{Admission, Permit};
+use crate::listen::client::serve_stream;
 use crate::listen::connection::{Connection, Patience};
 use crate::listen::establish::{Accepted, Establish, Established};
 use crate::listen::metrics::ListenMetrics;
@@ -336,7 +337,12 @@ async fn handle(shared: Arc<Shared>, socket: Socket) {
             first,
             peer,
             route,
-        }) => shared.pass(client, &first, peer, &route).await,
+        }) => {
+            let ends = |endpoint| route.ending(endpoint);
+            shared
+                .pass(client, &first, (peer, &route.route), ends)
+                .await;
+        }
     }
 }
 
@@ -406,7 +412,12 @@ impl Shared {
             let (proxy, stopping) = (Arc::clone(&proxy), stopping.clone());
             async move {
                 let session = ServerSession::new_http2(session);
-                proxy.process_new_http(session, &stopping).await;
+                let served = async {
+                    proxy.process_new_http(session, &stopping).await;
+                };
+                if !serve_stream(served).await {
+                    tracing::debug!("a stream outlasted its endpoint");
+                }
             }
         };
         http2.serve(connection, by_pingora).await;
@@ -429,11 +440,18 @@ impl Shared {
     async fn pass_to_port(&self, client: TcpStream, peer: SocketAddr, port: u16) {
         let route = self.streams.borrow().get(&port).cloned();
         if let Some(route) = route {
-            self.pass(client, &[], peer, &route).await;
+            // When the port is closed, all of it is drained.
+            self.pass(client, &[], (peer, &route), |_| None).await;
         }
     }
 
-    async fn pass(&self, client: TcpStream, first: &[u8], peer: SocketAddr, route: &StreamRoute) {
+    async fn pass(
+        &self,
+        client: TcpStream,
+        first: &[u8],
+        (peer, route): (SocketAddr, &StreamRoute),
+        ends: impl FnOnce(SocketAddr) -> Option<Arc<Ending>>,
+    ) {
         let ip = peer.ip().to_canonical();
         if !route.allow.is_empty() && !route.allow.iter().any(|network| network.contains(&ip)) {
             self.metrics.not_allowed();
@@ -441,7 +459,7 @@ impl Shared {
         }
         let endpoints = route.backend.endpoints();
         // Boxed: few connections need its buffers.
-        let passed = Box::pin(splice::run(client, first, endpoints, self.splice)).await;
+        let passed = Box::pin(splice::run(client, first, (endpoints, ends), self.splice)).await;
         if let Err(error) = passed {
             if matches!(error, splice::SpliceError::Unreachable) {
                 self.metrics.unreachable();

@@ -37,6 +37,8 @@ pub(crate) use health::{Probes, Wanted};
 pub(crate) use peer::Times;
 pub(crate) use tls::roots_file;
 
+use crate::leaving::{Departures, Stays};
+
 use endpoint::Endpoint;
 use gate::Gate;
 use sticky::{Tokens, Values};
@@ -156,6 +158,23 @@ impl Upstream {
         }
     }
 
+    /// A host that is served has the rule.
+    pub(crate) fn list(&self) {
+        self.endpoints().for_each(|endpoint| endpoint.stay().list());
+    }
+
+    /// One host fewer has it. Endpoints that no rule leads to any more are leaving.
+    pub(crate) fn leave(&self, departures: &Departures) {
+        self.endpoints()
+            .for_each(|endpoint| departures.leave(endpoint));
+    }
+
+    fn endpoints(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+        self.targets
+            .iter()
+            .flat_map(|target| target.endpoints.iter())
+    }
+
     /// Wakes those who wait for a change of the rule.
     pub(crate) fn wake(&self) {
         if let Some(rest) = self.state.rest.get() {
@@ -264,7 +283,8 @@ impl Target {
             .endpoints()
             .iter()
             .map(|address| {
-                let kept = known().find(|e| e.address == *address);
+                let is_same = |e: &&Arc<Endpoint>| e.address == *address && !e.stay().has_ended();
+                let kept = known().find(is_same);
                 kept.map_or_else(|| Arc::new(Endpoint::new(*address, now)), Arc::clone)
             })
             .collect();

@@ -240,8 +240,11 @@ fn imports_follow_the_arrows() {
 }
 
 /// The modules of the gateway, the lowest first: each names only modules of lower layers.
-const GATEWAY_LAYERS: [&[&str]; 11] = [
-    &["deadline", "draining", "limit", "pages", "ratio", "workers"],
+const GATEWAY_LAYERS: [&[&str]; 12] = [
+    &[
+        "deadline", "draining", "limit", "pages", "panics", "ratio", "workers",
+    ],
+    &["leaving"],
     &["answer", "filter", "request"],
     &["access_log", "listen", "upstream"],
     &["metrics", "trace"],

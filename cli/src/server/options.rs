@@ -77,6 +77,7 @@ impl Options {
                 upstream_timeout: reader.duration("upstream-timeout"),
                 stream_timeout: reader.duration("stream-timeout"),
                 drain_timeout: reader.duration("drain-timeout"),
+                endpoint_drain: endpoint_drain(&mut reader),
                 limits: limits(&mut reader),
                 tls_min_version: reader.value("tls-min-version", "1.2 or 1.3", TlsVersion::V1_2),
                 tcp,
@@ -106,6 +107,14 @@ impl Options {
         };
         reader.finish(options)
     }
+}
+
+/// Before an old container is stopped, what is open there ends in order.
+fn endpoint_drain(reader: &mut Reader) -> Duration {
+    if reader.is_given("endpoint-drain") {
+        return reader.duration("endpoint-drain");
+    }
+    reader.duration("drain-period") * 4 / 5
 }
 
 fn domain(reader: &mut Reader) -> Domain {

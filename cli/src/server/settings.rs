@@ -145,6 +145,12 @@ pub static SETTINGS: &[Setting] = &[
         help: "How long requests under way may take to end when the server stops",
     },
     Setting {
+        key: "endpoint-drain",
+        value: "DURATION",
+        default: "",
+        help: "How long WebSockets and answers under way may go on at an endpoint that no route leads to any more; four fifths of drain-period if not given, and to be shorter than that of the agents",
+    },
+    Setting {
         key: "header-timeout",
         value: "DURATION",
         default: "15s",

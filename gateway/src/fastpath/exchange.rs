@@ -5,8 +5,9 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::task::Poll;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use cara_routes::retry::{Failure, Shape};
@@ -24,7 +25,7 @@ use super::pool::Key;
 use super::request::Request;
 use super::text::Refusal;
 use crate::ctx::Ctx;
-use crate::deadline::MovingDeadline;
+use crate::deadline::{Ending, LastingWait, MovingDeadline};
 use crate::pages;
 use crate::phases::tries;
 
@@ -44,6 +45,9 @@ pub(super) struct Exchange<'a, C> {
     pub(super) lane: &'a Lane,
     pub(super) client: &'a mut C,
     pub(super) deadline: &'a mut MovingDeadline,
+    pub(super) lasting: &'a mut LastingWait,
+    /// When the answer has to end, which goes on after its first piece.
+    pub(super) ends: Option<Arc<Ending>>,
     pub(super) request: &'a Request<'a>,
     /// What the service is sent.
     pub(super) message: &'a [u8],
@@ -84,6 +88,8 @@ enum Fault {
     Silent,
     Broke,
     ClientGone,
+    /// The endpoint has left, and the time to end in is over.
+    Over,
 }
 
 /// The head of an answer, and what came with it.
@@ -153,7 +159,7 @@ impl<C: Client> Exchange<'_, C> {
                 (failure, pages::Answer::BadGateway, "reset")
             }
             Fault::Silent => (Failure::Other, pages::Answer::Timeout, "timeout"),
-            Fault::Broke => (Failure::Other, pages::Answer::BadGateway, "other"),
+            Fault::Broke | Fault::Over => (Failure::Other, pages::Answer::BadGateway, "other"),
         };
         if tries::broke(edge, self.ctx, failure, true, || shape) {
             return Ok(());
@@ -297,6 +303,9 @@ impl<C: Client> Exchange<'_, C> {
         let silence = self.ctx.rule.as_ref().map_or(Duration::ZERO, |rule| {
             tries::times(&self.lane.edge, &rule.route.policy, false).read
         });
+        if !passage.is_done() {
+            self.ends = self.ctx.upstream.ending().cloned();
+        }
         while !passage.is_done() {
             buffer.clear();
             buffer.reserve(PIECE);
@@ -305,7 +314,7 @@ impl<C: Client> Exchange<'_, C> {
                 Ok(0) if passage.is_until_close() => {
                     let last = passage.close(&mut room);
                     let last = last.map_err(|_| self.broken("other"))?;
-                    self.client.part(last, true).await?;
+                    self.part(last, true).await?;
                     self.body_bytes = passage.bytes;
                     is_clean = false;
                     break;
@@ -313,18 +322,36 @@ impl<C: Client> Exchange<'_, C> {
                 Ok(0) | Err(Fault::Closed(_)) => return Err(self.broken("reset")),
                 Ok(_) => {}
                 Err(Fault::ClientGone) => return Err(End::Gone),
+                Err(Fault::Over) => return Err(End::Broken),
                 Err(_) => return Err(self.broken("timeout")),
             }
             let passed = passage.pass(&buffer, &mut room);
             let (part, taken) = passed.map_err(|_| self.broken("other"))?;
             is_clean = taken == buffer.len();
-            self.client.part(part, passage.is_done()).await?;
+            self.part(part, passage.is_done()).await?;
             self.body_bytes = passage.bytes;
         }
         if answer.keeps && is_clean {
             self.lane.pool.put(key, service, Instant::now());
         }
         Ok(if self.closes { Then::Close } else { Then::GoOn })
+    }
+
+    /// Sends a part of the body, unless the answer has to end.
+    async fn part(&mut self, data: &[u8], is_last: bool) -> Result<(), End> {
+        let mut sending = pin!(self.client.part(data, is_last));
+        poll_fn(|cx| {
+            if let Some(ends) = &self.ends
+                && ends.has_come()
+            {
+                return Poll::Ready(Err(End::Broken));
+            }
+            if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
+                return Poll::Ready(sent.map_err(End::from));
+            }
+            poll_over(self.lasting, self.ends.as_ref(), cx).map(|()| Err(End::Broken))
+        })
+        .await
     }
 
     /// Reads from the service; meanwhile notes whether the client goes.
@@ -343,9 +370,24 @@ impl<C: Client> Exchange<'_, C> {
             if self.client.poll_gone(cx).is_ready() {
                 return Poll::Ready(Err(Fault::ClientGone));
             }
+            if poll_over(self.lasting, self.ends.as_ref(), cx).is_ready() {
+                return Poll::Ready(Err(Fault::Over));
+            }
             self.deadline.poll(cx).map(|()| Err(Fault::Silent))
         })
         .await
+    }
+}
+
+/// Ready when an answer has to end.
+fn poll_over(
+    lasting: &mut LastingWait,
+    ends: Option<&Arc<Ending>>,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    match ends {
+        Some(ends) => lasting.poll(cx, ends),
+        None => Poll::Pending,
     }
 }
 

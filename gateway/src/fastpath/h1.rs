@@ -18,7 +18,7 @@ use super::request::{self, Request, Traces};
 use super::text::{Refusal, push};
 use super::{INPUT_MAX, Lane, MESSAGE, Serving};
 use crate::access;
-use crate::deadline::{EndingWait, MovingDeadline};
+use crate::deadline::{EndingWait, LastingWait, MovingDeadline};
 use crate::listen::client::ClientInfo;
 use crate::listen::connection::Connection;
 
@@ -54,6 +54,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
         input: Vec::new(),
         message: Vec::new(),
         deadline: MovingDeadline::default(),
+        lasting: LastingWait::default(),
         closing: EndingWait::new(&lane.closing),
     };
     loop {
@@ -81,6 +82,7 @@ struct Server<'a, S> {
     /// What a service is sent; kept for its memory.
     message: Vec<u8>,
     deadline: MovingDeadline,
+    lasting: LastingWait,
     closing: EndingWait,
 }
 
@@ -147,6 +149,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Server<'_, S> {
                         lane: self.lane,
                         client: &mut client,
                         deadline: &mut self.deadline,
+                        lasting: &mut self.lasting,
                         info: &self.info,
                         message: &mut self.message,
                     };

@@ -27,7 +27,7 @@ use super::request;
 use super::text::Refusal;
 use super::{INPUT_MAX, Lane, MESSAGE, Serving};
 use crate::access;
-use crate::deadline::{EndingWait, MovingDeadline};
+use crate::deadline::{EndingWait, LastingWait, MovingDeadline};
 use crate::listen::client::ClientInfo;
 use crate::request::REQUEST_ID;
 
@@ -145,6 +145,7 @@ struct Shared {
 struct Kept {
     message: Vec<u8>,
     deadline: MovingDeadline,
+    lasting: LastingWait,
 }
 
 impl Shared {
@@ -240,6 +241,7 @@ impl Shared {
             lane: &self.lane,
             client: &mut Waiting(session),
             deadline: &mut kept.deadline,
+            lasting: &mut kept.lasting,
             info: &self.info,
             message: &mut kept.message,
         };

@@ -1,8 +1,12 @@
 //! What is known about the client of a connection, for everybody who serves its requests.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Poll, ready};
+use std::time::Duration;
 
 use base64::Engine as _;
 use cara_certs::Bundle;
@@ -11,6 +15,10 @@ use pingora_proxy::Session;
 
 use super::ListenerKind;
 use super::client_auth::ClientAuth;
+use crate::deadline::{Deadline, Ending, LastingWait};
+
+/// What a stream gets to end with its next piece, after the time is over.
+const STREAM_GRACE: Duration = Duration::from_millis(500);
 
 /// What a connection is, from its first byte to its end.
 #[derive(Debug)]
@@ -22,6 +30,9 @@ pub(crate) struct ClientInfo {
     /// What TLS says; none without it.
     pub(crate) tls: Option<TlsInfo>,
     stage: AtomicU8,
+    /// When the answer that is under way over HTTP/1 has to end. Only the connection's own task
+    /// looks at it.
+    answer_ends: Mutex<Option<Arc<Ending>>>,
 }
 
 /// What the handshake of a connection settled.
@@ -76,7 +87,20 @@ impl ClientInfo {
             listener,
             tls,
             stage: AtomicU8::new(Stage::Idle as u8),
+            answer_ends: Mutex::default(),
         }
+    }
+
+    /// When the answer that is under way has to end; none before it has begun.
+    pub(crate) fn answer_ends(&self) -> Option<Arc<Ending>> {
+        let ends = self.answer_ends.lock();
+        ends.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// To be called when a request begins, and when its answer does.
+    pub(crate) fn set_answer_ends(&self, ends: Option<Arc<Ending>>) {
+        let now = self.answer_ends.lock();
+        *now.unwrap_or_else(PoisonError::into_inner) = ends;
     }
 
     /// The stage of the connection.
@@ -107,6 +131,44 @@ impl ClientInfo {
             Stage::Open
         });
     }
+}
+
+tokio::task_local! {
+    /// When the stream of HTTP/2 that a task serves has to end.
+    static STREAM_ENDS: Arc<OnceLock<Arc<Ending>>>;
+}
+
+/// To be called when the answer to a request begins that goes pingora's way.
+pub(crate) fn note_answer(session: &Session, ends: Option<&Arc<Ending>>) {
+    if !session.is_http2() {
+        if let Some(client) = client_info(session) {
+            client.set_answer_ends(ends.cloned());
+        }
+        return;
+    }
+    if let Some(ends) = ends {
+        // A stream has one answer, and a task of its own.
+        let _ = STREAM_ENDS.try_with(|stream| stream.set(Arc::clone(ends)));
+    }
+}
+
+/// Serves a stream of HTTP/2 for as long as its answer may last. False when it had to end, which
+/// resets the stream; where something still passed, it has ended in order before.
+pub(crate) async fn serve_stream(serving: impl Future<Output = ()>) -> bool {
+    let ends: Arc<OnceLock<Arc<Ending>>> = Arc::default();
+    let mut serving = pin!(STREAM_ENDS.scope(Arc::clone(&ends), serving));
+    let (mut lasting, mut grace) = (LastingWait::default(), Deadline::default());
+    poll_fn(|cx| {
+        if serving.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(true);
+        }
+        let Some(ends) = ends.get() else {
+            return Poll::Pending;
+        };
+        ready!(lasting.poll(cx, ends));
+        grace.poll(cx, STREAM_GRACE).map(|()| false)
+    })
+    .await
 }
 
 /// What is known about the client of a request, over HTTP/1 and HTTP/2 alike. None only for

@@ -27,7 +27,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
 
 use super::client::{Alpn, ClientInfo, Stage};
 use super::frames::{self, Frames};
-use crate::deadline::{Deadline, Ending, EndingWait};
+use crate::deadline::{Deadline, Ending, EndingWait, LastingWait};
 
 /// One segment of Ethernet: what fits goes out in one packet anyway.
 const WRITE_BUFFER_BYTES: usize = 1_460;
@@ -77,8 +77,14 @@ pub(crate) struct Connection<S> {
     /// Bytes of HTTP/2's preface that are missing.
     preface_left: usize,
     ending: EndingWait,
+    /// For the service of the answer that is under way.
+    lasting: LastingWait,
     /// What the service sends through a tunnel.
     frames: Frames,
+    /// What the client sends through it.
+    client_frames: Frames,
+    /// What is read before the end of a tunnel that the gateway ends; none while it does not.
+    last_words: Option<&'static [u8]>,
     /// What was read already, to be read again.
     unread: Bytes,
 }
@@ -135,7 +141,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             writing: Deadline::default(),
             preface_left: if protocol.is_h2() { PREFACE_BYTES } else { 0 },
             ending: EndingWait::new(ending),
+            lasting: LastingWait::default(),
             frames: Frames::default(),
+            client_frames: Frames::without_head(),
+            last_words: None,
             unread: Bytes::new(),
         }
     }
@@ -169,8 +178,39 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.writing.disarm();
             return outcome;
         }
-        ready!(self.writing.poll(cx, self.patience.write));
+        if self.writing.poll(cx, self.patience.write).is_pending() {
+            ready!(self.poll_answer_ends(cx));
+        }
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Ready when the answer that is under way has to end, since its service is not led to any more.
+    fn poll_answer_ends(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.info.answer_ends() {
+            Some(ending) => self.lasting.poll(cx, &ending),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Whether the tunnel has to end now.
+    fn poll_tunnel_ends(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.ending.poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        self.poll_answer_ends(cx)
+    }
+
+    /// Ends a tunnel: tells the client, then lets the service read the same, and then the end, as if
+    /// the client had closed.
+    fn end_tunnel(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) {
+        self.say_goodbye(cx);
+        let words = self.last_words.unwrap_or_else(|| {
+            let may = self.frames.has_begun() && self.client_frames.take_boundary();
+            if may { &frames::CLIENT_GOING_AWAY } else { &[] }
+        });
+        let (now, later) = words.split_at(words.len().min(buf.remaining()));
+        buf.put_slice(now);
+        self.last_words = Some(later);
     }
 
     /// Notes what was written, to know where frames end.
@@ -198,13 +238,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
+    /// Nothing may follow the last frame (RFC 6455 section 5.5.1).
+    fn has_said_goodbye(&self) -> bool {
+        self.last_words.is_some() && self.info.stage() == Stage::Tunnel
+    }
+
+    /// The same when it was the service that ended the tunnel without a word, since it is stopped.
+    fn say_goodbye_for_service(&mut self, cx: &mut Context<'_>) {
+        let is_tunnel = self.info.stage() == Stage::Tunnel;
+        if is_tunnel && self.info.answer_ends().is_some_and(|ends| ends.is_near()) {
+            self.say_goodbye(cx);
+        }
+    }
+
     /// Notes what a read brought, and moves the stage on.
-    fn note_read(&mut self, count: usize) {
-        self.preface_left = self.preface_left.saturating_sub(count);
+    fn note_read(&mut self, read: &[u8]) {
+        self.preface_left = self.preface_left.saturating_sub(read.len());
         match self.info.stage() {
-            Stage::Idle if count > 0 => self.info.set_stage(Stage::Head),
+            Stage::Idle if !read.is_empty() => self.info.set_stage(Stage::Head),
             Stage::Idle | Stage::Head => {}
-            Stage::Open | Stage::Tunnel => self.reading.disarm(),
+            Stage::Open => self.reading.disarm(),
+            Stage::Tunnel => {
+                self.reading.disarm();
+                self.client_frames.note(read);
+            }
         }
     }
 
@@ -237,23 +294,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Connection<S> {
         }
         if !this.unread.is_empty() {
             let count = this.unread.len().min(buf.remaining());
-            buf.put_slice(&this.unread.split_to(count));
-            this.note_read(count);
+            let unread = this.unread.split_to(count);
+            buf.put_slice(&unread);
+            this.note_read(&unread);
+            return Poll::Ready(Ok(()));
+        }
+        if this.last_words.is_some() {
+            this.end_tunnel(cx, buf);
             return Poll::Ready(Ok(()));
         }
         if let Poll::Ready(outcome) = Pin::new(this.stream.get_mut()).poll_read(cx, buf) {
-            this.note_read(buf.filled().len() - before);
+            this.note_read(buf.filled().get(before..).unwrap_or_default());
             return Poll::Ready(outcome);
         }
         if this.poll_late(cx).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        if this.info.stage() == Stage::Tunnel && this.ending.poll(cx).is_ready() {
-            this.say_goodbye(cx);
-            // As if the client had closed: both sides of the tunnel end in order.
-            return Poll::Ready(Ok(()));
+        match this.info.stage() {
+            Stage::Idle | Stage::Head => Poll::Pending,
+            Stage::Tunnel => {
+                ready!(this.poll_tunnel_ends(cx));
+                this.end_tunnel(cx, buf);
+                Poll::Ready(Ok(()))
+            }
+            Stage::Open => {
+                ready!(this.poll_answer_ends(cx));
+                Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
+            }
         }
-        Poll::Pending
     }
 }
 
@@ -263,6 +331,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.has_said_goodbye() {
+            return Poll::Ready(Ok(buf.len()));
+        }
         let outcome = self.as_mut().stream().poll_write(cx, buf);
         self.note_write(&outcome, [buf]);
         self.watch_write(cx, outcome)
@@ -274,6 +345,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.say_goodbye_for_service(cx);
         let outcome = self.as_mut().stream().poll_shutdown(cx);
         self.watch_write(cx, outcome)
     }
@@ -283,6 +355,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.has_said_goodbye() {
+            return Poll::Ready(Ok(bufs.iter().map(|part| part.len()).sum()));
+        }
         let outcome = self.as_mut().stream().poll_write_vectored(cx, bufs);
         self.note_write(&outcome, bufs.iter().map(|part| &**part));
         self.watch_write(cx, outcome)

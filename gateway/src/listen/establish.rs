@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use cara_api::gateway::StreamRoute;
 use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -20,6 +19,7 @@ use super::connection::{Connection, Patience, Protocol};
 use super::hello::{self, HelloError};
 use super::metrics::{Handshake, ListenMetrics};
 use super::names::{Decision, Names};
+use super::passed::Passed;
 use super::tls::{self, Configs};
 use super::{ListenerKind, TrustedRanges, preamble};
 use crate::deadline::Ending;
@@ -51,7 +51,7 @@ pub(crate) enum Established {
         /// Who it is, as far as the route's allow list is concerned.
         peer: SocketAddr,
         /// Where to pass it on to.
-        route: Arc<StreamRoute>,
+        route: Passed,
     },
 }
 
@@ -76,7 +76,32 @@ impl Establish {
             kind,
             trusted,
         } = accepted;
-        let client = preamble::client_of(&mut stream, peer, trusted);
+        let client = self.client(&mut stream, peer, trusted, permit).await?;
+        let info = |tls| Arc::new(ClientInfo::new(client, kind, tls));
+        match kind {
+            ListenerKind::Http => self.plain(stream, info(None)).await,
+            ListenerKind::Https => {
+                let handshake = timeout(self.patience.head, self.tls(stream, info)).await;
+                let (outcome, established) = handshake.unwrap_or((Handshake::Late, None));
+                tracing::debug!(%client, ?outcome, "TLS handshake");
+                self.metrics.handshake(outcome);
+                established
+            }
+            // Ports have no common first bytes; see `streams`.
+            ListenerKind::Tcp => None,
+        }
+    }
+
+    /// Who the client of a connection is: whom its PROXY header names, where one is due. None when it
+    /// does not get in, which is counted.
+    pub(crate) async fn client(
+        &self,
+        stream: &mut TcpStream,
+        peer: SocketAddr,
+        trusted: &TrustedRanges,
+        permit: &mut Permit,
+    ) -> Option<SocketAddr> {
+        let client = preamble::client_of(stream, peer, trusted);
         let client = match timeout(self.patience.head, client).await {
             Ok(Ok(client)) => client,
             Ok(Err(error)) => {
@@ -93,19 +118,7 @@ impl Establish {
             self.metrics.refused(refusal);
             return None;
         }
-        let info = |tls| Arc::new(ClientInfo::new(client, kind, tls));
-        match kind {
-            ListenerKind::Http => self.plain(stream, info(None)).await,
-            ListenerKind::Https => {
-                let handshake = timeout(self.patience.head, self.tls(stream, info)).await;
-                let (outcome, established) = handshake.unwrap_or((Handshake::Late, None));
-                tracing::debug!(%client, ?outcome, "TLS handshake");
-                self.metrics.handshake(outcome);
-                established
-            }
-            // Ports have no common first bytes; see `streams`.
-            ListenerKind::Tcp => None,
-        }
+        Some(client)
     }
 
     async fn plain(&self, stream: TcpStream, info: Arc<ClientInfo>) -> Option<Established> {

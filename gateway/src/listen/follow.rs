@@ -17,8 +17,10 @@ use tokio::sync::watch;
 use super::client_auth::ClientAuth;
 use super::metrics::ListenMetrics;
 use super::names::{Certificates, Names, Special};
+use super::passed::Endpoints;
 use super::streams::StreamTable;
 use super::tls::Configs;
+use crate::leaving::Departures;
 
 /// The registry of authorities is swept when it has grown by this much.
 const SWEEP_AFTER: usize = 64;
@@ -30,6 +32,7 @@ pub(crate) struct Follower {
     last: Arc<GatewayState>,
     bundles: Bundles,
     authorities: Authorities,
+    passed: Endpoints,
     metrics: ListenMetrics,
 }
 
@@ -46,7 +49,17 @@ impl Follower {
             last: Arc::default(),
             bundles: Bundles::default(),
             authorities: Authorities::new(configs),
+            passed: Endpoints::default(),
             metrics,
+        }
+    }
+
+    /// Says what leaves there.
+    #[must_use]
+    pub(crate) fn with_departures(self, departures: &Arc<Departures>) -> Self {
+        Self {
+            passed: Endpoints::new(Arc::clone(departures)),
+            ..self
         }
     }
 
@@ -106,7 +119,10 @@ impl Follower {
         Some(Special {
             certificate: tls.certificate.clone(),
             client_auth: clients.map(|clients| self.authorities.get(clients, name.as_str())),
-            passthrough: tls.passthrough.clone(),
+            passthrough: tls
+                .passthrough
+                .as_ref()
+                .map(|route| self.passed.list(route)),
         })
     }
 }

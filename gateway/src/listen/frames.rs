@@ -1,12 +1,17 @@
-//! Where WebSocket frames begin and end in what a service sends to a client (RFC 6455 section
-//! 5.2). Pure.
+//! Where WebSocket frames begin and end in what a service sends to a client, and a client to a
+//! service (RFC 6455 section 5.2). Pure.
 //!
 //! The gateway passes bytes and needs to know one thing: whether a frame of its own may stand
 //! here. It looks at lengths only.
 
 /// A close frame with status 1001, going away.
 pub(crate) const GOING_AWAY: [u8; 4] = [0x88, 2, 0x03, 0xE9];
+/// The same from a client, whose frames are masked: here with zeros.
+pub(crate) const CLIENT_GOING_AWAY: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE9];
 
+/// The bits of a frame's first byte that say what it is, and what they are for a close frame.
+const OPCODE: u8 = 0x0F;
+const CLOSE: u8 = 0x08;
 /// Longest header of a frame, in bytes.
 const HEADER_MAX: usize = 14;
 /// What begins the only answer after which frames come.
@@ -18,7 +23,7 @@ const HEAD_END: &[u8; 4] = b"\r\n\r\n";
 #[derive(Debug, Default)]
 pub(crate) struct Frames {
     place: Place,
-    /// A close frame was put in.
+    /// A close frame passed, or was put in.
     has_closed: bool,
 }
 
@@ -49,7 +54,15 @@ const BOUNDARY: Place = Place::Header {
 };
 
 impl Frames {
-    /// Takes in bytes that go to the client.
+    /// Follows bytes that are frames from the first one on.
+    pub(crate) fn without_head() -> Self {
+        Self {
+            place: BOUNDARY,
+            has_closed: false,
+        }
+    }
+
+    /// Takes in bytes that pass.
     pub(crate) fn note(&mut self, mut bytes: &[u8]) {
         while let Some((first, rest)) = bytes.split_first() {
             match &mut self.place {
@@ -86,6 +99,7 @@ impl Frames {
                     if let Some(slot) = header.get_mut(*count) {
                         *slot = *first;
                     }
+                    self.has_closed |= *count == 0 && first & OPCODE == CLOSE;
                     *count += 1;
                     if let Some(left) = payload(header.get(..*count).unwrap_or_default()) {
                         self.place = match left {
@@ -97,6 +111,11 @@ impl Frames {
                 }
             }
         }
+    }
+
+    /// The answer before the frames has passed.
+    pub(crate) fn has_begun(&self) -> bool {
+        matches!(self.place, Place::Header { .. } | Place::Payload { .. })
     }
 
     /// True, once, when a frame may be put in here.
@@ -156,6 +175,24 @@ mod tests {
             frames.note(head.as_bytes());
             assert!(!frames.take_boundary(), "{head}");
         }
+    }
+
+    #[test]
+    fn nothing_is_said_after_a_goodbye_of_the_service() {
+        let mut frames = Frames::default();
+        frames.note(HEAD);
+        frames.note(&GOING_AWAY);
+        assert!(!frames.take_boundary());
+    }
+
+    #[test]
+    fn a_clients_frames_are_followed_from_the_first_one() {
+        let mut frames = Frames::without_head();
+        frames.note(&frame(200, true));
+        assert!(frames.take_boundary());
+        let mut frames = Frames::without_head();
+        frames.note(&frame(200, true)[..100]);
+        assert!(!frames.take_boundary());
     }
 
     #[test]

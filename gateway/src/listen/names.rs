@@ -4,13 +4,14 @@
 
 use std::sync::Arc;
 
-use cara_api::gateway::{ClientAuthorities, Host, StreamRoute};
+use cara_api::gateway::{ClientAuthorities, Host};
 use cara_api::hostname::Hostname;
 use cara_certs::{Bundle, CertTable};
 use imbl::{HashMap, OrdMap};
 
 use super::client::TlsInfo;
 use super::client_auth::ClientAuth;
+use super::passed::{Passed, PassedTo};
 
 /// Values for hosts of the kinds `a.b` and `*.b`.
 #[derive(Debug, Clone)]
@@ -65,7 +66,7 @@ pub(crate) struct Special {
     /// Clients are asked for a certificate.
     pub(crate) client_auth: Option<Arc<ClientAuth>>,
     /// The service speaks TLS itself.
-    pub(crate) passthrough: Option<Arc<StreamRoute>>,
+    pub(crate) passthrough: Option<Arc<PassedTo>>,
 }
 
 /// What every server name leads to. A copy costs nothing, and a change of it what it changes.
@@ -94,7 +95,7 @@ pub(crate) struct Certificates {
 #[derive(Debug)]
 pub(crate) enum Decision {
     /// Hand its bytes to a service.
-    Passthrough(Arc<StreamRoute>),
+    Passthrough(Passed),
     /// Answer with this certificate.
     Terminate {
         /// The certificate.
@@ -153,7 +154,7 @@ impl Names {
     pub(crate) fn decide(&self, sni: Option<&str>) -> Decision {
         let special = sni.and_then(|name| self.special(name));
         if let Some(route) = special.and_then(|host| host.passthrough.as_ref()) {
-            return Decision::Passthrough(Arc::clone(route));
+            return Decision::Passthrough(route.passed());
         }
         match self.certificate_of(sni, special) {
             Some(certificate) => Decision::Terminate {

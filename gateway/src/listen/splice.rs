@@ -1,13 +1,17 @@
 //! Bytes passed on as they are, in both directions, between a client and a service.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional_with_sizes};
 use tokio::net::TcpStream;
+
+use crate::deadline::{Ending, EndingWait};
 
 /// Bytes on their way, in each direction.
 const BUFFER_BYTES: usize = 16 * 1024;
@@ -30,6 +34,9 @@ pub(crate) enum SpliceError {
     /// One side broke the connection.
     #[error("the connection broke")]
     Broken(#[from] std::io::Error),
+    /// The endpoint left, and the time to end in is over.
+    #[error("the endpoint has left")]
+    Over,
     /// Neither side sent anything for too long.
     #[error("the connection was silent for too long")]
     Idle,
@@ -39,28 +46,37 @@ pub(crate) enum SpliceError {
 pub(crate) async fn connect(
     endpoints: &[SocketAddr],
     patience: Duration,
-) -> Result<TcpStream, SpliceError> {
+) -> Result<(TcpStream, SocketAddr), SpliceError> {
     let count = endpoints.len();
     let start = fastrand::usize(..count.max(1));
     for endpoint in endpoints.iter().cycle().skip(start).take(count) {
         let connected = tokio::time::timeout(patience, TcpStream::connect(endpoint)).await;
         if let Ok(Ok(service)) = connected {
             service.set_nodelay(true)?;
-            return Ok(service);
+            return Ok((service, *endpoint));
         }
     }
     Err(SpliceError::Unreachable)
 }
 
 /// Passes `first`, which the client has sent already, and everything after it on to a service, and
-/// its answers back, until both sides have ended. Either side may end before the other.
+/// its answers back, until both sides have ended, or the endpoint's time has (`ends`). Either side
+/// may end before the other.
 pub(crate) async fn run(
     client: TcpStream,
     first: &[u8],
-    endpoints: &[SocketAddr],
+    (endpoints, ends): (
+        &[SocketAddr],
+        impl FnOnce(SocketAddr) -> Option<Arc<Ending>>,
+    ),
     patience: Patience,
 ) -> Result<(), SpliceError> {
-    let mut service = connect(endpoints, patience.connect).await?;
+    let (mut service, endpoint) = connect(endpoints, patience.connect).await?;
+    let mut ending = ends(endpoint).map(|ending| EndingWait::new(&ending));
+    let over = poll_fn(|cx| match &mut ending {
+        Some(ending) => ending.poll(cx),
+        None => Poll::Pending,
+    });
     service.write_all(first).await?;
     let moved = AtomicBool::new(true);
     let mut client = Watched {
@@ -72,6 +88,7 @@ pub(crate) async fn run(
     tokio::select! {
         copied = copied => Ok(copied.map(|_| ())?),
         () = silence(&moved, patience.idle) => Err(SpliceError::Idle),
+        () = over => Err(SpliceError::Over),
     }
 }
 

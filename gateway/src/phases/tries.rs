@@ -13,6 +13,7 @@ use pingora_proxy::Session;
 
 use crate::ctx::Ctx;
 use crate::edge::Edge;
+use crate::listen::client::note_answer;
 use crate::upstream::Times;
 
 /// An answer that is not passed on since the request is tried again.
@@ -173,7 +174,21 @@ pub(crate) fn answered(
         error.as_up();
         return Err(error);
     }
+    note_answer(session, ctx.upstream.ending());
     Ok(())
+}
+
+/// When a piece of an answer passes.
+///
+/// # Errors
+/// The endpoint has left, and the time to end in is over.
+pub(crate) fn piece_passes(ctx: &Ctx) -> Result<()> {
+    match ctx.upstream.ending() {
+        Some(ending) if ending.has_come() => {
+            Error::e_explain(ErrorType::ConnectionClosed, "the endpoint has left")
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Adds to an answer what keeps the client with its endpoint.

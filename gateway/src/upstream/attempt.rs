@@ -17,6 +17,8 @@ use super::endpoint::{Endpoint, InFlight};
 use super::gate::Permit;
 use super::peer::{self, Times};
 use super::{Rule, sticky};
+use crate::deadline::Ending;
+use crate::leaving::Stays;
 use crate::pages::Answer;
 use crate::request;
 
@@ -52,6 +54,11 @@ impl Attempt {
     /// The endpoint of the last try.
     pub(crate) fn endpoint(&self) -> Option<SocketAddr> {
         self.current.as_ref().map(|c| c.endpoint().address)
+    }
+
+    /// When what lasts at the endpoint of the last try has to end.
+    pub(crate) fn ending(&self) -> Option<&Arc<Ending>> {
+        self.current.as_ref().map(|c| c.endpoint().stay().ending())
     }
 
     /// Tries after the first one.

@@ -9,6 +9,8 @@ use cara_api::gateway::{HealthProbe, Outlier};
 use cara_routes::health::{Checks, Health};
 use cara_routes::outlier::{Fleet, Record};
 
+use crate::leaving::{Stay, Stays};
+
 /// How long an endpoint that refused a connection is left out when the rule says nothing about
 /// failures: nothing under way looks like no load, which would draw requests to it.
 const REFUSED: Duration = Duration::from_secs(1);
@@ -28,6 +30,13 @@ pub(super) struct Endpoint {
     is_troubled: AtomicBool,
     /// Made when there is something to remember.
     memory: OnceLock<Box<Mutex<Memory>>>,
+    stay: Stay,
+}
+
+impl Stays for Endpoint {
+    fn stay(&self) -> &Stay {
+        &self.stay
+    }
 }
 
 #[derive(Debug, Default)]
@@ -46,6 +55,7 @@ impl Endpoint {
             is_down: AtomicBool::new(false),
             is_troubled: AtomicBool::new(false),
             memory: OnceLock::new(),
+            stay: Stay::default(),
         }
     }
 

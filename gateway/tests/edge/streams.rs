@@ -140,3 +140,86 @@ async fn only_allowed_clients_are_passed_on() {
     edge.counts("cara_gateway_refused_total", "not_allowed", 1.0)
         .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_passed_through_ends_some_time_after_its_endpoint_left() {
+    let authority = Authority::new("ca");
+    let (old, next) = (service::echo().await, service::echo().await);
+    let leading = |leaving, staying| {
+        let base = with_certificate(state(&[], old), "all", &authority.leaf(&["own.test"]));
+        let passing = |to| HostTls {
+            passthrough: Some(Arc::new(stream_route(to))),
+            ..HostTls::default()
+        };
+        let base = with_tls(base, "own.test", leaving, passing(leaving));
+        let base = with_tls(base, "also.test", leaving, passing(leaving));
+        let mut other = stream_route(staying);
+        other.ingress = "other".into();
+        let other = HostTls {
+            passthrough: Some(Arc::new(other)),
+            ..HostTls::default()
+        };
+        with_tls(base, "other.test", staying, other)
+    };
+    let mut setup = Setup::default();
+    let drain = std::time::Duration::from_millis(1_500);
+    setup.config.endpoint_drain = drain;
+    let edge = Edge::start(setup, leading(old, old)).await;
+    // The service sends back what a client says at first: its name among it.
+    let open = async |name: &str| {
+        let mut stream = TcpStream::connect(edge.https).await.expect("a connection");
+        let hello = hello(name);
+        stream.write_all(&hello).await.expect("sent");
+        let mut back = vec![0; hello.len()];
+        in_time(stream.read_exact(&mut back))
+            .await
+            .expect("an echo");
+        assert_eq!(back, hello);
+        stream
+    };
+    let mut leaving = open("own.test").await;
+    let mut staying = open("other.test").await;
+    let one_name_fewer = {
+        let mut state = leading(old, old);
+        let name = cara_api::hostname::Hostname::parse("own.test").expect("a name");
+        state.hosts.remove(&name);
+        state
+    };
+    edge.publish(one_name_fewer).await;
+    let says = async |stream: &mut TcpStream| {
+        let mut echo = [0; 4];
+        stream.write_all(b"ping").await.expect("sent");
+        in_time(stream.read_exact(&mut echo))
+            .await
+            .expect("an echo");
+    };
+    let since = std::time::Instant::now();
+    while since.elapsed() < drain * 2 {
+        says(&mut leaving).await;
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let started = std::time::Instant::now();
+    edge.publish(leading(next, old)).await;
+    says(&mut leaving).await;
+    let mut rest = Vec::new();
+    let _ = in_time(leaving.read_to_end(&mut rest)).await;
+    assert!(started.elapsed() >= drain, "{:?}", started.elapsed());
+    says(&mut staying).await;
+    edge.stop();
+    edge.stopped().await;
+}
+
+/// The first bytes of a client of TLS that asks for a name.
+fn hello(name: &str) -> Vec<u8> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    let name = rustls::pki_types::ServerName::try_from(name.to_owned()).expect("a name");
+    let mut client = rustls::ClientConnection::new(Arc::new(config), name).expect("a client");
+    let mut bytes = Vec::new();
+    client.write_tls(&mut bytes).expect("written");
+    bytes
+}

@@ -4,4 +4,5 @@ mod balance;
 mod hold;
 mod protocols;
 mod retry;
+mod streams;
 mod support;

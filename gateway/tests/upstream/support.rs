@@ -33,15 +33,21 @@ pub struct Edge {
 
 impl Edge {
     pub async fn start(routes: &[Route]) -> Self {
+        Self::configured(|_| {}, routes).await
+    }
+
+    /// With settings that the test changes.
+    pub async fn configured(change: impl FnOnce(&mut Config), routes: &[Route]) -> Self {
         let workers = Workers::start(2).expect("threads");
         let registry = prometheus::Registry::new();
-        let config = Config {
+        let mut config = Config {
             connect_timeout: Duration::from_secs(2),
             upstream_timeout: Duration::from_secs(20),
             stream_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(1),
             ..Config::default()
         };
+        change(&mut config);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let token = CancellationToken::new();

@@ -121,6 +121,12 @@ impl Ctx {
         }
     }
 
+    /// How long a stream may be silent, where its rule says so.
+    pub(crate) fn idle_limit(&self) -> Option<Duration> {
+        let rule = self.rule.as_ref().filter(|_| self.is_stream)?;
+        rule.route.policy.timeouts.idle
+    }
+
     /// The request's id as text.
     pub(crate) fn id(&self) -> &str {
         self.id.to_str().unwrap_or_default()

@@ -62,7 +62,13 @@ impl ProxyHttp for Phases {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
         match filter::request(&self.0, session, ctx).await {
-            Ok(()) => Ok(false),
+            Ok(()) => {
+                // Only now it is known what the rule says.
+                if let Some(idle) = ctx.idle_limit() {
+                    session.as_mut().set_read_timeout(Some(idle));
+                }
+                Ok(false)
+            }
             Err(stop) => {
                 ctx.stopped(&self.0.metrics, &stop);
                 send::send(&self.0, session, ctx, stop).await?;

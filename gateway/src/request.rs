@@ -50,11 +50,16 @@ pub(crate) fn format(headers: &HeaderMap) -> Format {
 
 /// Whether the answer is likely to be a stream that is silent for long: an upgrade, or events.
 pub(crate) fn is_stream(headers: &HeaderMap) -> bool {
-    let accept = headers
-        .get(header::ACCEPT)
-        .map(HeaderValue::as_bytes)
-        .unwrap_or_default();
-    is_upgrade(headers) || accept.starts_with(b"text/event-stream")
+    let mut accept = headers.get_all(header::ACCEPT).iter();
+    is_upgrade(headers) || accept.any(|value| accepts_events(value.as_bytes()))
+}
+
+/// Whether a value of `Accept` names event streams.
+pub(crate) fn accepts_events(accept: &[u8]) -> bool {
+    accept.split(|byte| *byte == b',').any(|member| {
+        let kind = member.split(|byte| *byte == b';').next();
+        kind.is_some_and(|kind| kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream"))
+    })
 }
 
 /// Whether the connection is to become a WebSocket, the only other protocol that passes.
@@ -201,7 +206,19 @@ mod tests {
     #[test]
     fn upgrades_and_event_streams_may_be_silent() {
         assert!(is_stream(&headers(&[("upgrade", "websocket")])));
-        assert!(is_stream(&headers(&[("accept", "text/event-stream")])));
+        for accept in [
+            "text/event-stream",
+            "Text/Event-Stream;q=0.9",
+            "application/json, text/event-stream",
+            "text/html;q=0.1 ,text/event-stream ; charset=utf-8",
+        ] {
+            assert!(is_stream(&headers(&[("accept", accept)])), "{accept}");
+        }
+        let two = headers(&[("accept", "text/html"), ("accept", "text/event-stream")]);
+        assert!(is_stream(&two));
+        for accept in ["text/event-streams", "x;text/event-stream", "text/html"] {
+            assert!(!is_stream(&headers(&[("accept", accept)])), "{accept}");
+        }
         assert!(!is_stream(&headers(&[("accept", "*/*")])));
         assert!(!is_stream(&headers(&[("upgrade", "h2c")])));
     }

@@ -12,7 +12,7 @@ use pingora_http::RequestHeader;
 
 use super::text::{Refusal, is_in, number, once, push};
 use crate::access::is_own_header;
-use crate::request::push_address;
+use crate::request::{accepts_events, push_address};
 
 /// More headers than this are not plain; `filter::head` has the limit for all others.
 const HEADERS_MAX: usize = 100;
@@ -283,7 +283,7 @@ impl<'a> Said<'a> {
         }
         match name.len() {
             4 if is("host") => once(&mut self.host, plain_host(value))?,
-            6 if is("accept") && value.starts_with(b"text/event-stream") => {
+            6 if is("accept") && accepts_events(value) => {
                 return Err(Refusal::NotPlain);
             }
             6 if is("accept") => self.accept = self.accept.or(Some(value)),
@@ -454,6 +454,7 @@ mod tests {
             "GET / HTTP/1.1\r\nHost: a\r\nCookie: a=1\r\nCookie: b=2\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nAccept: text/html, Text/Event-Stream\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\nX: \0\r\n\r\n",
         ] {
             assert_eq!(forwarded(head), Err(Refusal::NotPlain), "{head:?}");

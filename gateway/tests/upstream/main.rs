@@ -2,6 +2,8 @@
 
 mod balance;
 mod hold;
+mod idle;
+mod leave;
 mod protocols;
 mod retry;
 mod streams;

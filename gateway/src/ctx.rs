@@ -15,7 +15,7 @@ use crate::answer::Stop;
 use crate::filter::compress;
 use crate::listen::client::client_info;
 use crate::live::LiveRule;
-use crate::metrics::{AnsweredBy, Metrics};
+use crate::metrics::{AnsweredBy, Metrics, UnderWay};
 use crate::request;
 use crate::trace::Trace;
 use crate::upstream::Attempt;
@@ -60,8 +60,8 @@ pub(crate) struct Ctx {
     pub(crate) answered_by: AnsweredBy,
     /// The trace that it is part of, if traces are made.
     pub(crate) trace: Option<Trace>,
-    /// True once the gauge of requests under way holds it.
-    pub(crate) is_counted: bool,
+    /// Counts it as under way, also when a panic ends it.
+    pub(crate) under_way: Option<UnderWay>,
 }
 
 impl Ctx {
@@ -81,7 +81,7 @@ impl Ctx {
             upstream: Attempt::default(),
             answered_by: AnsweredBy::Service,
             trace: None,
-            is_counted: false,
+            under_way: None,
         }
     }
 

@@ -43,7 +43,7 @@ use crate::deadline::{Ending, LastingWait, MovingDeadline};
 use crate::edge::Edge;
 use crate::listen::client::ClientInfo;
 use crate::live::LiveRule;
-use crate::phases::observe::UnderWay;
+use crate::metrics::UnderWay;
 use crate::trace::Parent;
 
 use client::Client;
@@ -79,10 +79,13 @@ impl Lane {
 
     /// The state of a request that goes the short way, and that is under way from then on; none
     /// when it does not.
-    fn judge(&self, info: &ClientInfo, request: &Request<'_>) -> Option<(Ctx, UnderWay<'_>)> {
+    fn judge(&self, info: &ClientInfo, request: &Request<'_>) -> Option<Ctx> {
         let rule = judge::rule(&self.edge, info, request)?;
-        let ctx = begin(&self.edge, info, request, rule)?;
-        Some((ctx, UnderWay::begin(&self.edge.metrics)))
+        let mut ctx = begin(&self.edge, info, request, rule)?;
+        ctx.under_way = Some(UnderWay::begin(&self.edge.metrics));
+        #[cfg(test)]
+        crate::panics::panic_at(request.target);
+        Some(ctx)
     }
 }
 

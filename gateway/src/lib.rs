@@ -35,6 +35,8 @@ mod listen;
 mod live;
 mod metrics;
 mod pages;
+#[cfg(test)]
+mod panics;
 mod phases;
 mod proxy;
 mod ratio;

@@ -4,6 +4,7 @@ mod plain;
 
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -73,6 +74,8 @@ impl LiveRule {
         before: Option<&Self>,
         shared: &Shared,
     ) -> Self {
+        #[cfg(test)]
+        crate::panics::panic_at(&route.project);
         let old = before.map(|rule| (&*rule.route, &rule.upstream));
         Self {
             route: Arc::clone(route),
@@ -219,15 +222,25 @@ impl Live {
         let mut is_published = true;
         loop {
             let next = Arc::clone(&state.borrow_and_update());
-            first(&next);
-            self.take_in(&next, &mut rules, &mut probes);
+            let take_in = || {
+                first(&next);
+                self.take_in(&next, &mut rules, &mut probes);
+            };
+            // Whatever of a state does that: what is known is served, and the next state is tried.
+            // Tables are swapped as a whole, so none is left half-made.
+            let is_taken_in = catch_unwind(AssertUnwindSafe(take_in)).is_ok();
+            if !is_taken_in {
+                tracing::error!(revision = %next.revision, "a state could not be taken in; the last one is served on");
+            }
             let table = self.table.load();
             metrics
                 .routes
                 .set(i64::try_from(table.len()).unwrap_or(i64::MAX));
             tracing::debug!(revision = %table.revision(), hosts = table.len(), "routes");
             drop(table);
-            served.send_replace(next.revision);
+            if is_taken_in {
+                served.send_replace(next.revision);
+            }
             loop {
                 tokio::select! {
                     changed = state.changed(), if is_published => match changed {

@@ -245,6 +245,22 @@ impl Add<'_> {
     }
 }
 
+/// A request under way, for as long as this lives: also a panic ends it.
+pub(crate) struct UnderWay(IntGauge);
+
+impl UnderWay {
+    pub(crate) fn begin(metrics: &Metrics) -> Self {
+        metrics.in_flight.inc();
+        Self(metrics.in_flight.clone())
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use prometheus::{Encoder, TextEncoder};

@@ -15,6 +15,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 use crate::ctx::Ctx;
 use crate::edge::Edge;
 use crate::listen::client::client_info;
+use crate::metrics::UnderWay;
 use crate::pages::Answer;
 use crate::phases::{filter, forward, observe, send, tries};
 use crate::trace::Parent;
@@ -36,8 +37,7 @@ impl ProxyHttp for Phases {
     }
 
     async fn early_request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<()> {
-        self.0.metrics.in_flight.inc();
-        ctx.is_counted = true;
+        ctx.under_way = Some(UnderWay::begin(&self.0.metrics));
         ctx.begin(session);
         let headers = &session.req_header().headers;
         ctx.trace = self.0.tracer.begin(|| Parent::of(headers));
@@ -217,9 +217,7 @@ impl ProxyHttp for Phases {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
-        if ctx.is_counted {
-            self.0.metrics.in_flight.dec();
-        }
+        ctx.under_way = None;
         if let Some(error) = error {
             tracing::debug!(id = ctx.id(), error = %error, "request failed");
         }

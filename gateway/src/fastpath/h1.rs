@@ -135,7 +135,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Server<'_, S> {
             let wanted = match judge_input(&self.input, traces, &mut self.message) {
                 Reading::Whole(request) => {
                     self.info.head_is_complete(false);
-                    let Some((ctx, _under_way)) = self.lane.judge(&self.info, &request) else {
+                    let Some(ctx) = self.lane.judge(&self.info, &request) else {
                         return Next::HandOver;
                     };
                     let used = request.bytes();

@@ -214,7 +214,7 @@ impl Shared {
         if !is_small || (request.body_bytes == 0 && !session.is_body_done()) {
             return false;
         }
-        let Some((ctx, _under_way)) = self.lane.judge(&self.info, &request) else {
+        let Some(ctx) = self.lane.judge(&self.info, &request) else {
             return false;
         };
         let body = match request.body_bytes {

@@ -13,25 +13,9 @@ use crate::ctx::Ctx;
 use crate::edge::Edge;
 use crate::listen::ListenerKind;
 use crate::listen::client::client_info;
-use crate::metrics::{AnsweredBy, Metrics, Request};
+use crate::metrics::{AnsweredBy, Request};
 use crate::request;
 use crate::trace::{Ended, Parent};
-
-/// A request under way, as long as it lives.
-pub(crate) struct UnderWay<'a>(&'a Metrics);
-
-impl<'a> UnderWay<'a> {
-    pub(crate) fn begin(metrics: &'a Metrics) -> Self {
-        metrics.in_flight.inc();
-        Self(metrics)
-    }
-}
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        self.0.in_flight.dec();
-    }
-}
 
 /// Tells everybody who wants to know about a request that pingora served.
 pub(crate) fn ended(edge: &Edge, session: &Session, ctx: &Ctx) {

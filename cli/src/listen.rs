@@ -16,7 +16,10 @@ const BACKLOG: i32 = 4_096;
 pub struct ListenOptions {
     http: Vec<SocketAddr>,
     https: Vec<SocketAddr>,
-    proxy_protocol: TrustedRanges,
+    http_proxy_protocol: TrustedRanges,
+    https_proxy_protocol: TrustedRanges,
+    /// Who sends PROXY headers to ports of projects.
+    pub tcp_proxy_protocol: TrustedRanges,
     /// Where ports of projects are opened, and which may be.
     pub tcp: Option<(IpAddr, TcpPorts)>,
 }
@@ -29,11 +32,18 @@ impl ListenOptions {
         let ip = http
             .first()
             .map_or(IpAddr::from([0, 0, 0, 0]), SocketAddr::ip);
+        let common = proxy_protocol(reader, "proxy-protocol-from").unwrap_or_default();
+        let mut own = |key| proxy_protocol(reader, key);
+        let [http_own, https_own, tcp_own] = [
+            own("http-proxy-protocol-from"),
+            own("https-proxy-protocol-from"),
+            own("tcp-proxy-protocol-from"),
+        ];
         Self {
             https: addresses(reader, "https-listen"),
-            proxy_protocol: reader
-                .with("proxy-protocol-from", |text| text.parse::<TrustedRanges>())
-                .unwrap_or_default(),
+            http_proxy_protocol: http_own.unwrap_or_else(|| common.clone()),
+            https_proxy_protocol: https_own.unwrap_or(common),
+            tcp_proxy_protocol: tcp_own.unwrap_or_default(),
             tcp: ports.map(|ports| (ip, ports)),
             http,
         }
@@ -52,13 +62,20 @@ impl ListenOptions {
                 proxy_protocol: proxy_protocol.clone(),
             }));
         };
-        for (kind, purpose, addresses, key) in [
-            (ListenerKind::Http, Purpose::Http, &self.http, "http-listen"),
+        for (kind, purpose, addresses, key, trusted) in [
+            (
+                ListenerKind::Http,
+                Purpose::Http,
+                &self.http,
+                "http-listen",
+                &self.http_proxy_protocol,
+            ),
             (
                 ListenerKind::Https,
                 Purpose::Https,
                 &self.https,
                 "https-listen",
+                &self.https_proxy_protocol,
             ),
         ] {
             let given = held.take_given(purpose);
@@ -66,15 +83,26 @@ impl ListenOptions {
                 true => bind(held, purpose, addresses, key)?,
                 false => given,
             };
-            add(kind, sockets, &self.proxy_protocol);
+            add(kind, sockets, trusted);
         }
         add(
             ListenerKind::Tcp,
             held.take_ports(),
-            &TrustedRanges::default(),
+            &self.tcp_proxy_protocol,
         );
         Ok(listeners)
     }
+}
+
+/// The load balancers that a setting names; none when it is not given.
+fn proxy_protocol(reader: &mut Reader, key: &str) -> Option<TrustedRanges> {
+    if !reader.is_given(key) {
+        return None;
+    }
+    reader.with(key, |text| match text.trim() {
+        "none" => Ok(TrustedRanges::default()),
+        ranges => ranges.parse(),
+    })
 }
 
 /// Binds addresses of one setting, unless the server before has them open.
@@ -162,6 +190,51 @@ pub fn connections_for(wanted: usize, files: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::SETTINGS;
+    use crate::settings::{Layers, command};
+
+    fn read(args: &[&str]) -> ListenOptions {
+        let args = std::iter::once("test").chain(args.iter().copied());
+        let flags = command("test", "A test", SETTINGS).get_matches_from(args);
+        let layers = Layers::read(SETTINGS, &flags, |_| None, |_| Ok(String::new()));
+        let mut reader = Reader::new(layers);
+        let options = ListenOptions::read(&mut reader);
+        reader.finish(options).expect("no faults")
+    }
+
+    #[test]
+    fn each_listener_knows_its_load_balancers() {
+        let ranges = |text: &str| text.parse::<TrustedRanges>().expect("ranges");
+        let (common, own, none) = (ranges("10.0.0.0/8"), ranges("192.0.2.7"), ranges(""));
+        let shared = "--proxy-protocol-from=10.0.0.0/8";
+        for (args, http, https, tcp) in [
+            (vec![], &none, &none, &none),
+            (vec![shared], &common, &common, &none),
+            (
+                vec![shared, "--https-proxy-protocol-from=none"],
+                &common,
+                &none,
+                &none,
+            ),
+            (
+                vec![shared, "--http-proxy-protocol-from=192.0.2.7"],
+                &own,
+                &common,
+                &none,
+            ),
+            (
+                vec!["--tcp-proxy-protocol-from=192.0.2.7"],
+                &none,
+                &none,
+                &own,
+            ),
+        ] {
+            let options = read(&args);
+            assert_eq!(&options.http_proxy_protocol, http, "{args:?}");
+            assert_eq!(&options.https_proxy_protocol, https, "{args:?}");
+            assert_eq!(&options.tcp_proxy_protocol, tcp, "{args:?}");
+        }
+    }
 
     #[test]
     fn connections_fit_into_the_files_that_may_be_open() {

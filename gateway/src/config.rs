@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::access::Config as AccessConfig;
 use crate::access_log::LogRules;
 use crate::listen::streams::TcpPorts;
-use crate::listen::{Limits, TlsVersion};
+use crate::listen::{Limits, TlsVersion, TrustedRanges};
 use crate::pages::ErrorPages;
 use crate::trace::TraceConfig;
 
@@ -29,6 +29,8 @@ pub struct Config {
     pub tls_min_version: TlsVersion,
     /// Where ports of projects are opened, and which may be. None: no port is.
     pub tcp: Option<(IpAddr, TcpPorts)>,
+    /// Who sends PROXY headers to these ports; nobody else gets in, if anybody does.
+    pub tcp_proxy_protocol: TrustedRanges,
     /// The port at which clients reach HTTPS. None: nobody is redirected to it.
     pub https_port: Option<u16>,
     /// The operator's own error pages.
@@ -53,6 +55,7 @@ impl Default for Config {
             limits: Limits::default(),
             tls_min_version: TlsVersion::V1_2,
             tcp: None,
+            tcp_proxy_protocol: TrustedRanges::default(),
             https_port: None,
             error_pages: None,
             access: AccessConfig::default(),

@@ -106,6 +106,7 @@ pub(crate) async fn serve(parts: Parts, listeners: Vec<Listener>, token: Cancell
         lanes: lanes.clone(),
     };
     let tcp = parts.edge.config.tcp.clone();
+    let trusted = parts.edge.config.tcp_proxy_protocol.clone();
     let port_sockets = parts.port_sockets.clone();
     let shared = Arc::new(Shared::new(parts, signals, Arc::clone(&ending)));
     let tidying = CancellationToken::new();
@@ -124,6 +125,7 @@ pub(crate) async fn serve(parts: Parts, listeners: Vec<Listener>, token: Cancell
         let ports_of = Ports {
             ip,
             allowed,
+            trusted,
             held: by_port(for_ports),
             open: port_sockets,
             serve: move |listener, token| serve_port(Arc::clone(&shared), listener, token),
@@ -306,8 +308,13 @@ async fn handle(shared: Arc<Shared>, socket: Socket) {
         return;
     };
     if socket.kind == ListenerKind::Tcp {
-        if open.permit.count_for(socket.peer.ip()).is_ok() {
-            shared.pass_to_port(stream, socket.peer, socket.port).await;
+        let mut stream = stream;
+        let client = shared
+            .establish
+            .client(&mut stream, socket.peer, &socket.trusted, &mut open.permit)
+            .await;
+        if let Some(client) = client {
+            shared.pass_to_port(stream, client, socket.port).await;
         }
         return;
     }

@@ -57,6 +57,7 @@ impl Options {
         });
         let listen = ListenOptions::read(&mut reader);
         let tcp = listen.tcp.clone();
+        let tcp_proxy_protocol = listen.tcp_proxy_protocol.clone();
         let gateway_access = access(&mut reader);
         let issuer_authorities = gateway_access.issuer_authorities.clone();
         let options = Self {
@@ -81,6 +82,7 @@ impl Options {
                 limits: limits(&mut reader),
                 tls_min_version: reader.value("tls-min-version", "1.2 or 1.3", TlsVersion::V1_2),
                 tcp,
+                tcp_proxy_protocol,
                 https_port: reader.with("https-port", str::parse),
                 log: observe::log_rules(&mut reader),
                 traces: observe::traces(&mut reader),

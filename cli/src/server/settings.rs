@@ -64,6 +64,24 @@ pub static SETTINGS: &[Setting] = &[
         help: "Load balancers that send a PROXY header, as ranges such as 10.0.0.0/8 separated by commas; if given, HTTP and HTTPS take connections from nobody else",
     },
     Setting {
+        key: "http-proxy-protocol-from",
+        value: "RANGES",
+        default: "",
+        help: "The same for HTTP alone, in place of proxy-protocol-from; none: clients come by themselves",
+    },
+    Setting {
+        key: "https-proxy-protocol-from",
+        value: "RANGES",
+        default: "",
+        help: "The same for HTTPS alone",
+    },
+    Setting {
+        key: "tcp-proxy-protocol-from",
+        value: "RANGES",
+        default: "",
+        help: "The same for tcp-ports, which proxy-protocol-from is not about",
+    },
+    Setting {
         key: "tcp-ports",
         value: "PORTS",
         default: "",

@@ -112,6 +112,8 @@ pub(crate) struct Ports<Serve> {
     pub(crate) ip: IpAddr,
     /// Ports that may be opened.
     pub(crate) allowed: TcpPorts,
+    /// Who sends PROXY headers there.
+    pub(crate) trusted: TrustedRanges,
     /// Sockets that were open before, by port; those that nobody wants are closed.
     pub(crate) held: BTreeMap<u16, TcpListener>,
     /// The sockets that are open.
@@ -220,7 +222,7 @@ where
                     let listener = Listener {
                         socket,
                         kind: ListenerKind::Tcp,
-                        proxy_protocol: TrustedRanges::default(),
+                        proxy_protocol: self.trusted.clone(),
                     };
                     let task = serving.spawn((self.serve)(listener, token.clone())).id();
                     open.insert(port, Open { token, task });
@@ -278,6 +280,7 @@ mod tests {
         let ports = Ports {
             ip: [127, 0, 0, 1].into(),
             allowed: TcpPorts(port..=port),
+            trusted: TrustedRanges::default(),
             held: BTreeMap::new(),
             open: sockets.clone(),
             serve: move |listener: Listener, token: CancellationToken| {

@@ -1,12 +1,15 @@
 //! PROXY headers, on listeners of both kinds.
 
+use std::sync::Arc;
+
+use cara_gateway::TrustedRanges;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::authority::Authority;
-use crate::client::{Tls, closed, get};
+use crate::client::{Tls, closed, get, in_time};
 use crate::service;
-use crate::support::{Edge, Setup, state, with_certificate};
+use crate::support::{Edge, Setup, eventually, state, stream_route, with_certificate};
 
 const V2: &[u8] =
     b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\xc6\x33\x64\x02\x30\x39\x01\xbb";
@@ -96,4 +99,64 @@ async fn where_nobody_is_trusted_a_header_is_no_request() {
     let mut answer = [0; 12];
     stream.read_exact(&mut answer).await.expect("an answer");
     assert_eq!(&answer, b"HTTP/1.1 400");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_listener_has_a_setting_of_its_own() {
+    let authority = Authority::new("ca");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = free.local_addr().expect("an address").port();
+    drop(free);
+    let echo = service::echo().await;
+    let base = state(&["a.test"], service::start().await);
+    let mut base = with_certificate(base, "a", &authority.leaf(&["a.test"]));
+    let mut route = stream_route(echo);
+    route.allow = vec!["192.0.2.0/24".parse().expect("a network")];
+    base.ports.insert(port, Arc::new(route));
+    let mut setup = Setup {
+        proxy_protocol: "127.0.0.1".parse().expect("ranges"),
+        https_proxy_protocol: Some(TrustedRanges::default()),
+        ..Setup::default()
+    };
+    let range = port.to_string().parse().expect("a range");
+    setup.config.tcp = Some(([127, 0, 0, 1].into(), range));
+    setup.config.tcp_proxy_protocol = "127.0.0.1".parse().expect("ranges");
+    let edge = Edge::start(setup, base).await;
+    // HTTP wants the header, HTTPS wants none.
+    let header = b"PROXY TCP4 192.0.2.7 198.51.100.2 12345 443\r\n";
+    let mut plain = TcpStream::connect(edge.http).await.expect("a connection");
+    plain.write_all(header).await.expect("sent");
+    let (_, body) = get(&mut plain, "a.test").await.expect("an answer");
+    assert!(body.contains("x-forwarded-for: 192.0.2.7\r\n"), "{body}");
+    let mut without = TcpStream::connect(edge.http).await.expect("a connection");
+    assert!(
+        get(&mut without, "a.test").await.is_err(),
+        "it never guesses"
+    );
+    let client = Tls::new(&authority, &["http/1.1"]);
+    let mut secure = client.connect(edge.https, "a.test").await.expect("TLS");
+    let (_, body) = get(&mut secure, "a.test").await.expect("an answer");
+    assert!(body.contains("x-forwarded-for: 127.0.0.1\r\n"), "{body}");
+    let mut refused = TcpStream::connect(edge.https).await.expect("a connection");
+    refused.write_all(header).await.expect("sent");
+    let _ = closed(&mut refused).await;
+    // The port's allow list is about whom the header names.
+    let open = async |header: &[u8]| {
+        let mut stream = eventually("the port is open", async || {
+            TcpStream::connect(("127.0.0.1", port)).await.ok()
+        })
+        .await;
+        stream.write_all(header).await.ok()?;
+        stream.write_all(b"ping").await.ok()?;
+        let mut echo = [0; 4];
+        in_time(stream.read_exact(&mut echo)).await.ok()?;
+        Some(echo)
+    };
+    assert_eq!(open(header).await.as_ref(), Some(b"ping"));
+    assert_eq!(open(V2).await.as_ref(), Some(b"ping"));
+    assert_eq!(open(b"").await, None, "no header");
+    let other = b"PROXY TCP4 198.51.100.9 198.51.100.2 12345 443\r\n";
+    assert_eq!(open(other).await, None, "not allowed");
+    edge.stop();
+    edge.stopped().await;
 }

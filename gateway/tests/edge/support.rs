@@ -41,6 +41,8 @@ pub struct Edge {
 pub struct Setup {
     pub config: Config,
     pub proxy_protocol: TrustedRanges,
+    /// Where HTTPS differs from HTTP.
+    pub https_proxy_protocol: Option<TrustedRanges>,
     pub access_log: AccessLog,
     pub tail: Arc<Feed>,
 }
@@ -55,6 +57,7 @@ impl Default for Setup {
                 ..Config::default()
             },
             proxy_protocol: TrustedRanges::default(),
+            https_proxy_protocol: None,
             access_log: AccessLog::off(),
             tail: Arc::default(),
         }
@@ -75,10 +78,14 @@ impl Edge {
         let (http, https) = (bind(), bind());
         let addresses = [&http, &https].map(|socket| socket.local_addr().expect("an address"));
         let kinds = [(http, ListenerKind::Http), (https, ListenerKind::Https)];
+        let https = setup.https_proxy_protocol.as_ref();
         let listeners = kinds.map(|(socket, kind)| Listener {
             socket,
             kind,
-            proxy_protocol: setup.proxy_protocol.clone(),
+            proxy_protocol: match kind {
+                ListenerKind::Https => https.unwrap_or(&setup.proxy_protocol).clone(),
+                ListenerKind::Http | ListenerKind::Tcp => setup.proxy_protocol.clone(),
+            },
         });
         let (state, receiver) = watch::channel(Arc::new(state));
         let token = CancellationToken::new();

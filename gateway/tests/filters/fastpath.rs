@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cara_api::gateway::{HeaderRules, Policy, Timeouts};
+use cara_gateway::Config;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -24,6 +25,11 @@ fn idle_rule() -> Policy {
 
 /// Rules for the same service: plain under `/plain`, not so under `/other`.
 pub async fn both_ways(service: &Service) -> Edge {
+    both_ways_with(Config::default(), service).await
+}
+
+/// The same with settings.
+pub async fn both_ways_with(config: Config, service: &Service) -> Edge {
     let plain = Policy {
         no_index: true,
         ..Policy::default()
@@ -32,7 +38,7 @@ pub async fn both_ways(service: &Service) -> Edge {
         route_at("/plain", forward(service.address), plain),
         route_at("/other", forward(service.address), idle_rule()),
     ];
-    Edge::start(routes).await
+    Edge::configured(config, routes).await
 }
 
 /// Header lines in lower case and in order, without what differs from request to request; and

@@ -2,6 +2,7 @@
 
 mod fastpath;
 mod fastpath_h2;
+mod h2_abuse;
 mod h2spec;
 mod protocols;
 mod rules;

@@ -53,6 +53,35 @@ fn lengths() -> Vec<(&'static str, Vec<u8>, Expected)> {
             Refused,
         ),
         ("length as a list", cl("5, 5"), Refused),
+        (
+            "an upgrade with a body, which is refused with 200",
+            post(
+                &format!(
+                    "Connection: Upgrade~Upgrade: websocket~Sec-WebSocket-Version: 13~Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==~Content-Length: {}",
+                    HIDDEN.len()
+                ),
+                HIDDEN,
+            ),
+            Served(1),
+        ),
+        (
+            "an upgrade without a body, and what follows it",
+            post(
+                "Connection: Upgrade~Upgrade: websocket~Sec-WebSocket-Version: 13~Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+                HIDDEN,
+            ),
+            Served(1),
+        ),
+        (
+            "100-continue without a body",
+            post("Expect: 100-continue", ""),
+            Served(1),
+        ),
+        (
+            "100-continue with an empty body",
+            post("Expect: 100-continue~Content-Length: 0", ""),
+            Served(1),
+        ),
         ("negative length", cl("-1"), Refused),
         ("signed length", cl("+5"), Refused),
         ("hexadecimal length", cl("0x5"), Refused),
@@ -386,7 +415,7 @@ async fn connections_go_on_after_a_request_with_a_body_that_nobody_read() {
 }
 
 /// Frames of HTTP/2 by hand: the libraries refuse to send what matters here.
-mod frames {
+pub mod frames {
     pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
         let length = u32::try_from(payload.len()).expect("small");
         let mut out = length.to_be_bytes()[1..].to_vec();

@@ -90,14 +90,17 @@ impl Edge {
 
     /// Requests that went the short way so far.
     pub fn plain(&self) -> f64 {
+        self.metric("cara_gateway_plain_requests_total")
+    }
+
+    /// A metric without labels.
+    pub fn metric(&self, name: &str) -> f64 {
         let families = self.registry.gather();
-        let family = families
-            .iter()
-            .find(|family| family.name() == "cara_gateway_plain_requests_total");
+        let family = families.iter().find(|family| family.name() == name);
         let metrics = family.map(|family| family.get_metric());
-        metrics
-            .and_then(<[_]>::first)
-            .map_or(0.0, |m| m.get_counter().get_value())
+        metrics.and_then(<[_]>::first).map_or(0.0, |m| {
+            m.get_counter().get_value() + m.get_gauge().get_value()
+        })
     }
 
     /// One request on a connection of its own.

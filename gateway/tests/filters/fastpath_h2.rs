@@ -178,6 +178,32 @@ async fn services_and_clients_see_the_same_on_both_ways() {
 }
 
 #[tokio::test]
+async fn answers_arrive_after_interim_ones() {
+    let answer = format!(
+        "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n{OK}"
+    );
+    let service = Service::start(answer).await;
+    let edge = both_ways(&service).await;
+    let client = Client::connect(&edge).await;
+    for path in ["/plain", "/other"] {
+        let expects = [("content-length", "5"), ("expect", "100-continue")];
+        for (asked, body) in [
+            (request("GET", path, &[]), &b""[..]),
+            (request("POST", path, &expects), b"hello"),
+        ] {
+            let answer = client.ask(asked, body).await.expect("an answer");
+            assert_eq!(
+                (answer.status, &answer.body[..]),
+                (200, &b"ok"[..]),
+                "{path}"
+            );
+            assert!(answer.headers.iter().all(|(name, _)| name != "link"));
+            assert_eq!(service.take().pop().expect("a request").body, body);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_head_alone_has_the_length_of_its_body() {
     let service = Service::start("HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n").await;
     let edge = Edge::start(vec![route(forward(service.address), Policy::default())]).await;

@@ -13,6 +13,7 @@ mod drain;
 mod floods;
 mod h2;
 mod observe;
+mod over_tls;
 mod proxy_header;
 mod resumption;
 mod service;

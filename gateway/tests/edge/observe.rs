@@ -5,12 +5,14 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use cara_api::gateway::{GatewayState, HeaderRules, Host, Policy};
 use cara_api::tail::{Feed, Filter, Item};
 use cara_gateway::{AccessLog, LogRules, Ratio, TraceConfig};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use crate::service;
 use crate::support::{Edge, PATIENCE, Setup, eventually, state};
@@ -188,8 +190,65 @@ async fn message(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
     Some((head, body))
 }
 
+/// The same state, by rules that only pingora's way knows.
+fn by_the_long_way(mut state: GatewayState) -> GatewayState {
+    let policy = Arc::new(Policy {
+        request_headers: HeaderRules {
+            remove: vec!["x-nobody-sends".into()],
+            ..HeaderRules::default()
+        },
+        ..Policy::default()
+    });
+    let hosts = state.hosts.iter().map(|(name, host)| {
+        let mut host = Host::clone(host);
+        for route in &mut host.routes {
+            Arc::make_mut(route).policy = Arc::clone(&policy);
+        }
+        (name.clone(), Arc::new(host))
+    });
+    state.hosts = hosts.collect();
+    state
+}
+
+/// Sends a request over HTTP/2, and gives the answer's body.
+async fn ask_http2(edge: &Edge, target: &str, headers: &[(&str, &str)]) -> String {
+    let stream = TcpStream::connect(edge.http).await.expect("open");
+    let (send, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
+    let mut driver = JoinSet::new();
+    driver.spawn(async move {
+        let _ = connection.await;
+    });
+    let mut request = http::Request::get(format!("http://a.x{target}"));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let mut ready = send.ready().await.expect("ready");
+    let request = request.body(()).expect("a request");
+    let (answer, _) = ready.send_request(request, true).expect("sent");
+    let mut body = answer.await.expect("an answer").into_body();
+    let mut text = Vec::new();
+    while let Some(part) = body.data().await {
+        text.extend_from_slice(&part.expect("data"));
+    }
+    String::from_utf8(text).expect("text")
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Short,
+    Long,
+}
+
 #[tokio::test]
 async fn a_trace_goes_to_the_service_and_to_the_collector() {
+    for way in [Way::Short, Way::Long] {
+        for is_http2 in [false, true] {
+            trace_goes_on(way, is_http2).await;
+        }
+    }
+}
+
+async fn trace_goes_on(way: Way, is_http2: bool) {
     let (address, mut bodies) = collector().await;
     let mut setup = Setup::default();
     setup.config.traces = Some(TraceConfig {
@@ -198,11 +257,26 @@ async fn a_trace_goes_to_the_service_and_to_the_collector() {
         follows_parent: false,
     });
     let service = service::start().await;
-    let edge = Edge::start(setup, state(&["a.x"], service)).await;
-    let headers = format!("traceparent: {SAMPLED}\r\ntracestate: v=1\r\n");
+    let routes = match way {
+        Way::Short => state(&["a.x"], service),
+        Way::Long => by_the_long_way(state(&["a.x"], service)),
+    };
+    let edge = Edge::start(setup, routes).await;
+    let target = "/cart?token=hush";
     // The service answers with the head that it got.
-    let seen = ask(&edge, "/cart?token=hush", &headers).await;
-    assert!(seen.contains("tracestate: v=1"), "{seen}");
+    let seen = if is_http2 {
+        let headers = [("traceparent", SAMPLED), ("tracestate", "v=1")];
+        ask_http2(&edge, target, &headers).await
+    } else {
+        let headers = format!("traceparent: {SAMPLED}\r\ntracestate: v=1\r\n");
+        ask(&edge, target, &headers).await
+    };
+    let plain = edge.metric("cara_gateway_plain_requests_total").await;
+    assert_eq!(plain, f64::from(u8::from(way == Way::Short)), "{way:?}");
+    assert!(
+        seen.contains("tracestate: v=1"),
+        "{way:?} {is_http2}: {seen}"
+    );
     let told = seen
         .lines()
         .find_map(|line| line.strip_prefix("traceparent: "))

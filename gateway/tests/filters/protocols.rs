@@ -205,6 +205,18 @@ fn unchunked(mut bytes: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
+async fn trailers_pass_in_plain_answers_over_http_1() {
+    let answer = "HTTP/1.1 200 OK\r\nTrailer: x-sum\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\nx-sum: 42\r\n\r\n";
+    let service = Service::start(answer).await;
+    let edge = Edge::start(vec![route(forward(service.address), Policy::default())]).await;
+    let answer = edge.get("/").await;
+    assert_eq!(answer.header("trailer").as_deref(), Some("x-sum"));
+    // What follows the first empty line: chunks, then the trailers.
+    assert_eq!(answer.body, "4\r\nbody\r\n0\r\nx-sum: 42\r\n\r\n");
+    assert_eq!(edge.plain(), 1.0);
+}
+
+#[tokio::test]
 async fn large_bodies_pass_one_way_and_then_the_other() {
     pass_both_ways(32 * 1024 * 1024, false).await;
 }
@@ -216,7 +228,10 @@ async fn bodies_pass_both_ways_at_once() {
 
 /// A service that sends back as much as it gets, at once or afterwards.
 async fn pass_both_ways(size: usize, at_once: bool) {
+    // The client sends the second half only after the service saw the first.
+    let (saw_half, half) = tokio::sync::oneshot::channel::<()>();
     let (address, service) = played(move |mut stream| async move {
+        let mut saw_half = Some(saw_half);
         let seen = until(&mut stream, "\r\n\r\n").await;
         let end = seen.windows(4).position(|part| part == b"\r\n\r\n");
         let mut left = size - (seen.len() - end.expect("a head") - 4);
@@ -230,6 +245,11 @@ async fn pass_both_ways(size: usize, at_once: bool) {
             let count = stream.read(&mut piece).await.expect("reads");
             assert!(count > 0);
             left -= count;
+            if left <= size / 2
+                && let Some(told) = saw_half.take()
+            {
+                told.send(()).expect("the client waits");
+            }
             if at_once {
                 stream.write_all(&piece[..count]).await.expect("sends");
             } else {
@@ -249,7 +269,12 @@ async fn pass_both_ways(size: usize, at_once: bool) {
     let (mut reads, mut writes) = client.split();
     let send = async {
         let piece = vec![7; 64 * 1024];
-        for _ in 0..size / piece.len() {
+        let pieces = size / piece.len();
+        for _ in 0..pieces / 2 {
+            writes.write_all(&piece).await.expect("sends");
+        }
+        half.await.expect("the service saw it");
+        for _ in pieces / 2..pieces {
             writes.write_all(&piece).await.expect("sends");
         }
     };

@@ -266,6 +266,37 @@ async fn clients_that_ask_too_often_are_told_when_to_come_back() {
 }
 
 #[tokio::test]
+async fn all_clients_share_what_a_rule_takes_in_total() {
+    let service = Service::start(OK).await;
+    let policy = Policy {
+        total: Some(RateLimit {
+            requests: 60,
+            per: Duration::from_secs(3_600),
+            burst: 2,
+        }),
+        ..Policy::default()
+    };
+    let edge = Edge::start(vec![route(forward(service.address), policy)]).await;
+    let other = async || {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        let own = std::net::SocketAddr::from(([127, 0, 0, 2], 0));
+        socket.bind(own).expect("an address of its own");
+        let mut stream = socket.connect(edge.http).await.expect("connects");
+        let asked = crate::support::request("GET", "/", &[]);
+        stream.write_all(asked.as_bytes()).await.expect("sends");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an answer");
+        Answer::parse(&answer).status
+    };
+    assert_eq!(edge.get("/").await.status, 200);
+    assert_eq!(other().await, 200);
+    let refused = edge.get("/").await;
+    assert_eq!((refused.status, other().await), (429, 429));
+    assert!(refused.header("retry-after").is_some(), "{refused:?}");
+    assert_eq!(service.take().len(), 2);
+}
+
+#[tokio::test]
 async fn bodies_above_the_limit_are_refused_at_once_or_cut() {
     let service = Service::start(OK).await;
     let policy = Policy {

@@ -5,8 +5,11 @@ use std::time::{Duration, Instant};
 use cara_tests::{Server, unique};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 fn app(host: &str) -> Value {
     json!({
@@ -102,15 +105,7 @@ async fn services_learn_about_the_client_from_the_gateway_only() {
 async fn websockets_and_event_streams_pass_unbuffered_and_survive_changes_of_other_routes() {
     let (server, name) = start().await;
     let host = format!("{name}.example.test");
-    let mut request = format!("ws://{}/ws", server.http)
-        .into_client_request()
-        .expect("a request");
-    request
-        .headers_mut()
-        .insert("host", host.parse().expect("a value"));
-    let (mut socket, _) = tokio_tungstenite::connect_async(request)
-        .await
-        .expect("the upgrade passes");
+    let mut socket = websocket(&server, &host).await;
     let mut echo = async |text: &str| {
         socket.send(Message::text(text)).await.expect("it is sent");
         let answer = tokio::time::timeout(Duration::from_secs(10), socket.next()).await;
@@ -143,6 +138,49 @@ async fn websockets_and_event_streams_pass_unbuffered_and_survive_changes_of_oth
         "the first event came after {until_first:?}, the last after {in_all:?}"
     );
     server.delete(&name).await;
+}
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+async fn websocket(server: &Server, host: &str) -> Socket {
+    let mut request = format!("ws://{}/ws", server.http)
+        .into_client_request()
+        .expect("a request");
+    request
+        .headers_mut()
+        .insert("host", host.parse().expect("a value"));
+    let connected = tokio_tungstenite::connect_async(request).await;
+    connected.expect("the upgrade passes").0
+}
+
+/// Waits for the close frame of a WebSocket, and gives its status.
+async fn closed(socket: &mut Socket) -> CloseCode {
+    let closed = async {
+        loop {
+            match socket.next().await {
+                Some(Ok(Message::Close(Some(frame)))) => return frame.code,
+                Some(Ok(_)) => {}
+                other => panic!("no close frame, but {other:?}"),
+            }
+        }
+    };
+    let closed = tokio::time::timeout(Duration::from_secs(60), closed).await;
+    closed.expect("in time")
+}
+
+#[tokio::test]
+async fn a_websocket_is_closed_in_order_when_its_version_is_replaced_or_its_project_deleted() {
+    let (server, name) = start().await;
+    let host = format!("{name}.example.test");
+    let mut first = websocket(&server, &host).await;
+    let mut next = app(&name);
+    next["services"][0]["env"][0]["value"] = "2".into();
+    server.replace(&name, &next).await;
+    assert_eq!(closed(&mut first).await, CloseCode::Away);
+    server.running(&name).await;
+    let mut second = websocket(&server, &host).await;
+    let (code, ()) = tokio::join!(closed(&mut second), server.delete(&name));
+    assert_eq!(code, CloseCode::Away);
 }
 
 #[tokio::test]

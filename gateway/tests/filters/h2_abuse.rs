@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::fastpath::both_ways_with;
-use crate::smuggling::frames::{frame, headers};
+use crate::smuggling_h2::frames::{frame, headers};
 use crate::support::{Edge, OK, PATIENCE, Service, eventually};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -7,4 +7,5 @@ mod h2spec;
 mod protocols;
 mod rules;
 mod smuggling;
+mod smuggling_h2;
 mod support;

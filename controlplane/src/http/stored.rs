@@ -14,13 +14,14 @@ use super::App;
 use super::extract::{document, expected_version, sound};
 use super::failure::Failure;
 use super::objects;
+use super::policy::Subject;
 use super::query::Parameters;
 use super::view::{begin, now, written};
 use super::watch::{self, Watched};
 use crate::audit::{Caller, Verb};
 
 /// A kind of which clients give spec, labels and annotations.
-pub(super) trait Stored: Watched + DeserializeOwned + Default + PartialEq {
+pub(super) trait Stored: Watched + Subject + DeserializeOwned + Default + PartialEq {
     /// What documents of it look like.
     fn schema() -> &'static Schema;
     /// `apiVersion` and `kind` as the document says them.
@@ -105,7 +106,7 @@ pub(super) async fn replace<T: Stored>(
 }
 
 /// Deletes an object by a batch.
-pub(super) async fn delete<T: Watched>(
+pub(super) async fn delete<T: Watched + Subject>(
     app: &App,
     name: &str,
     (by, headers): (&Caller, &HeaderMap),

@@ -7,7 +7,7 @@ use cara_api::access::{Role, Verb};
 use cara_tests::eventually;
 use serde_json::{Value, json};
 
-use crate::access_people::{Answer, ask, furnish, secured, token};
+use crate::access_people::{Answer, ask, furnish, project, secured, token};
 
 /// Fills a path so that the request changes nothing, if it is let in: what it names is there, and
 /// the body is one that every handler refuses.
@@ -297,21 +297,4 @@ async fn problems_say_what_happened_for_programs() {
             answer.body
         );
     }
-}
-
-/// A request as bytes, so that nothing is added to it; the status and the answer.
-async fn raw(server: &Server, request: &str) -> (u16, String) {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let mut stream = tokio::net::TcpStream::connect(server.api)
-        .await
-        .expect("connected");
-    stream.write_all(request.as_bytes()).await.expect("sent");
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.expect("an answer");
-    let text = String::from_utf8_lossy(&answer).into_owned();
-    let status = text
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok());
-    (status.unwrap_or_default(), text)
 }

@@ -7,8 +7,8 @@ use cara_tests::issuer::Issuer;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
-use super::access_people::{ask, secured, token};
 use super::access_login::with_issuer;
+use super::access_people::{ask, secured, token};
 
 #[tokio::test]
 async fn guessing_is_slowed_down_and_locks_nobody_out() {

@@ -1,6 +1,5 @@
 //! Tokens: how they end, that they are shown once, and what guessing costs.
 
-use cara_api::access::value;
 use cara_tests::eventually;
 use serde_json::{Value, json};
 

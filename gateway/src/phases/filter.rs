@@ -39,7 +39,7 @@ use crate::request;
 /// What the client gets instead.
 pub(crate) async fn request(edge: &Edge, session: &mut Session, ctx: &mut Ctx) -> Result<(), Stop> {
     #[cfg(test)]
-    crate::panics::panic_at(session.req_header().uri.path());
+    crate::panic_tests::panic_at(session.req_header().uri.path());
     head::check(session.req_header(), || session.as_downstream().to_h1_raw())?;
     challenge::check(edge, session, ctx)?;
     if is_misdirected(session, &edge.names) {

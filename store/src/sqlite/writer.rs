@@ -71,6 +71,8 @@ pub(super) struct Writer {
     connection: Connection,
     head: watch::Sender<Revision>,
     compacted: Revision,
+    /// The head before and after the last batch that left revisions out.
+    leap: Option<(Revision, Revision)>,
     options: Options,
     metrics: Metrics,
 }
@@ -91,6 +93,7 @@ impl Writer {
                 connection,
                 head,
                 compacted,
+                leap: None,
                 options,
                 metrics,
             },
@@ -137,6 +140,11 @@ impl Writer {
         timer.observe_duration();
         match committed {
             Ok((results, newest)) => {
+                let last = *self.head.borrow();
+                // A batch takes one revision at most.
+                if newest.0.saturating_sub(last.0) > results.len() as u64 {
+                    self.leap = Some((last, newest));
+                }
                 self.metrics.revision.set(to_sql(newest));
                 self.head
                     .send_if_modified(|head| std::mem::replace(head, newest) != newest);
@@ -176,8 +184,7 @@ impl Writer {
     }
 
     fn forget_old_history(&mut self) {
-        let head = self.head.borrow().0;
-        let keep_from = Revision(head.saturating_sub(self.options.history));
+        let keep_from = keep_from(*self.head.borrow(), self.leap, self.options.history);
         if keep_from.0 < self.compacted.0.saturating_add(COMPACT_EVERY) {
             return;
         }
@@ -263,4 +270,38 @@ fn apply(
     }
     *head = revision;
     Ok(Ok(revision))
+}
+
+/// The revision up to which nothing is kept but the newest values: `history` revisions before the
+/// head. Those that a leap left out do not count, or all who watch would lose their place by it.
+fn keep_from(head: Revision, leap: Option<(Revision, Revision)>, history: u64) -> Revision {
+    match leap {
+        Some((before, after)) if head.0.saturating_sub(after.0) < history => {
+            let since = head.0.saturating_sub(after.0);
+            Revision(before.0.saturating_sub(history.saturating_sub(since)))
+        }
+        _ => Revision(head.0.saturating_sub(history)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leap_forgets_no_history() {
+        let leap = Some((Revision(500), Revision(9_000)));
+        for (head, leap, expected) in [
+            (50, None, 0),
+            (500, None, 400),
+            (9_000, leap, 400),
+            (9_060, leap, 460),
+            (9_099, leap, 499),
+            (9_100, leap, 9_000),
+            (9_300, leap, 9_200),
+        ] {
+            let kept = keep_from(Revision(head), leap, 100);
+            assert_eq!(kept, Revision(expected), "{head} {leap:?}");
+        }
+    }
 }

@@ -84,7 +84,7 @@ impl Lane {
         let mut ctx = begin(&self.edge, info, request, rule)?;
         ctx.under_way = Some(UnderWay::begin(&self.edge.metrics));
         #[cfg(test)]
-        crate::panics::panic_at(request.target);
+        crate::panic_tests::panic_at(request.target);
         Some(ctx)
     }
 }

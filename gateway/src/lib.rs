@@ -36,7 +36,7 @@ mod live;
 mod metrics;
 mod pages;
 #[cfg(test)]
-mod panics;
+mod panic_tests;
 mod phases;
 mod proxy;
 mod ratio;

@@ -71,7 +71,7 @@ impl LiveRule {
         shared: &Shared,
     ) -> Self {
         #[cfg(test)]
-        crate::panics::panic_at(&route.project);
+        crate::panic_tests::panic_at(&route.project);
         let old = before.map(|rule| (&*rule.route, &rule.upstream));
         Self {
             route: Arc::clone(route),

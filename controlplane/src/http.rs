@@ -80,7 +80,7 @@ pub(crate) struct App {
     token: CancellationToken,
     /// Whether what is written is kept.
     mode: rehearse::Mode,
-    /// The request that is answered, for handlers that write.
+    /// The request that is answered, for handlers that write, or open streams.
     by: Option<policy::Admitted>,
     /// Whose share streams are of.
     sharer: Sharer,

@@ -92,6 +92,8 @@ impl Kind {
 /// All tunnels of this server.
 pub(crate) struct Tunnels {
     all: Mutex<HashMap<NodeName, Tunnel>>,
+    /// Streams of nodes whose agents open no tunnel, while there are any.
+    doors: Mutex<HashMap<NodeName, Slots>>,
     /// Says that one was opened.
     news: watch::Sender<()>,
     next: AtomicU64,
@@ -122,6 +124,7 @@ impl Tunnels {
             build().expect("the metrics of streams are registered once, under valid names");
         Self {
             all: Mutex::default(),
+            doors: Mutex::default(),
             news: watch::Sender::new(()),
             next: AtomicU64::new(0),
             tasks: TaskTracker::new(),
@@ -159,7 +162,7 @@ impl Tunnels {
         let tunnel = Tunnel {
             id,
             requests,
-            slots: Arc::new(Mutex::new(Shares::new(SLOTS))),
+            slots: all_free(),
         };
         // The one before ends when its last stream did: nobody asks it for another.
         let _ = self.lock().insert(node.clone(), tunnel);
@@ -219,12 +222,7 @@ impl Tunnels {
     ) -> Result<Answer, Error> {
         let name = || node.as_str().to_owned();
         let tunnel = self.find(node).ok_or_else(|| Error::NotConnected(name()))?;
-        let slot = Slot::take(&tunnel.slots, by).map_err(|short| match short {
-            Short::Own if *by == Sharer::Everybody => Error::Busy(name()),
-            Short::Own => Error::Share(name()),
-            Short::All => Error::Busy(name()),
-        })?;
-        let open = Open::new(self.streams.with_label_values(&[kind.as_str()]), slot);
+        let open = self.opened(node, &tunnel.slots, (kind, by))?;
         let mut requests = tunnel.requests;
         let limit = match *request.method() {
             // The answer comes when all was sent, which ends when nothing comes any more.
@@ -243,6 +241,39 @@ impl Tunnels {
             }
             Err(_) => Err(Error::NoAnswer(name())),
         }
+    }
+
+    /// Counts a stream of somebody's share that reaches a node past any tunnel, as agents of the older
+    /// system are asked. It is open until what is returned is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] and [`Error::Share`].
+    pub(crate) fn count(
+        &self,
+        node: &NodeName,
+        what: (Kind, &Sharer),
+    ) -> Result<Open, Error> {
+        let mut doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
+        // Each stream holds the slots that it is of.
+        doors.retain(|_, slots| Arc::strong_count(slots) > 1);
+        let slots = doors.entry(node.clone()).or_insert_with(all_free);
+        self.opened(node, slots, what)
+    }
+
+    fn opened(
+        &self,
+        node: &NodeName,
+        slots: &Slots,
+        (kind, by): (Kind, &Sharer),
+    ) -> Result<Open, Error> {
+        let name = || node.as_str().to_owned();
+        let slot = Slot::take(slots, by).map_err(|short| match short {
+            Short::Own if *by == Sharer::Everybody => Error::Busy(name()),
+            Short::Own => Error::Share(name()),
+            Short::All => Error::Busy(name()),
+        })?;
+        let count = self.streams.with_label_values(&[kind.as_str()]);
+        Ok(Open::new(count, slot))
     }
 
     /// Waits for everything to end that the server's token ended.
@@ -305,6 +336,10 @@ impl Answer {
 /// The streams of a tunnel, and whose they are.
 type Slots = Arc<Mutex<Shares>>;
 
+fn all_free() -> Slots {
+    Arc::new(Mutex::new(Shares::new(SLOTS)))
+}
+
 /// One of them, until it is dropped.
 struct Slot {
     slots: Slots,
@@ -332,7 +367,7 @@ impl Drop for Slot {
 }
 
 /// Counts a stream while it is open.
-struct Open {
+pub(crate) struct Open {
     count: IntGauge,
     _slot: Slot,
 }
@@ -370,7 +405,7 @@ mod tests {
 
     #[test]
     fn a_stream_is_of_the_share_of_who_opened_it_until_it_is_dropped() {
-        let slots = Arc::new(Mutex::new(Shares::new(SLOTS)));
+        let slots = all_free();
         let (ann, ben) = (Sharer::One("ann".into()), Sharer::One("ben".into()));
         let take = |by| Slot::take(&slots, by);
         let mut of_ann: Vec<Slot> = (0..64).map(|_| take(&ann).expect("a stream")).collect();
@@ -378,5 +413,25 @@ mod tests {
         assert!(take(&ben).is_ok());
         of_ann.pop();
         assert!(take(&ann).is_ok());
+    }
+
+    #[test]
+    fn streams_past_tunnels_count_too_and_leave_nothing() {
+        let tunnels = Tunnels::new(&Registry::new());
+        let (old, new) = (NodeName::trusted("old"), NodeName::trusted("new"));
+        let ann = Sharer::One("ann".into());
+        let take = |node| tunnels.count(node, (Kind::Logs, &ann));
+        let held: Result<Vec<Open>, Error> = (0..64).map(|_| take(&old)).collect();
+        assert!(held.is_ok());
+        assert!(matches!(take(&old), Err(Error::Share(_))));
+        assert!(take(&new).is_ok());
+        let count = tunnels.streams.with_label_values(&["logs"]);
+        assert_eq!(count.get(), 64);
+        drop(held);
+        assert_eq!(count.get(), 0);
+        let last = take(&new);
+        assert!(last.is_ok());
+        let doors = tunnels.doors.lock().unwrap_or_else(PoisonError::into_inner);
+        assert_eq!(doors.len(), 1);
     }
 }

@@ -1,4 +1,5 @@
-//! The application as one caller has it: what they take of what all share counts against them.
+//! The application as one caller has it: what they take of what all share counts against them, and
+//! what they open is asked about again.
 
 use axum::extract::FromRequestParts;
 use axum::http::Extensions;
@@ -7,6 +8,7 @@ use std::convert::Infallible;
 
 use super::App;
 use super::guard::Asker;
+use super::policy::Admitted;
 use crate::plan::access::Identity;
 use crate::plan::shares::Sharer;
 
@@ -18,6 +20,7 @@ impl FromRequestParts<App> for Asking {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
         Ok(Self(App {
+            by: parts.extensions.get::<Admitted>().cloned(),
             sharer: sharer(&parts.extensions),
             ..app.clone()
         }))

@@ -193,6 +193,11 @@ impl Failure {
         }
     }
 
+    /// What it says to the client.
+    pub(super) fn detail(&self) -> &str {
+        &self.problem.detail
+    }
+
     pub(super) fn with_instance(mut self, instance: String) -> Self {
         if self.problem.status >= 500 {
             self.problem.instance = Some(instance);

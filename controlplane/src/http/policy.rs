@@ -280,31 +280,27 @@ impl App {
         ))
     }
 
-    /// Refuses what somebody may not do any more. Nothing is asked where nobody was let in, as by
-    /// the server's own doing.
+    /// Refuses what somebody may not do any more, and what is done for nobody.
     pub(super) fn must_still(&self) -> Result<(), Failure> {
-        match &self.by {
-            None => Ok(()),
-            Some(admitted) => Ok(admitted.permit.holds(&self.shared)?),
-        }
+        Ok(self.admitted()?.permit.holds(&self.shared)?)
     }
 
-    /// Ends when somebody may not do any more what they were let in for. Cancel-safe.
+    /// Ends when somebody may not do any more what they were let in for; where nobody was, at once.
+    /// Cancel-safe.
     pub(super) fn until_lost(&self) -> impl Future<Output = ()> + Send + use<> {
         let permit = self.by.as_ref().map(|admitted| admitted.permit.clone());
         let shared = Arc::clone(&self.shared);
         async move {
-            match permit {
-                Some(permit) => permit.until_lost(shared).await,
-                None => std::future::pending().await,
+            if let Some(permit) = permit {
+                permit.until_lost(shared).await;
             }
         }
     }
 }
 
-/// A handler writes and does not say for whom.
+/// A handler writes, or opens a stream, and does not say for whom.
 #[derive(Debug, thiserror::Error)]
-#[error("a write without a caller")]
+#[error("a write or a stream without a caller")]
 struct Nobody;
 
 /// What of the answer depends on other objects.

@@ -23,7 +23,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::App;
 use super::failure::Failure;
-use super::policy::Admitted;
 use crate::tunnels::{Answer, ERROR_MAX, Error, Kind, Pieces};
 
 /// How long an agent may take to come back, after a restart of this server for example.
@@ -92,8 +91,7 @@ impl App {
         let is_look = request.method() == Method::HEAD;
         // Else the error of asking says so.
         let _ = tunnels.is_connected(node, PATIENCE).await;
-        self.must_still()?;
-        let answer = tunnels.ask(node, (kind, &self.sharer), request).await?;
+        let answer = self.ask_connected(node, kind, request).await?;
         if answer.head().status().is_success() {
             return Ok(answer);
         }
@@ -113,6 +111,19 @@ impl App {
         }
     }
 
+    /// Asks the agent of a node that is connected now, while the caller may have that; whatever the
+    /// agent answers, errors too, is the answer.
+    pub(super) async fn ask_connected(
+        &self,
+        node: &NodeName,
+        kind: Kind,
+        request: Request,
+    ) -> Result<Answer, Failure> {
+        self.must_still()?;
+        let tunnels = &self.shared.tunnels;
+        Ok(tunnels.ask(node, (kind, &self.sharer), request).await?)
+    }
+
     /// Carries pieces between a WebSocket and a stream of an agent.
     pub(super) async fn carry(
         &self,
@@ -126,16 +137,14 @@ impl App {
         let upgrade = upgrade.ok_or_else(not_a_socket)?;
         let (sender, receiver) = mpsc::channel(WAITING);
         let ask = ask(path, body(receiver))?;
-        let by = request.extensions().get::<Admitted>().cloned();
-        let app = Self { by, ..self.clone() };
-        let answer = app.ask_agent(node, kind, ask).await?;
+        let answer = self.ask_agent(node, kind, ask).await?;
         let carrier = Carrier {
             node: node.clone(),
             pieces: answer.pieces(),
             to_agent: sender,
         };
         // A user who may not do it any more does not go on.
-        let lost = app.until_lost();
+        let lost = self.until_lost();
         let token = self.token.clone();
         let tasks = &self.shared.tunnels.tasks;
         tasks.spawn(async move {

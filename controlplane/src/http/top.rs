@@ -13,7 +13,7 @@ use super::App;
 use super::asking::Asking;
 use super::failure::Failure;
 use super::streams::agent_url;
-use crate::tunnels::{Error, Kind};
+use crate::tunnels::Kind;
 
 /// How long a node may take; others wait for it so long. An agent that was not asked of late looks
 /// twice, half a second apart.
@@ -83,12 +83,8 @@ fn unknown(error: String) -> NodeUsage {
 async fn ask(app: &App, node: &NodeName) -> Result<NodeUsage, String> {
     let request = Request::get(agent_url(paths::STREAM_USAGE)).body(Body::empty());
     let request = request.map_err(|error| error.to_string())?;
-    let answer = app
-        .shared
-        .tunnels
-        .ask(node, (Kind::Usage, &app.sharer), request)
-        .await;
-    let answer = answer.map_err(|error: Error| error.to_string())?;
+    let answer = app.ask_connected(node, Kind::Usage, request).await;
+    let answer = answer.map_err(|failure| failure.detail().to_owned())?;
     let status = answer.head().status();
     let text = answer.text(ANSWER_MAX, LIMIT).await;
     if !status.is_success() {

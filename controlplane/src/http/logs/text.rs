@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use cara_api::client::Error;
 use cara_api::{Node, paths};
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt};
 
 use super::super::App;
 use super::super::failure::Failure;
@@ -44,9 +44,18 @@ pub(super) async fn log(
             .iter()
             .map(|(k, v)| (k.as_str(), v.as_str()))
             .collect();
+        app.must_still()?;
+        let counted = app
+            .shared
+            .tunnels
+            .count(&place.node, (Kind::Logs, &app.sharer))?;
         let agents = app.shared.agents.with_base(&door);
         let answer = agents.stream(&path, &pairs).await;
         let stream = answer.map_err(|error| from_agent(error, place.node.as_str()))?;
+        let stream = stream.map(move |piece| {
+            let _counted = &counted;
+            piece
+        });
         return Ok((headers, body(app, stream)).into_response());
     }
     let pairs: Vec<_> = pairs.iter().map(|(k, v)| (k.as_str(), v.clone())).collect();

@@ -248,11 +248,7 @@ impl Tunnels {
     ///
     /// # Errors
     /// [`Error::Busy`] and [`Error::Share`].
-    pub(crate) fn count(
-        &self,
-        node: &NodeName,
-        what: (Kind, &Sharer),
-    ) -> Result<Open, Error> {
+    pub(crate) fn count(&self, node: &NodeName, what: (Kind, &Sharer)) -> Result<Open, Error> {
         let mut doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
         // Each stream holds the slots that it is of.
         doors.retain(|_, slots| Arc::strong_count(slots) > 1);

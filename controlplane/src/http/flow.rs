@@ -4,11 +4,13 @@
 //! itself is ended by the system when it takes nothing for longer. A body that ends before its
 //! source did breaks the connection off, so that no reader takes it for all there is.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -57,6 +59,19 @@ where
     Body::from_stream(pieces)
 }
 
+/// The same body until something happens, which cuts it off.
+pub(super) fn cut_when(body: Body, happens: impl Future<Output = ()> + Send + 'static) -> Body {
+    let cut = Arc::new(AtomicBool::new(false));
+    let is_cut = Arc::clone(&cut);
+    let until = Box::pin(async move {
+        happens.await;
+        cut.store(true, Ordering::Release);
+    });
+    let last = stream::once(async move { is_cut.load(Ordering::Acquire) })
+        .filter_map(|is_cut| std::future::ready(is_cut.then_some(Err(axum::Error::new(Cut)))));
+    Body::from_stream(body.into_data_stream().take_until(until).chain(last))
+}
+
 /// Sends all pieces, and none at the end.
 async fn pass<S, E>(source: S, sender: mpsc::Sender<Option<Bytes>>, limit: Duration)
 where
@@ -90,10 +105,6 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use futures_util::stream;
-
     use super::*;
 
     type Item = Result<Bytes, std::io::Error>;
@@ -136,6 +147,17 @@ mod tests {
         let body = body(endless, TAKE_LIMIT, &TaskTracker::new(), token.clone());
         token.cancel();
         assert_eq!(read(body).await, (0, false));
+    }
+
+    #[tokio::test]
+    async fn what_is_cut_does_not_look_whole() {
+        let of = |source, happens| cut_when(Body::from_stream(source), happens);
+        let never = Box::pin(std::future::pending());
+        let whole = stream::iter([piece(), piece()]).boxed();
+        assert_eq!(read(of(whole, never)).await, (10, true));
+        let endless = stream::iter([piece()]).chain(stream::pending()).boxed();
+        let soon = Box::pin(tokio::task::yield_now());
+        assert_eq!(read(of(endless, soon)).await, (5, false));
     }
 
     #[tokio::test(start_paused = true)]

@@ -24,13 +24,13 @@ use cara_api::access::routes::{self, Need, On};
 use cara_api::access::{Verb, value};
 use cara_api::schema::{self, Schema};
 use cara_api::{Node, ObjectMeta, Project, Resource, Secret, decode};
-use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 
 use super::App;
 use super::cookies::{Cookie, cookie};
 use super::extract;
 use super::failure::Failure;
+use super::flow;
 use super::policy::{
     Admitted, denied, may_have, may_project, may_secret, must, must_be_node, must_be_node_of,
     named, not_bound,
@@ -411,8 +411,8 @@ fn projects_in(request: &Request) -> Result<Vec<String>, Failure> {
     Ok(named.map(|(_, name)| name).collect())
 }
 
-/// Shows what was read to those only who may read it now, which may have taken its time; and ends a
-/// stream when whoever reads it may not any more.
+/// Shows what was read to those only who may read it now, which may have taken its time; and cuts a
+/// stream off when whoever reads it may not any more.
 fn while_allowed(app: &App, response: Response, permit: Permit, reads: bool) -> Response {
     let is_stream = response.body().size_hint().exact().is_none();
     let is_error = response.status().is_client_error() || response.status().is_server_error();
@@ -425,8 +425,8 @@ fn while_allowed(app: &App, response: Response, permit: Permit, reads: bool) -> 
     if !is_stream {
         return response;
     }
-    let ended = permit.until_lost(Arc::clone(&app.shared));
-    response.map(|body| Body::from_stream(body.into_data_stream().take_until(Box::pin(ended))))
+    let lost = permit.until_lost(Arc::clone(&app.shared));
+    response.map(|body| flow::cut_when(body, lost))
 }
 
 #[cfg(test)]

@@ -19,7 +19,6 @@ use futures_util::StreamExt;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use super::App;
 use super::failure::Failure;
@@ -147,12 +146,13 @@ impl App {
         let lost = self.until_lost();
         let token = self.token.clone();
         let tasks = &self.shared.tunnels.tasks;
-        tasks.spawn(async move {
+        let ended = async move {
             tokio::select! {
-                () = carrier.run(upgrade, token) => {}
-                () = lost => {}
+                () = lost => "you may not do this any more",
+                () = token.cancelled() => "the server stops; try again",
             }
-        });
+        };
+        tasks.spawn(carrier.run(upgrade, ended));
         let headers = [
             (CONNECTION, HeaderValue::from_static("Upgrade")),
             (UPGRADE, HeaderValue::from_static("websocket")),
@@ -242,7 +242,8 @@ struct Carrier {
 type Socket = TokioIo<Upgraded>;
 
 impl Carrier {
-    async fn run(self, upgrade: OnUpgrade, token: CancellationToken) {
+    /// Carries until either side ends the stream, or `ended` says why it does.
+    async fn run(self, upgrade: OnUpgrade, ended: impl Future<Output = &'static str>) {
         let upgraded = match tokio::time::timeout(UPGRADE_LIMIT, upgrade).await {
             Ok(Ok(upgraded)) => upgraded,
             // The user went away; dropping the rest ends the stream at the agent.
@@ -257,7 +258,7 @@ impl Carrier {
         let end = tokio::select! {
             end = down(&node, &mut pieces, &mut sender) => end,
             () = up(receiver, to_agent) => None,
-            () = token.cancelled() => Some(End::failed("the server stops; try again")),
+            why = ended => Some(End::failed(why)),
         };
         if let Some(end) = end {
             // The user may be gone too, or take nothing.

@@ -298,3 +298,38 @@ fn every_page_of_the_gateways_own_has_a_policy() {
         "say in api/src/access/routes.rs what these ask for"
     );
 }
+
+/// Handlers of requests that write which are not judged again at the write, and why.
+const NOT_JUDGED: [(&str, &str); 4] = [
+    ("join.rs", "who shows a join token is nobody yet"),
+    (
+        "agents.rs",
+        "reports are taken by the binding of their node",
+    ),
+    ("status.rs", "the node is asked about at each try"),
+    ("login.rs", "who begins a login is nobody yet"),
+];
+
+#[test]
+fn what_writes_is_judged_again_at_the_write() {
+    let mut unjudged = Vec::new();
+    let mut judged = 0;
+    for (file, text) in sources(&root().join("controlplane/src/http")) {
+        for method in ["post", "put", "patch", "delete"] {
+            let attribute = format!("#[utoipa::path({method}, ");
+            for handler in text.split(&attribute).skip(1) {
+                let signature = handler.split(" -> ").next().unwrap_or_default();
+                match signature.contains("Writing(app)") {
+                    true => judged += 1,
+                    false => unjudged.push(file.clone()),
+                }
+            }
+        }
+    }
+    assert!(judged > 25, "only {judged} handlers were found");
+    unjudged.retain(|file| {
+        let known = |(name, _): &(&str, &str)| file.ends_with(&format!("/http/{name}"));
+        !NOT_JUDGED.iter().any(known)
+    });
+    assert!(unjudged.is_empty(), "{unjudged:?}: take Writing(app)");
+}

@@ -261,13 +261,18 @@ impl App {
         })
     }
 
+    /// On what it depends that the caller is who they were, with what they were given.
+    pub(super) fn of_caller(&self) -> Result<Conditions, Failure> {
+        let permit = &self.admitted()?.permit;
+        let now = Timestamp::now();
+        let identity = |state: &State| permit.identity(&self.shared, state, now);
+        Ok(self.shared.cache.read(identity)?)
+    }
+
     /// Commits what is about no object of the API, while the caller is who they were.
     pub(super) async fn commit_for_caller(&self, batch: Batch) -> Result<Revision, Failure> {
-        let permit = &self.admitted()?.permit;
         for _ in 0..TRIES {
-            let now = Timestamp::now();
-            let identity = |state: &State| permit.identity(&self.shared, state, now);
-            let conditions = self.shared.cache.read(identity)?;
+            let conditions = self.of_caller()?;
             match self.commit(under(batch.clone(), &conditions)).await {
                 Err(WriteError::Conflict { key }) if has(&conditions, &key) => {
                     self.catch_up().await?;

@@ -20,6 +20,7 @@ use crate::audit::{Caller, Verb};
 use crate::config::{ApiConfig, ApiTls};
 use crate::http::failure::Failure;
 use crate::http::objects::TRIES;
+use crate::http::policy::under;
 use crate::http::rehearse::Writing;
 use crate::http::view::now;
 use crate::plan::admission::StoredToken;
@@ -133,7 +134,7 @@ fn info(token: StoredToken) -> JoinTokenInfo {
 #[utoipa::path(delete, path = "/api/v1/join-tokens/{id}", tag = "nodes", params(("id" = String, Path)),
     responses((status = 204, description = "Gone"), (status = 404, body = cara_api::Problem)))]
 pub(in crate::http) async fn delete_token(
-    State(app): State<App>,
+    Writing(app): Writing,
     Path(id): Path<String>,
     by: Caller,
 ) -> Result<StatusCode, Failure> {
@@ -142,14 +143,15 @@ pub(in crate::http) async fn delete_token(
         let Some(entry) = app.stored_token(&id).await? else {
             return Err(Failure::missing(format!("join token not found: {id}")));
         };
-        match app.write_beside(repo::delete_join_token(&entry)).await {
+        let batch = under(repo::delete_join_token(&entry), &app.of_caller()?);
+        match app.commit(batch).await {
             Ok(_) => {
                 app.audit_named(&by, Verb::Delete, "JoinToken", &id);
                 tracing::info!(token = %id, "join token deleted");
                 return Ok(StatusCode::NO_CONTENT);
             }
-            // A node was let in by it at this moment.
-            Err(WriteError::Conflict { .. }) => {}
+            // A node was let in by it at this moment, or the caller is being changed.
+            Err(WriteError::Conflict { .. }) => app.catch_up().await?,
             Err(error) => return Err(error.into()),
         }
     }

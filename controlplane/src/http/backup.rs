@@ -25,6 +25,7 @@ use super::rehearse::{self, Mode, Writing};
 use super::view::now;
 use crate::audit::{Caller, Verb};
 use crate::backup::{self, Archive, Header, RefusedError};
+use crate::cache::Cache;
 
 /// How long an archive may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(600);
@@ -179,6 +180,16 @@ fn refused(error: RefusedError) -> Failure {
     Failure::conflict(error.to_string())
 }
 
+/// 503 unless the cache comes to show what was read from the store: by an older one nobody is judged.
+async fn must_show(cache: &Cache, revision: Revision) -> Result<(), Failure> {
+    match cache.until(revision, VISIBLE_WITHIN).await {
+        true => Ok(()),
+        false => Err(Failure::unavailable(
+            "the server is behind its store: nothing was changed, try again",
+        )),
+    }
+}
+
 async fn write(app: &App, archive: &Archive, ask: &Ask) -> Result<RestorePlan, Failure> {
     let beyond = Revision(archive.header.revision);
     for _ in 0..TRIES {
@@ -201,10 +212,7 @@ async fn write(app: &App, archive: &Archive, ask: &Ask) -> Result<RestorePlan, F
         let batch = backup::batch(archive, &stored.entries, at).map_err(refused)?;
         // The archive may have taken its time, and this is conditional on all users and tokens: as
         // they are now, the caller may do it.
-        app.shared
-            .cache
-            .until(stored.revision, VISIBLE_WITHIN)
-            .await;
+        must_show(&app.shared.cache, stored.revision).await?;
         app.must_still()?;
         // Nodes that come back are waited for as after a start of the server.
         app.shared.liveness.start_anew();
@@ -222,4 +230,20 @@ async fn write(app: &App, archive: &Archive, ask: &Ask) -> Result<RestorePlan, F
     Err(Failure::unavailable(
         "the store changes all the time: nothing was changed, try again",
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_judged_by_a_cache_that_is_behind() {
+        let cache = Cache::new();
+        let at = |revision| must_show(&cache, Revision(revision));
+        assert!(at(0).await.is_ok());
+        let behind = at(1).await;
+        let detail = behind.err().map(|failure| failure.detail().to_owned());
+        let expected = "the server is behind its store: nothing was changed, try again";
+        assert_eq!(detail.as_deref(), Some(expected));
+    }
 }

@@ -14,7 +14,7 @@ use cara_api::access::routes::{Need, On};
 use cara_api::{
     Federation, Node, ObjectMeta, Project, ProjectName, Resource, SecretName, Timestamp, User,
 };
-use cara_store::{Batch, Key, Precondition, Revision, WriteError};
+use cara_store::{Batch, Key, Precondition, Revision, Step, WriteError};
 
 use super::App;
 use super::failure::Failure;
@@ -351,13 +351,34 @@ fn judged<T: Subject>(
     Ok(secrets.chain(users).collect())
 }
 
-/// The batch under further conditions. What it writes itself is under its own.
+/// The batch under further conditions. What it writes itself is under its own; where it only
+/// requires what is among them too, the stricter of both holds.
 pub(super) fn under(batch: Batch, conditions: &Conditions) -> Batch {
+    let further = |key: &Key| conditions.iter().find(|(known, _)| known == key);
     let own: BTreeSet<Key> = batch.steps().iter().map(|(key, ..)| key.clone()).collect();
+    let batch = batch.steps().iter().fold(Batch::new(), |batch, step| {
+        let (key, when, step) = step.clone();
+        match step {
+            Step::Put(value) => batch.put(key, value, when),
+            Step::Delete => batch.delete(key, when),
+            Step::Require => {
+                let other = further(&key).map_or(Precondition::Any, |(_, other)| *other);
+                batch.require(key, stricter(when, other))
+            }
+        }
+    });
     let others = conditions.iter().filter(|(key, _)| !own.contains(key));
     others.fold(batch, |batch, (key, when)| {
         batch.require(key.clone(), *when)
     })
+}
+
+/// What holds only where both do, of conditions that were read together.
+fn stricter(own: Precondition, other: Precondition) -> Precondition {
+    match (own, other) {
+        (Precondition::Any, other) | (Precondition::Present, other @ Precondition::At(_)) => other,
+        (Precondition::Absent | Precondition::Present | Precondition::At(_), _) => own,
+    }
 }
 
 /// Whether a key is among those of these conditions.
@@ -376,5 +397,39 @@ impl From<Lost> for Failure {
                 "{lost}: ask an administrator for a role that allows it"
             )),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cara_store::Precondition::{Absent, Any, At, Present};
+
+    use super::*;
+
+    fn key(name: &str) -> Key {
+        Key::new(name.to_owned())
+    }
+
+    #[test]
+    fn a_batch_comes_under_all_conditions() {
+        let given = vec![(key("user"), At(Revision(7)))];
+        let check = |batch: Batch, expected: Batch| assert_eq!(under(batch, &given), expected);
+        let token = || Batch::new().put(key("token"), "t", Absent);
+        // What says nothing of the key, and what says less or more of it.
+        check(token(), token().require(key("user"), At(Revision(7))));
+        for (own, expected) in [
+            (Any, At(Revision(7))),
+            (Present, At(Revision(7))),
+            (Absent, Absent),
+            (At(Revision(5)), At(Revision(5))),
+        ] {
+            let requires = |when| token().require(key("user"), when);
+            check(requires(own), requires(expected));
+        }
+        // What it writes itself is under its own.
+        let written = || Batch::new().put(key("user"), "u", At(Revision(5)));
+        check(written(), written());
+        let deleted = || Batch::new().delete(key("user"), At(Revision(5)));
+        check(deleted(), deleted());
     }
 }

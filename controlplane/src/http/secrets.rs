@@ -7,7 +7,6 @@ use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use cara_api::project::ProjectSpec;
 use cara_api::secret::Hidden;
 use cara_api::{API_VERSION, ResourceVersion, Secret, schema, validate};
 
@@ -23,7 +22,7 @@ use super::watch::Watched;
 use crate::Shared;
 use crate::audit::{self, Caller, Op, Operation, Verb};
 use crate::cache::{Object, State as CacheState};
-use crate::plan::routes::material;
+use crate::plan::access::change::secrets_of;
 use crate::repo::{self, SealedSecret};
 use crate::vault::{self, Values};
 
@@ -237,11 +236,8 @@ pub(super) async fn delete(
 fn users(app: &App, name: &str) -> Vec<String> {
     app.shared.cache.read(|state| {
         let projects = state.projects().values();
-        let names = |spec: &ProjectSpec| {
-            let mut rules = spec.ingress.iter().flat_map(material::secrets);
-            spec.secrets().contains(name) || rules.any(|needed| needed.secret == name)
-        };
-        let users = projects.filter(|p| !p.status.phase.is_ending() && names(&p.spec));
+        let users =
+            projects.filter(|p| !p.status.phase.is_ending() && secrets_of(&p.spec).contains(name));
         users.map(|p| p.metadata.name.clone()).collect()
     })
 }

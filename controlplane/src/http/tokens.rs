@@ -110,8 +110,7 @@ pub(super) async fn read(
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Response, Failure> {
     not_watched(&query)?;
-    visible(&app, &who, &name)?;
-    objects::read::<StoredToken>(&app, &query, name)
+    objects::read_among::<StoredToken>(&app, &query, Own(who), &name)
 }
 
 /// 404 for a token that somebody may not see, as for one that is not there.

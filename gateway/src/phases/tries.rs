@@ -109,6 +109,10 @@ pub(crate) fn head_came(
         }
     }
     ctx.upstream.note_answered(is_good, || edge.live.now());
+    // A WebSocket is no answer that somebody waits for: it ends at once, in order.
+    if status != 101 {
+        ctx.upstream.note_late();
+    }
     false
 }
 
@@ -181,7 +185,7 @@ pub(crate) fn answered(
 /// When a piece of an answer passes.
 ///
 /// # Errors
-/// The endpoint has left, and the time to end in is over.
+/// The endpoint has left, and the time to end in came to its end after the answer had begun.
 pub(crate) fn piece_passes(ctx: &Ctx) -> Result<()> {
     match ctx.upstream.ending() {
         Some(ending) if ending.has_come() => {

@@ -43,6 +43,8 @@ pub(crate) struct Attempt {
     is_refused: bool,
     /// The answer's head came; it cannot be tried again.
     is_answered: bool,
+    /// Its endpoint had ended before the answer began, which lasts as long as it takes.
+    is_late: bool,
 }
 
 impl Attempt {
@@ -56,9 +58,17 @@ impl Attempt {
         self.current.as_ref().map(|c| c.endpoint().address)
     }
 
-    /// When what lasts at the endpoint of the last try has to end.
+    /// When what lasts at the endpoint of the last try has to end; none when nothing ends it.
     pub(crate) fn ending(&self) -> Option<&Arc<Ending>> {
-        self.current.as_ref().map(|c| c.endpoint().stay().ending())
+        let current = self.current.as_ref().filter(|_| !self.is_late);
+        current.map(|c| c.endpoint().stay().ending())
+    }
+
+    /// To be called when an answer begins: what was waited for beyond the endpoint's time comes
+    /// whole.
+    pub(crate) fn note_late(&mut self) {
+        let current = self.current.as_ref();
+        self.is_late = current.is_some_and(|c| c.endpoint().stay().has_ended());
     }
 
     /// Tries after the first one.

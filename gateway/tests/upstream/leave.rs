@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use cara_api::gateway::{PathMatch, Policy, Route};
+use cara_api::gateway::{InFlight, PathMatch, Policy, Route};
 
 use crate::streams::{
-    Begun, CLIENT_GOING_AWAY, FRAME, GOING_AWAY, Streams, echoes, rest, websocket,
+    Begun, CLIENT_GOING_AWAY, FRAME, GOING_AWAY, LATE, Streams, echoes, rest, upgraded, websocket,
+    whole_http2,
 };
-use crate::support::{Does, Edge, Service, eventually, rule};
+use crate::support::{Does, Edge, Service, ask, eventually, rule};
 
 const DRAIN: Duration = Duration::from_millis(1_500);
 const EVENTS: &str = "text/event-stream";
@@ -168,23 +169,56 @@ async fn answers_without_end_break_off_and_those_of_other_endpoints_go_on() {
     .await;
 }
 
+/// One request of each way and protocol, for what is waited for at two rules.
+async fn ask_all(edge: &Edge) -> [(usize, bool); 4] {
+    let http1 = async |method, path, body| {
+        let answer = ask(edge.address, method, path, &[], body).await;
+        (answer.body.len(), answer.status == 200)
+    };
+    let (a, b, c, d) = tokio::join!(
+        http1("GET", "/short/late", ""),
+        whole_http2(edge, "/short/late"),
+        http1("POST", "/long/late", "a slow question"),
+        whole_http2(edge, "/long/late"),
+    );
+    [a, b, c, d]
+}
+
 #[tokio::test]
 async fn requests_that_wait_for_their_answer_get_it() {
-    let (old, next) = (
-        Service::start(Does::Answer(200)).await,
-        Service::start(Does::Answer(200)).await,
-    );
-    let edge = start(&[at("/s", old.address, Policy::default())]).await;
-    old.does(Does::AnswerAfter(DRAIN + Duration::from_secs(1)));
-    let asked = edge.get("/s", &[]);
-    let change = async {
-        eventually("it is under way", async || {
-            (edge.metric("cara_gateway_requests_in_flight") > 0.0).then_some(())
-        })
-        .await;
-        edge.publish(&[at("/s", next.address, Policy::default())]);
+    let old = Streams::start().await;
+    let next = Service::start(Does::Answer(200)).await;
+    let limited = || Policy {
+        in_flight: Some(InFlight {
+            max: 100,
+            queue: 0,
+            timeout: Duration::from_secs(1),
+        }),
+        ..Policy::default()
     };
-    let (answer, ()) = tokio::join!(asked, change);
-    assert_eq!(answer.status, 200, "{answer:?}");
-    assert_eq!(answer.body, old.address.to_string());
+    let rules = |to| {
+        [
+            at("/short", to, Policy::default()),
+            at("/long", to, limited()),
+        ]
+    };
+    let edge = start(&rules(old.address)).await;
+    let mut open = [
+        websocket(&edge, "/short").await,
+        websocket(&edge, "/long").await,
+    ];
+    let change = async {
+        old.waiting(5).await;
+        edge.publish(&rules(next.address));
+        for socket in &mut open {
+            assert_eq!(rest(socket).await, GOING_AWAY);
+        }
+        // The time of the endpoints is over now.
+        old.answer();
+    };
+    let (answers, socket, ()) = tokio::join!(ask_all(&edge), upgraded(&edge, "/long/late"), change);
+    assert_eq!(answers, [(LATE, true); 4]);
+    assert_eq!(edge.metric("cara_gateway_plain_requests_total"), 2.0);
+    let mut socket = socket.expect("an upgrade");
+    assert_eq!(rest(&mut socket).await, GOING_AWAY, "that lasts");
 }

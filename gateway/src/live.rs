@@ -485,6 +485,28 @@ mod tests {
         assert!(Arc::ptr_eq(&old, &follower.rule("a.x")));
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_rule_that_comes_back_after_its_end_gets_new_endpoints() {
+        let mut follower = Follower::new();
+        let same = || route("p", &[1], Policy::default());
+        // As a request does that is still under way.
+        follower.take_in(&[("a.x", &same())]);
+        let held = follower.rule("a.x");
+        follower.take_in(&[]);
+        follower.take_in(&[("a.x", &same())]);
+        assert!(Arc::ptr_eq(&held, &follower.rule("a.x")), "back in time");
+        follower.take_in(&[]);
+        let ended = follower.live.departures().follow();
+        let ended = tokio::time::timeout(Duration::from_secs(1), ended).await;
+        assert!(ended.is_err() && held.upstream.has_ended());
+        follower.take_in(&[("a.x", &same()), ("b.x", &same())]);
+        let back = follower.rule("a.x");
+        assert!(!back.upstream.has_ended());
+        assert_eq!(back.upstream.kept_endpoints(&held.upstream), 0);
+        assert!(back.upstream.goes_on_from(&held.upstream));
+        assert!(Arc::ptr_eq(&back, &follower.rule("b.x")));
+    }
+
     #[test]
     fn rules_that_are_gone_are_forgotten() {
         let mut follower = Follower::new();

@@ -169,6 +169,11 @@ impl Upstream {
             .for_each(|endpoint| departures.leave(endpoint));
     }
 
+    /// True when the time of one of its endpoints is over: it must not be listed again.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.endpoints().any(|endpoint| endpoint.stay().has_ended())
+    }
+
     fn endpoints(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
         self.targets
             .iter()

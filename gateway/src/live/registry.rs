@@ -42,9 +42,11 @@ impl Registry {
             old.route.project == route.project && old.route.ingress == route.ingress
         };
         // Only the newest can be taken as it is: the others may be kept by old requests, and what
-        // they share has been fitted to the newest since.
+        // they share has been fitted to the newest since. An old request may also keep the newest
+        // after the time of its endpoints is over, which cannot be served again.
         let newest = known.last().and_then(Weak::upgrade).filter(is_same);
         if let Some(old) = newest
+            && !old.upstream.has_ended()
             && (Arc::ptr_eq(&old.route, route) || old.route == *route)
         {
             return old;

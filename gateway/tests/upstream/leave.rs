@@ -222,3 +222,34 @@ async fn requests_that_wait_for_their_answer_get_it() {
     let mut socket = socket.expect("an upgrade");
     assert_eq!(rest(&mut socket).await, GOING_AWAY, "that lasts");
 }
+
+#[tokio::test]
+async fn a_rule_that_comes_back_while_a_request_of_it_waits_is_served_anew() {
+    let service = Streams::start().await;
+    let here = || at("/s", service.address, Policy::default());
+    let edge = start(&[here()]).await;
+    let mut before = websocket(&edge, "/s").await;
+    let asked = whole_http2(&edge, "/s/late");
+    let change = async {
+        service.waiting(1).await;
+        edge.publish(&[]);
+        assert_eq!(rest(&mut before).await, GOING_AWAY);
+        edge.publish(&[here()]);
+        let mut again = websocket(&edge, "/s").await;
+        for _ in 0..10 {
+            echoes(&mut again).await;
+        }
+        for accept in [EVENTS, "*/*"] {
+            let mut answer = Begun::http1(&edge, "/s/talk", accept).await;
+            answer.goes_on().await;
+            answer.goes_on().await;
+        }
+        service.answer();
+        again
+    };
+    let (answer, mut again) = tokio::join!(asked, change);
+    assert_eq!(answer, (LATE, true));
+    echoes(&mut again).await;
+    edge.publish(&[]);
+    assert_eq!(rest(&mut again).await, GOING_AWAY, "it leaves as before");
+}

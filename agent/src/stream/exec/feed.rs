@@ -34,9 +34,10 @@ impl<W: AsyncWrite + Unpin> Feed<W> {
         }
     }
 
-    /// Whether more can be held.
+    /// Whether more can be taken in. A sender may fill its window to the last byte; what comes then
+    /// is no input but a signal, and must not wait for the command.
     pub(super) fn has_room(&self) -> bool {
-        self.waiting_bytes < INPUT_WINDOW
+        self.waiting_bytes <= INPUT_WINDOW
     }
 
     /// Whether there is something to write.
@@ -131,14 +132,23 @@ mod tests {
     async fn a_command_that_reads_nothing_bounds_what_is_held() {
         let (near, _far) = tokio::io::duplex(16);
         let mut feed = Feed::new(near);
+        let piece = 32 * 1024;
         while feed.has_room() {
-            feed.push(vec![1; 32 * 1024].into());
+            feed.push(vec![1; piece].into());
         }
-        assert_eq!(feed.waiting_bytes, INPUT_WINDOW);
+        assert_eq!(feed.waiting_bytes, INPUT_WINDOW + piece);
         feed.write().await;
         let stuck = tokio::time::timeout(std::time::Duration::from_millis(20), feed.write());
         assert!(stuck.await.is_err());
         assert_eq!(told(&mut feed), 16);
+    }
+
+    #[test]
+    fn a_full_window_leaves_room_for_a_signal() {
+        let (near, _far) = tokio::io::duplex(16);
+        let mut feed = Feed::new(near);
+        feed.push(vec![1; INPUT_WINDOW].into());
+        assert!(feed.has_room());
     }
 
     #[tokio::test]

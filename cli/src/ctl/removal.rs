@@ -85,7 +85,7 @@ pub async fn review(
 
 fn intent(context: &Context, target: &Target, seen: Option<&Value>, chosen: Chosen) -> Intent {
     let Some(seen) = seen else {
-        // Deleting says that it is not there.
+        // It is said in its turn that it is not there; nothing is done to it.
         return Intent::new(Weight::Harmless, Vec::new());
     };
     let object = format!("{}/{}", target.kind.noun(), target.name);
@@ -166,9 +166,12 @@ pub async fn start(
 async fn delete(context: &Context, manner: Manner, removal: &Removal) -> Result<Deletion, Failure> {
     let target = &removal.target;
     let path = target.path();
+    let Some(seen) = &removal.seen else {
+        return Err(absent(context, target).await);
+    };
     let mut terms = Terms {
         force: manner.force,
-        if_match: removal.seen.as_ref().map(live::version_of),
+        if_match: Some(live::version_of(seen)),
         ..Terms::tried(manner.dry_run.is_dry())
     };
     for _ in 0..live::TRIES {
@@ -177,8 +180,7 @@ async fn delete(context: &Context, manner: Manner, removal: &Removal) -> Result<
             Err(error) => error,
         };
         let failure = refused(target, manner, Failure::of(&target.action(), &error));
-        let (Some(seen), Some(tried), Some(409)) = (&removal.seen, terms.if_match, error.status())
-        else {
+        let (Some(tried), Some(409)) = (terms.if_match, error.status()) else {
             return Err(failure);
         };
         let found = live::read(context, &path).await;
@@ -190,6 +192,14 @@ async fn delete(context: &Context, manner: Manner, removal: &Removal) -> Result<
         }
     }
     Err(live::changed(&target.action()))
+}
+
+/// Why what was not there is not deleted. Nobody saw what may be there by now, or agreed to its end.
+async fn absent(context: &Context, target: &Target) -> Failure {
+    match context.client.get::<Value>(&target.path()).await {
+        Ok(_) => live::changed(&target.action()),
+        Err(error) => Failure::of(&target.action(), &error),
+    }
 }
 
 impl Removal {

@@ -208,6 +208,31 @@ async fn what_was_agreed_to_is_what_is_done_or_nothing_is() {
 }
 
 #[tokio::test]
+async fn what_was_not_there_is_not_deleted() {
+    let server = Server::start(&[]).await;
+    let files = Files::new();
+    let (there, late) = (unique("there"), unique("late"));
+    let file = |name: &str| files.write(name, &manifest(name, &[("web", "shop:1")]));
+    let mine = file(&there);
+    let theirs = file(&late);
+    assert_eq!(server.ctl(&["apply", "-f", &mine]).await.0, 0);
+    let delete = format!("delete project {there} {late}");
+    let asking = Asking::begin(&server, &delete).await;
+    assert!(!asking.said.contains(&late), "{}", asking.said);
+    // Somebody makes it while the question about the other one stands there.
+    assert_eq!(server.ctl(&["apply", "-f", &theirs]).await.0, 0);
+    let (code, said) = asking.answer("y\n").await;
+    assert_eq!(code, 4, "{said}");
+    assert!(said.contains("[E-CHANGED]"), "{said}");
+    let (code, _, err) = server.ctl(&["get", "project", &late]).await;
+    assert_eq!(code, 0, "nobody agreed to its end: {err}");
+    let (code, _, err) = server.ctl(&["delete", "project", &there]).await;
+    assert_ne!(code, 0, "the other one went");
+    assert!(err.contains("E-NOT-FOUND"), "{err}");
+    assert_eq!(server.ctl(&["delete", "project", &late]).await.0, 0);
+}
+
+#[tokio::test]
 async fn documents_of_every_kind_are_planned_and_applied() {
     let server = Server::start(&[]).await;
     let files = Files::new();

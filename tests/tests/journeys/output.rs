@@ -194,6 +194,21 @@ async fn what_was_agreed_to_is_what_is_done_or_nothing_is() {
         let (_, image, _) = server.ctl(&["get", "project", &name, "-o", path]).await;
         assert_eq!(image, "shop:3\n", "nothing was done");
     }
+    // A document that names no version, in whatever way, is meant for what was looked at.
+    for version in ["", "0"] {
+        let text = manifest(&name, &[("web", "shop:2")]);
+        let text = text.replace(
+            "metadata:\n",
+            &format!("metadata:\n  resourceVersion: \"{version}\"\n"),
+        );
+        let untied = files.write("untied.yaml", &text);
+        theirs("shop:1").await;
+        let asking = Asking::begin(&server, &format!("apply -f {untied}")).await;
+        theirs("shop:3").await;
+        let (code, said) = asking.answer("y\n").await;
+        assert_eq!(code, 4, "{version:?}: {said}");
+        assert!(said.contains("[E-CHANGED]"), "{version:?}: {said}");
+    }
     // Nobody did: it is done.
     let (code, said) = Asking::begin(&server, &format!("apply -f {mine}"))
         .await

@@ -103,8 +103,9 @@ async fn replace(
     seen: &Value,
 ) -> Result<Done, Failure> {
     let path = address::one(document.kind, &document.name);
-    // A document that names a version is meant for that one.
-    let is_tied = document.body.pointer("/metadata/resourceVersion").is_some();
+    // A document that names a version is meant for that one. An empty one, or zero, names none: the
+    // server would take that for any version.
+    let is_tied = !live::version_of(&document.body).is_zero();
     let mut base = seen.clone();
     for _ in 0..live::TRIES {
         let tried = live::version_of(&base);

@@ -42,6 +42,7 @@ pub(super) async fn exec(
         streams: streams.clone(),
         command,
         outgoing: Outgoing(sender),
+        tells_taken: query.taken,
     };
     let (told, started) = oneshot::channel();
     // On its own: a user who goes away while it starts must not leave it behind.
@@ -57,6 +58,8 @@ struct Session {
     streams: Streams,
     command: Command,
     outgoing: Outgoing,
+    /// Whether the other side asked how much of the input is read. An older one would break off at it.
+    tells_taken: bool,
 }
 
 /// Why a session is over.
@@ -145,7 +148,7 @@ impl Session {
                     None => return,
                 },
                 () = feed.write(), if feed.has_work() => {}
-                permit = self.outgoing.0.reserve(), if feed.has_news() => match permit {
+                permit = self.outgoing.0.reserve(), if self.tells_taken && feed.has_news() => match permit {
                     Ok(permit) => permit.send(feed.news().to_record()),
                     Err(_) => return,
                 },

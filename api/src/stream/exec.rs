@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::is_true;
 
+/// Parameter by which the reader's count is asked for.
+const TAKEN: &str = "taken";
+
 /// A command to run in a service.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ExecQuery {
@@ -13,6 +16,8 @@ pub struct ExecQuery {
     pub tty: bool,
     /// Give it what the user types or pipes in.
     pub stdin: bool,
+    /// Tell how much of its input it read, as [`Taken`]. Who does not know that channel does not ask.
+    pub taken: bool,
     /// Size of the terminal.
     pub size: Option<Size>,
 }
@@ -24,6 +29,7 @@ impl ExecQuery {
         let mut pairs: Vec<_> = command.map(|part| ("command", part)).collect();
         pairs.extend(self.tty.then(|| ("tty", "true".to_owned())));
         pairs.extend(self.stdin.then(|| ("stdin", "true".to_owned())));
+        pairs.extend(self.taken.then(|| (TAKEN, "true".to_owned())));
         if let Some(size) = self.size {
             pairs.push(("cols", size.cols.to_string()));
             pairs.push(("rows", size.rows.to_string()));
@@ -47,11 +53,12 @@ impl ExecQuery {
                 "command" => query.command.push(value.clone()),
                 "tty" => query.tty = is_true(value),
                 "stdin" => query.stdin = is_true(value),
+                TAKEN => query.taken = is_true(value),
                 "cols" => cols = Some(number(key, value)?),
                 "rows" => rows = Some(number(key, value)?),
                 other => {
                     return Err(format!(
-                        "{other:?} is no parameter: give command, tty, stdin, cols or rows"
+                        "{other:?} is no parameter: give command, tty, stdin, taken, cols or rows"
                     ));
                 }
             }
@@ -61,6 +68,12 @@ impl ExecQuery {
         }
         query.size = cols.zip(rows).map(|(cols, rows)| Size { cols, rows });
         Ok(query)
+    }
+
+    /// Whether a refusal means that this side's [`Self::taken`] is not known there: before it came to be,
+    /// as every unknown parameter, it was refused in these words.
+    pub fn is_taken_unknown(detail: &str) -> bool {
+        detail.starts_with(&format!("{TAKEN:?} is no parameter"))
     }
 }
 
@@ -138,6 +151,7 @@ mod tests {
                 command,
                 tty,
                 stdin,
+                taken: stdin,
                 size,
             };
             assert_eq!(ExecQuery::parse(&owned(&query.pairs())), Ok(query));
@@ -155,6 +169,15 @@ mod tests {
         check(&[("command", "")], "command is required");
         check(&[("command", "sh"), ("cols", "x")], "cols \"x\"");
         check(&[("command", "sh"), ("shell", "1")], "\"shell\"");
+    }
+
+    #[test]
+    fn one_that_does_not_know_the_count_is_told_from_other_refusals() {
+        let older = "\"taken\" is no parameter: give command, tty, stdin, cols or rows";
+        assert!(ExecQuery::is_taken_unknown(older));
+        for other in ["\"x\" is no parameter: give taken", "command is required"] {
+            assert!(!ExecQuery::is_taken_unknown(other), "{other}");
+        }
     }
 
     #[test]

@@ -5,11 +5,11 @@
 //! the first when the server takes nothing any more.
 //!
 //! No more of the input is on its way than [`INPUT_WINDOW`], so that signals pass by what the command
-//! does not read.
+//! does not read. Servers and agents that are too old to count that are sent what comes.
 
 use std::time::Duration;
 
-use cara_api::client::Connection;
+use cara_api::client::{Connection, Error as RequestError};
 use cara_api::paths;
 use cara_api::stream::frame::PIECE;
 use cara_api::stream::socket::{Error, PING_PERIOD, Receiver, Sender};
@@ -43,14 +43,15 @@ pub async fn run(context: &Context, options: Exec) -> Result<(), Failure> {
             "the input is no terminal: keys are not passed on one by one"
         ));
     }
-    let query = ExecQuery {
+    let mut query = ExecQuery {
         command: options.command,
         tty: options.tty,
         stdin: options.stdin,
+        taken: options.stdin,
         size: options.tty.then(screen::size).flatten(),
     };
     let path = paths::fill(paths::SERVICE_EXEC, &[project, &service]);
-    let opened = context.client.socket(&path, &query.pairs()).await;
+    let opened = open(context, &path, &mut query).await;
     let action = format!("exec in {project}/{service}");
     let (sender, receiver) = opened.map_err(|error| Failure::of(&action, &error))?;
     let listeners = Listeners::new().map_err(|error| Failure::other(error.to_string()))?;
@@ -83,6 +84,26 @@ pub async fn run(context: &Context, options: Exec) -> Result<(), Failure> {
         Ended::Unread => Err(Failure::closed()),
     }
 }
+
+/// Opens the stream. Where a server or an agent of an older version does not count what a command reads,
+/// the query does not ask for it afterwards.
+async fn open(
+    context: &Context,
+    path: &str,
+    query: &mut ExecQuery,
+) -> Result<Opened, RequestError> {
+    match context.client.socket(path, &query.pairs()).await {
+        Err(RequestError::Problem(problem))
+            if query.taken && ExecQuery::is_taken_unknown(&problem.detail) =>
+        {
+            query.taken = false;
+            context.client.socket(path, &query.pairs()).await
+        }
+        opened => opened,
+    }
+}
+
+type Opened = (Sender<Connection>, Receiver<Connection>);
 
 /// How it ended.
 enum Ended {
@@ -182,6 +203,7 @@ async fn pass_in(
         frames,
         listeners,
         taken,
+        window: query.taken.then_some(INPUT_WINDOW),
         has_tty: query.tty,
     };
     // Sending is apart: a server that takes nothing must not keep signals from this program.
@@ -210,6 +232,8 @@ struct Keys {
     listeners: Listeners,
     /// How many bytes of the input the command read.
     taken: watch::Receiver<usize>,
+    /// How many bytes may be on their way; none when nobody counts what is read.
+    window: Option<usize>,
     has_tty: bool,
 }
 
@@ -235,7 +259,9 @@ impl Keys {
                 }
             }
             let on_its_way = sent.saturating_sub(*self.taken.borrow_and_update());
-            let most = INPUT_WINDOW.saturating_sub(on_its_way).min(PIECE);
+            let most = self
+                .window
+                .map_or(PIECE, |window| window.saturating_sub(on_its_way).min(PIECE));
             let typed = async {
                 match (&mut stdin, buffer.get_mut(..most)) {
                     (Some(stdin), Some(buffer)) if most > 0 => stdin.read(buffer).await,

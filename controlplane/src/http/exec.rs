@@ -18,6 +18,7 @@ use crate::tunnels::Kind;
         ("command" = Vec<String>, Query, description = "The program and its arguments, each once"),
         ("tty" = Option<bool>, Query, description = "Give it a terminal"),
         ("stdin" = Option<bool>, Query, description = "Give it an input"),
+        ("taken" = Option<bool>, Query, description = "Tell on channel 7 how much of the input the command read"),
         ("cols" = Option<u16>, Query, description = "Width of the terminal"),
         ("rows" = Option<u16>, Query, description = "Height of the terminal")),
     responses((status = 101, description = "A WebSocket whose binary messages begin with a channel"),

@@ -3,9 +3,12 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use cara_api::paths;
+use cara_api::stream::{Channel, ExecQuery, Frame};
 use cara_tests::{Docker, Server, eventually, program, unique};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::{code, ctl, idle, nothing_is_open, signal};
 
@@ -172,6 +175,95 @@ async fn a_command_that_reads_nothing_can_be_interrupted_and_ends_with_its_user(
     })
     .await;
     assert!(asked.elapsed() < Duration::from_secs(15));
+    nothing_is_open(&server).await;
+    server.delete(&name).await;
+}
+
+/// Passes connections on to a server as if that were one from before the count of what is read.
+async fn as_older(listener: TcpListener, server: String) {
+    let mut served = tokio::task::JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        served.spawn(pass_as_older(stream, server.clone()));
+    }
+}
+
+async fn pass_as_older(mut stream: TcpStream, server: String) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await?);
+    }
+    if String::from_utf8_lossy(&head).contains("taken=") {
+        let detail = "\"taken\" is no parameter: give command, tty, stdin, cols or rows";
+        let problem = json!({"status": 400, "title": "Bad Request", "detail": detail}).to_string();
+        let answer = format!(
+            "HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\
+             content-type: application/problem+json\r\ncontent-length: {}\r\n\r\n{problem}",
+            problem.len()
+        );
+        return stream.write_all(answer.as_bytes()).await;
+    }
+    let mut onward = TcpStream::connect(server).await?;
+    onward.write_all(&head).await?;
+    tokio::io::copy_bidirectional(&mut stream, &mut onward).await?;
+    Ok(())
+}
+
+/// Sends a command 600,000 bytes; whether it was told how much of them was read, and what it said.
+async fn counted(server: &Server, name: &str, taken: bool) -> (bool, String) {
+    let query = ExecQuery {
+        command: ["wc", "-c"].map(str::to_owned).to_vec(),
+        stdin: true,
+        taken,
+        ..ExecQuery::default()
+    };
+    let path = paths::fill(paths::SERVICE_EXEC, &[name, "web"]);
+    let opened = server.client().socket(&path, &query.pairs()).await;
+    let (mut sender, mut receiver) = opened.expect("a stream");
+    for _ in 0..20 {
+        let piece = Frame::new(Channel::Stdin, vec![7; 30_000]);
+        sender.send(&piece).await.expect("sent");
+    }
+    sender.send(&Frame::eof()).await.expect("sent");
+    let (mut is_told, mut said) = (false, String::new());
+    let read = async {
+        while let Some(frame) = receiver.next().await.expect("a frame") {
+            match frame.channel {
+                Channel::Taken => is_told = true,
+                Channel::Stdout => said += &String::from_utf8_lossy(&frame.payload),
+                _ => {}
+            }
+        }
+    };
+    let read = tokio::time::timeout(Duration::from_secs(60), read).await;
+    read.expect("it ends");
+    (is_told, said)
+}
+
+#[tokio::test]
+async fn clients_and_servers_of_versions_that_do_not_count_go_together_with_this_one() {
+    let (server, name) = started("older").await;
+    // One that does not know the channel is never sent it.
+    for taken in [false, true] {
+        let expected = (taken, "600000\n".to_owned());
+        assert_eq!(counted(&server, &name, taken).await, expected);
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let mut older = tokio::task::JoinSet::new();
+    older.spawn(as_older(listener, server.api.to_string()));
+    let mut child = ctl(&server, &["exec", "-i", &name, "--", "wc", "-c"])
+        .env("CARA_SERVER", format!("http://{address}"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("caractrl runs");
+    let mut input = child.stdin.take().expect("an input");
+    input.write_all(&vec![7; 3_000_000]).await.expect("written");
+    drop(input);
+    let ended = tokio::time::timeout(Duration::from_secs(60), child.wait_with_output()).await;
+    let output = ended.expect("it ends").expect("it ran");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "3000000\n");
+    assert!(output.status.success());
     nothing_is_open(&server).await;
     server.delete(&name).await;
 }

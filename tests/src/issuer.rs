@@ -1,5 +1,5 @@
-//! A small issuer of OpenID Connect on loopback, where everybody who comes is Ann and has
-//! logged in already. It checks what a gateway has to send: client, secret and PKCE. Devices log in
+//! A small issuer of OpenID Connect on loopback, where everybody who comes is Ann, unless told
+//! otherwise, and has logged in already. It checks what a gateway has to send: client, secret and PKCE. Devices log in
 //! once somebody approved their code; jobs get tokens for the asking.
 
 use std::collections::BTreeMap;
@@ -49,8 +49,8 @@ struct Inner {
     grants: Mutex<BTreeMap<String, Form>>,
     /// Codes of devices, and whether somebody approved them.
     devices: Mutex<BTreeMap<String, bool>>,
-    /// What claims say of Ann's groups.
-    groups: Mutex<Vec<String>>,
+    /// What claims say of who comes: `sub`, `email` and `groups`.
+    person: Mutex<Value>,
     /// How often devices asked.
     polls: AtomicUsize,
 }
@@ -72,7 +72,9 @@ impl Issuer {
             key: new_key(),
             grants: Mutex::default(),
             devices: Mutex::default(),
-            groups: Mutex::new(["dev", "ops"].map(str::to_owned).into()),
+            person: Mutex::new(json!({
+                "sub": "u-1", "email": "ann@example.com", "groups": ["dev", "ops"],
+            })),
             polls: AtomicUsize::new(0),
         });
         let mut tasks = JoinSet::new();
@@ -105,14 +107,14 @@ impl Issuer {
         devices.insert(user_code.to_owned(), true);
     }
 
-    /// Puts Ann into other groups.
+    /// Puts who comes into other groups.
     pub fn move_to(&self, groups: &[&str]) {
-        let mut all = self
-            .inner
-            .groups
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *all = groups.iter().map(|&group| group.to_owned()).collect();
+        self.inner.person()["groups"] = json!(groups);
+    }
+
+    /// From now on, this is what claims say of who comes.
+    pub fn become_whom(&self, claims: Value) {
+        *self.inner.person() = claims;
     }
 
     /// How often it was asked whether a device's login is complete.
@@ -214,10 +216,10 @@ impl Inner {
         let is_right = given.get("redirect_uri") == asked.get("redirect_uri")
             && Some(&challenge) == asked.get("code_challenge");
         let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
-        let claims = json!({
-            "iss": self.url, "aud": CLIENT, "sub": "u-1", "iat": now, "exp": now + LIFE_S,
-            "nonce": asked.get("nonce"), "email": "ann@example.com", "groups": *self.groups(),
+        let mut claims = json!({
+            "iss": self.url, "aud": CLIENT, "iat": now, "exp": now + LIFE_S, "nonce": asked.get("nonce"),
         });
+        self.add_person(&mut claims);
         is_right.then(
             || json!({"id_token": self.sign(&claims), "access_token": "a", "token_type": "Bearer"}),
         )
@@ -246,9 +248,7 @@ impl Inner {
                 devices.remove(&code);
                 let mut claims = self.times(LIFE_S);
                 claims["aud"] = json!(CLIENT);
-                claims["sub"] = json!("u-1");
-                claims["email"] = json!("ann@example.com");
-                claims["groups"] = json!(*self.groups());
+                self.add_person(&mut claims);
                 let id_token = self.sign(&claims);
                 answer(
                     200,
@@ -258,8 +258,14 @@ impl Inner {
         }
     }
 
-    fn groups(&self) -> MutexGuard<'_, Vec<String>> {
-        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    fn person(&self) -> MutexGuard<'_, Value> {
+        self.person.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add_person(&self, claims: &mut Value) {
+        if let (Value::Object(all), Value::Object(person)) = (claims, self.person().clone()) {
+            all.extend(person);
+        }
     }
 
     fn times(&self, life_s: u64) -> Value {

@@ -127,11 +127,12 @@ impl App {
     /// What somebody with these claims may do; 403 when that is nothing. From now on the tokens that
     /// they made for themselves go by these claims, too.
     async fn person(&self, config: &LoginConfig, claims: &Claims) -> Result<Login, Failure> {
-        let subject = mapping::subject(claims)
+        let (sub, subject) = mapping::sub(claims)
+            .zip(mapping::subject(claims))
             .ok_or_else(|| Failure::forbidden("the login service does not say who you are"))?;
         let marks = mapping::marks(claims, &config.roles);
         let grants = mapping::grants_of(&marks, &config.roles);
-        let person = self.remember(config, &subject, marks).await?;
+        let person = self.remember(config, (sub, &subject), marks).await?;
         if grants.is_empty() {
             return Err(Failure::forbidden(format!(
                 "{subject} has no role here: ask an administrator to give one to a claim of yours (login-roles)"
@@ -151,15 +152,17 @@ impl App {
     async fn remember(
         &self,
         config: &LoginConfig,
-        subject: &str,
+        (sub, subject): (&str, &str),
         marks: Vec<Mark>,
     ) -> Result<String, Failure> {
-        let id = repo::person_id(&config.issuer, subject);
+        let id = repo::person_id(&config.issuer, sub);
         for _ in 0..objects::TRIES {
             let cache = &self.shared.cache;
             let before = cache.read(|state| state.access().person(&id).cloned());
             let batch = match &before {
-                Some(before) if before.marks == marks => return Ok(id),
+                Some(before) if before.marks == marks && before.subject == subject => {
+                    return Ok(id);
+                }
                 None if marks.is_empty() => return Ok(id),
                 Some(before) if marks.is_empty() => repo::delete_person(before),
                 Some(_) | None => {

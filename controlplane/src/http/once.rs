@@ -137,7 +137,7 @@ fn is_sound(key: &str) -> bool {
 /// A key is its sender's own, however they show who they are: those of two users may be the same.
 fn scope(key: &str, extensions: &Extensions) -> String {
     let asker = extensions.get::<Asker>();
-    let sender = asker.map(|asker| asker.0.actor()).unwrap_or_default();
+    let sender = asker.map(|asker| asker.0.id()).unwrap_or_default();
     digest(&[sender.as_bytes(), key.as_bytes()])
 }
 

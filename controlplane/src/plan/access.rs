@@ -179,6 +179,16 @@ impl Identity {
         }
     }
 
+    /// Who this is, among all: people who log in may be named alike, so each goes by their id.
+    pub fn id(&self) -> String {
+        match self {
+            Self::Bearer(Bearer {
+                person: Some(id), ..
+            }) => format!("person:{id}"),
+            Self::Unasked | Self::Unknown | Self::Bearer(_) | Self::Node(_) => self.actor(),
+        }
+    }
+
     /// The token that was shown.
     pub fn token(&self) -> Option<&TokenName> {
         match self {

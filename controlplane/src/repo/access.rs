@@ -30,7 +30,7 @@ pub(crate) struct Person {
     pub(crate) metadata: ObjectMeta,
     /// The issuer that knows them.
     pub(crate) issuer: String,
-    /// As people and the audit log name them.
+    /// As people and the audit log name them; two may have the same name.
     pub(crate) subject: String,
     /// What of `login-roles` their claims fitted.
     pub(crate) marks: Vec<Mark>,
@@ -49,9 +49,11 @@ impl Resource for Person {
     }
 }
 
-/// Names a person among those of all issuers.
-pub(crate) fn person_id(issuer: &str, subject: &str) -> String {
-    value::hash(&format!("{issuer}\n{subject}"))
+/// Names a person among those of all issuers. `sub` is the claim of that name: it alone is one
+/// person's for ever (OpenID Connect Core 1.0, section 5.7).
+pub(crate) fn person_id(issuer: &str, sub: &str) -> String {
+    // No URL of an issuer has a line break.
+    value::hash(&format!("{issuer}\n{sub}"))
 }
 
 pub(crate) fn person_key(id: &str) -> Key {

@@ -352,6 +352,72 @@ async fn who_is_logged_in_makes_tokens_that_never_do_more_than_they() {
     drop(admin);
 }
 
+/// An address is display: what somebody may do, and which tokens are theirs, goes by `sub`.
+#[tokio::test]
+async fn two_who_are_named_alike_share_nothing_and_a_new_name_loses_nothing() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let issuer = Issuer::start(Ipv4Addr::new(127, 0, 0, 2)).await;
+    let roles = "groups=dev developer:shop; groups=ops admin:*";
+    let (server, admin) = with_issuer(&issuer, folder.path(), roles).await;
+    let be = |sub: &str, email: &str, group: &str| {
+        issuer.become_whom(json!({"sub": sub, "email": email, "groups": [group]}));
+    };
+    let create = async |token: &str, name: &str| {
+        let document = json!({"metadata": {"name": name}, "spec": {}});
+        let made = ask(&server, Some(token), "POST", "/api/v1/tokens", &document).await;
+        assert_eq!(made.status, 201, "{}", made.body);
+        made.body["value"].as_str().expect("a value").to_owned()
+    };
+    let status = async |token: &str, method: &str, path: &str| {
+        ask(&server, Some(token), method, path, &Value::Null)
+            .await
+            .status
+    };
+    // Mallory gave herself Ann's address, at the same issuer.
+    be("u-2", "ann@example.com", "dev");
+    let mallory = log_in(&server, &issuer).await.ok().expect("logged in");
+    let hers = create(&mallory, "mallory-1").await;
+    be("u-1", "ann@example.com", "ops");
+    let ann = log_in(&server, &issuer).await.ok().expect("logged in");
+    let own = ask(&server, Some(&ann), "GET", "/api/v1/whoami", &Value::Null).await;
+    assert_eq!(own.body["actor"], "ann@example.com");
+    let laptop = create(&ann, "ann-1").await;
+    assert_eq!(status(&laptop, "GET", "/api/v1/users").await, 200);
+    for token in [&mallory, &hers] {
+        assert_eq!(status(token, "GET", "/api/v1/projects").await, 200);
+        assert_eq!(status(token, "GET", "/api/v1/users").await, 403);
+        for method in ["GET", "DELETE"] {
+            let path = "/api/v1/tokens/ann-1";
+            assert_eq!(status(token, method, path).await, 404, "{method}");
+        }
+        let listed = ask(&server, Some(token), "GET", "/api/v1/tokens", &Value::Null).await;
+        let text = listed.body.to_string();
+        assert!(
+            text.contains("mallory-1") && !text.contains("ann-1"),
+            "{text}"
+        );
+    }
+    // Ann is who she was by another address, and her roles end all that she has.
+    be("u-1", "ann.b@example.com", "dev");
+    let later = log_in(&server, &issuer).await.ok().expect("logged in");
+    assert_eq!(status(&laptop, "GET", "/api/v1/users").await, 403);
+    be("u-1", "ann.c@example.com", "none");
+    let refused = log_in(&server, &issuer).await.expect_err("refused");
+    assert_eq!(refused.status, 403, "{}", refused.body);
+    for token in [&ann, &laptop, &later] {
+        assert_eq!(status(token, "GET", "/api/v1/projects").await, 401);
+    }
+    // Whoever gets her address gets no token of hers.
+    be("u-3", "ann@example.com", "ops");
+    log_in(&server, &issuer).await.ok().expect("logged in");
+    assert_eq!(status(&laptop, "GET", "/api/v1/projects").await, 401);
+    issuer.become_whom(json!({"email": "ann@example.com", "groups": ["ops"]}));
+    let refused = log_in(&server, &issuer).await.expect_err("refused");
+    assert_eq!(refused.status, 403, "{}", refused.body);
+    assert!(refused.body.to_string().contains("who you are"));
+    drop(admin);
+}
+
 /// One request of a browser: where it is sent, and the cookies that it gets.
 async fn browse(url: &str, cookies: &str) -> (u16, String, Vec<String>) {
     let client = cara_tests::http_builder()

@@ -130,8 +130,16 @@ fn any_is(found: &Value, is_such: &dyn Fn(&str) -> bool) -> bool {
     }
 }
 
+/// Who somebody is to their issuer: nobody else ever gets this name, while addresses are given to
+/// others and, at some issuers, chosen freely (OpenID Connect Core 1.0, section 5.7).
+pub fn sub(claims: &Claims) -> Option<&str> {
+    let sub = claims.get("sub").and_then(Value::as_str);
+    sub.filter(|sub| !sub.is_empty())
+}
+
 /// How people and the audit log name who logged in: an address that the issuer vouches for, or the
-/// issuer's own name for them. No user can have such a name.
+/// issuer's own name for them. No user can have such a name. Two people may have the same: what
+/// somebody may do goes by [`sub`].
 pub fn subject(claims: &Claims) -> Option<String> {
     let text = |name: &str| trusted(claims, name).and_then(Value::as_str);
     let is_short = |text: &&str| !text.is_empty() && text.len() <= 200;
@@ -214,6 +222,20 @@ mod tests {
         ] {
             let wanted: BTreeMap<String, String> = serde_json::from_value(wanted).expect("claims");
             assert_eq!(fits(&token, &wanted), expected, "{wanted:?}");
+        }
+    }
+
+    #[test]
+    fn people_are_who_their_issuer_says_by_sub_alone() {
+        for (value, expected) in [
+            (json!({"sub": "u-1", "email": "ann@x.example"}), Some("u-1")),
+            (json!({"sub": "u 1"}), Some("u 1")),
+            (json!({"email": "ann@x.example"}), None),
+            (json!({"sub": "", "email": "ann@x.example"}), None),
+            (json!({"sub": 7}), None),
+        ] {
+            let claims = claims(value);
+            assert_eq!(sub(&claims), expected, "{claims:?}");
         }
     }
 

@@ -222,10 +222,14 @@ fn address(extensions: &axum::http::Extensions) -> IpAddr {
     remote.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.0.ip())
 }
 
-/// Asker makes the request. A token that does not count is refused, also where none is needed.
+/// Asker makes the request. Where nobody needs to be known, as on the way in, a token says nothing: a
+/// login is not done as whoever an old cookie is of.
 fn identity(app: &App, request: &Request, need: Need) -> Result<Identity, Failure> {
     if let Some(node) = peer(request) {
         return Ok(node);
+    }
+    if need == Need::Public {
+        return Ok(Identity::Unknown);
     }
     let text = match bearer(request.headers())? {
         Some(text) => text,
@@ -244,14 +248,11 @@ fn identity(app: &App, request: &Request, need: Need) -> Result<Identity, Failur
             None => return Ok(Identity::Unknown),
         },
     };
-    if need != Need::Public {
-        // While nothing is known, nobody is.
-        app.must_be_live()?;
-    }
+    // While nothing is known, nobody is.
+    app.must_be_live()?;
     let from = address(request.extensions());
     match access::identify(&app.shared, text) {
         Ok(identity) => Ok(identity),
-        Err(_) if need == Need::Public => Ok(Identity::Unknown),
         Err(why) => {
             let shown = shown(&value::hint(text));
             let counted = app.shared.access.fail(from, shown);

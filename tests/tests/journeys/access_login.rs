@@ -460,7 +460,7 @@ async fn a_browser_logs_in_and_its_cookie_serves_no_other_page() {
         "--login-client-secret-file",
         &secret,
         "--login-roles",
-        "email=ann@example.com viewer:*",
+        "email=ann@example.com viewer:*; groups=late developer:shop",
         "--login-url",
         &url,
     ])
@@ -487,6 +487,17 @@ async fn a_browser_logs_in_and_its_cookie_serves_no_other_page() {
         "{session}"
     );
     let session = session.split(';').next().expect("a cookie").to_owned();
+    // She logs in again, as somebody who may do more by now: what the browser still has of the last
+    // login is in nobody's way.
+    issuer.move_to(&["late"]);
+    let (_, to_issuer, cookies) = browse(&begin, &session).await;
+    let mark = cookies[0].split(';').next().expect("a cookie").to_owned();
+    let (_, back, _) = browse(&to_issuer, "").await;
+    let (status, to, cookies) = browse(&back, &format!("{session}; {mark}")).await;
+    assert_eq!((status, to.as_str()), (303, "/api/v1/whoami"));
+    let newer = cookies[0].split(';').next().expect("a cookie").to_owned();
+    assert_ne!(newer, session);
+    assert_eq!(browse(&format!("{url}{to}"), &newer).await.0, 200);
     let ask = |origin: Option<&str>, site: Option<&str>| {
         let mut request = cara_tests::http()
             .post(format!("{url}/api/v1/logout"))

@@ -12,6 +12,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use cara_api::access::{self, TokenOrigin, TokenStatus, Verb as May, validate as rules, value};
+use cara_api::problem::FieldError;
 use cara_api::{API_VERSION, Resource, Timestamp, Token, schema, validate};
 use jiff::SignedDuration;
 
@@ -27,7 +28,7 @@ use super::watch::{Filter, Watched};
 use crate::Shared;
 use crate::audit::{Caller, Verb};
 use crate::cache::{Object, State as CacheState};
-use crate::plan::access::{Bearer, Identity, Object as On};
+use crate::plan::access::{Bearer, Identity, Object as On, shows_grants_only};
 use crate::repo::{self, StoredToken};
 
 impl View for StoredToken {
@@ -300,7 +301,7 @@ pub(super) fn operations(token: &StoredToken) -> Vec<crate::audit::Operation> {
     crate::audit::diff(&nothing, &crate::audit::user_part(token))
 }
 
-/// Replaces labels, annotations, description and grants. User and end stay.
+/// Replaces labels, annotations, description and grants. User and end stay, and the grants of a login.
 #[utoipa::path(put, path = "/api/v1/tokens/{name}", tag = "access", request_body = Token,
     params(("name" = String, Path), ("If-Match" = Option<String>, Header, description = "The expected resourceVersion")),
     responses((status = 200, body = Token), (status = 400, body = cara_api::Problem),
@@ -325,10 +326,14 @@ pub(super) async fn replace(
         &given.metadata.name,
         &name,
     );
-    faults.extend(rules::token(given, access::LIFE_DEFAULT));
+    faults.extend(match &old.person {
+        Some(_) => rules::token_of_person(given, access::LIFE_DEFAULT),
+        None => rules::token(given, access::LIFE_DEFAULT),
+    });
     let (given, warned) = sound(decoded, faults)?;
     let expected = expected_version(&headers, given.metadata.resource_version)?;
     let replaced = objects::replace(&app, &name, expected, |old: &StoredToken| {
+        must_keep_shown(old, &given)?;
         let mut token = old.clone();
         token.spec.grants = given.spec.grants.clone();
         token.spec.description = given.spec.description.clone();
@@ -347,6 +352,16 @@ pub(super) async fn replace(
         app.audit(&by, Verb::Replace, Some(&*replaced.old), Some(new));
     }
     Ok(replaced.answer(&app, &warned))
+}
+
+/// Refuses other grants where they would do nothing.
+fn must_keep_shown(old: &StoredToken, given: &Token) -> Result<(), Failure> {
+    let is_same = old.spec.grants == given.spec.grants;
+    if is_same || !shows_grants_only(&old.status, old.person.is_some()) {
+        return Ok(());
+    }
+    let text = "the grants of a login cannot be changed, since it may do what whoever logged in may: revoke it instead";
+    Err(Failure::invalid(&[FieldError::new("spec.grants", text)]))
 }
 
 /// Revokes a token: from now on it is not known.

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use cara_api::access::{Grant, PROJECT_LABEL, Role, Verb};
 use cara_api::{NodeName, TokenName, UserName};
 
-pub use token::{Owner, Refusal, is_use_news, rights};
+pub use token::{Owner, Refusal, is_use_news, rights, shows_grants_only};
 
 /// What something is done to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

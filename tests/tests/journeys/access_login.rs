@@ -234,6 +234,46 @@ async fn log_in(server: &Server, issuer: &Issuer) -> Result<String, super::acces
     }
 }
 
+/// An administrator changes `laptop`, which somebody made for themselves, and the login before it.
+async fn must_narrow_only_what_was_made(server: &Server, admin: &str, own: &str) {
+    let ask_as = async |token: &str, method: &str, path: &str, body: Value| {
+        ask(server, Some(token), method, path, &body).await
+    };
+    let put = async |name: &str, spec: Value| {
+        let document = json!({"metadata": {"name": name}, "spec": spec});
+        let path = format!("/api/v1/tokens/{name}");
+        ask_as(admin, "PUT", &path, document).await
+    };
+    let viewer = json!([{"role": "viewer", "allProjects": true}]);
+    let path = "/api/v1/projects/shop/share";
+    for (grants, is_narrow) in [(viewer.clone(), true), (json!([]), false)] {
+        let spec = json!({"description": "on the desk", "grants": grants});
+        let changed = put("laptop", spec).await;
+        assert_eq!(changed.status, 200, "{}", changed.body);
+        assert_eq!(changed.body["spec"]["description"], "on the desk");
+        let shared = ask_as(own, "POST", path, json!({})).await;
+        assert_eq!(shared.status == 403, is_narrow, "{}", shared.body);
+    }
+    let tokens = ask_as(admin, "GET", "/api/v1/tokens", Value::Null).await;
+    let all = tokens.body["items"].as_array().expect("tokens").iter();
+    let login = all
+        .clone()
+        .find(|token| token["status"]["origin"] == "login");
+    let login = login.expect("a login");
+    let name = login["metadata"]["name"].as_str().expect("a name");
+    let grants = login["spec"]["grants"].clone();
+    for (spec, expected) in [
+        (json!({"grants": viewer}), 400),
+        (json!({}), 400),
+        (json!({"grants": grants, "description": "at work"}), 200),
+    ] {
+        let changed = put(name, spec.clone()).await;
+        assert_eq!(changed.status, expected, "{spec} {}", changed.body);
+        let text = changed.body.to_string();
+        assert_eq!(text.contains("revoke it"), expected == 400, "{text}");
+    }
+}
+
 #[tokio::test]
 async fn who_is_logged_in_makes_tokens_that_never_do_more_than_they() {
     let folder = tempfile::tempdir().expect("a directory");
@@ -271,6 +311,7 @@ async fn who_is_logged_in_makes_tokens_that_never_do_more_than_they() {
         assert_eq!(status(token, "/api/v1/projects").await, 200);
         assert_eq!(status(token, "/api/v1/users").await, 403);
     }
+    must_narrow_only_what_was_made(&server, &admin, &own).await;
     let further = create(&own, "further", json!({})).await;
     assert_eq!(further.status, 403, "{}", further.body);
     // They see and revoke their own, and nobody else's.

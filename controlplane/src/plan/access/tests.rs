@@ -250,6 +250,24 @@ fn a_token_of_a_person_is_good_for_what_they_may_now() {
 }
 
 #[test]
+fn grants_of_a_login_are_only_shown() {
+    for (origin, has_person, expected) in [
+        (TokenOrigin::Login, true, true),
+        (TokenOrigin::Login, false, false),
+        (TokenOrigin::Created, true, false),
+        (TokenOrigin::Bootstrap, false, false),
+        (TokenOrigin::Federation, false, false),
+    ] {
+        let status = TokenStatus {
+            origin,
+            ..TokenStatus::default()
+        };
+        let is_so = shows_grants_only(&status, has_person);
+        assert_eq!(is_so, expected, "{origin:?} {has_person}");
+    }
+}
+
+#[test]
 fn a_use_is_written_down_once_a_minute() {
     let at = |second| Timestamp::from_second(second).expect("a time");
     for (last, now, expected) in [

@@ -82,14 +82,19 @@ pub fn rights(
         }),
         Owner::Person { grants, .. } if grants.is_empty() => Err(Refusal::PersonGone),
         Owner::Person { id, grants } => {
-            // What a login gave is shown with its token, and narrows nothing.
-            let within = narrowed.filter(|_| status.origin != TokenOrigin::Login);
+            let within = narrowed.filter(|_| !shows_grants_only(status, true));
             Ok(Bearer {
                 person: Some(id.to_owned()),
                 ..bearer(&status.subject, &grants, within)
             })
         }
     }
+}
+
+/// Whether the grants of a token are only what its login gave, shown: changing them would change
+/// nothing, since a login may do what its person may.
+pub fn shows_grants_only(status: &TokenStatus, has_person: bool) -> bool {
+    has_person && status.origin == TokenOrigin::Login
 }
 
 /// Whether a use at `now` is worth writing down after the last one that was.

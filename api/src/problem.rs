@@ -56,6 +56,8 @@ pub mod code {
     pub const IN_USE: &str = "E-IN-USE";
     /// The document breaks the rules.
     pub const INVALID: &str = "E-INVALID";
+    /// No room is left for a new idempotency key: the same request without one is taken.
+    pub const NO_KEYS: &str = "E-NO-KEYS";
     /// There is no such object.
     pub const NOT_FOUND: &str = "E-NOT-FOUND";
     /// It is not known who asks.
@@ -68,7 +70,7 @@ pub mod code {
     pub const UNAVAILABLE: &str = "E-UNAVAILABLE";
 
     /// All of them.
-    pub const ALL: [&str; 13] = [
+    pub const ALL: [&str; 14] = [
         CHANGED,
         CONFLICT,
         EXISTS,
@@ -77,6 +79,7 @@ pub mod code {
         HOST_TAKEN,
         IN_USE,
         INVALID,
+        NO_KEYS,
         NOT_FOUND,
         NOT_LOGGED_IN,
         SERVER,

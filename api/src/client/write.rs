@@ -2,7 +2,8 @@
 //! sent again when their connection was cut.
 //!
 //! A write is sent again only when it carries a key by which the server does it once, at most
-//! [`AGAIN_MAX`] times, and never after the deadline of a call.
+//! [`AGAIN_MAX`] times, and never after the deadline of a call. Where the server has no room for
+//! the key, and so did nothing, it is sent once without.
 
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Backoff, CALL_TIMEOUT, Client, Deletion, Error, Method, Written, warnings};
+use crate::problem::code;
 use crate::{ResourceVersion, once};
 
 /// How often a write is sent again.
@@ -182,9 +184,14 @@ impl Client {
         if let Some(body) = body {
             request = request.json(body);
         }
-        match key {
-            Some(key) => self.repeat(request.header(once::HEADER, key)).await,
-            None => self.exchange(request).await,
+        let Some(key) = key else {
+            return self.exchange(request).await;
+        };
+        let keyless = request.try_clone();
+        let answer = self.repeat(request.header(once::HEADER, key)).await;
+        match (answer, keyless) {
+            (Err(error), Some(request)) if has_no_room(&error) => self.exchange(request).await,
+            (answer, _) => answer,
         }
     }
 
@@ -242,6 +249,18 @@ fn may_repeat(error: &Error, again: u32) -> bool {
         | Error::Unreadable { .. } => false,
     };
     is_cut && again < AGAIN_MAX
+}
+
+/// Whether the server did nothing since it has no room for the key.
+fn has_no_room(error: &Error) -> bool {
+    match error {
+        Error::Problem(problem) => problem.code == code::NO_KEYS,
+        Error::Unreachable { .. }
+        | Error::TimedOut { .. }
+        | Error::Stalled { .. }
+        | Error::Unexpected { .. }
+        | Error::Unreadable { .. } => false,
+    }
 }
 
 /// 128 random bits; none where the system has none to give, and then the write is sent once.

@@ -87,6 +87,9 @@ codes! {
         "The message tells, node by node, what is missing.",
         "Ask for less (resources.requests), add a node, or open one: caractrl get nodes -o wide shows who is closed.",
     ];
+    NO_KEYS "E-NO-KEYS" "There is no room for a new idempotency key; nothing was done." [
+        "Send the request without Idempotency-Key, as caractrl does by itself, or try again later.",
+    ];
     NOT_FOUND "E-NOT-FOUND" "There is no such object." [
         "caractrl get KIND lists those that there are.",
     ];

@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use cara_api::Timestamp;
 pub(super) use cara_api::once::TAKEN;
 use cara_api::once::UNDER_WAY;
+use cara_api::problem::code;
 use cara_api::secret::Hidden;
 use cara_store::{Precondition, Revision, WriteError};
 use serde::{Deserialize, Serialize};
@@ -212,7 +213,7 @@ async fn take(app: &App, keyed: &Keyed, when: Precondition) -> Result<Revision, 
 
 /// 503 when there is no room for anybody, 429 when the sender has had their share.
 fn no_room(short: Short, is_everybody: bool) -> Failure {
-    match short {
+    let failure = match short {
         Short::Own if !is_everybody => Failure::crowded(
             "you used a quarter of all idempotency keys within a day, which is the most: leave the header out, or try again later",
             FULL_PAUSE,
@@ -221,7 +222,8 @@ fn no_room(short: Short, is_everybody: bool) -> Failure {
             "too many idempotency keys were used within a day: leave the header out, or try again later",
         )
         .after(FULL_PAUSE),
-    }
+    };
+    failure.coded(code::NO_KEYS)
 }
 
 fn under_way() -> Failure {

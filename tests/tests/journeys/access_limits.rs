@@ -7,7 +7,7 @@ use cara_tests::issuer::Issuer;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
-use super::access_login::with_issuer;
+use super::access_login::{Person, with_issuer};
 use super::access_people::{ask, secured, token};
 
 #[tokio::test]
@@ -71,6 +71,13 @@ async fn one_who_uses_up_idempotency_keys_leaves_some_for_others() {
         key += 1;
     }
     assert_eq!(keyed(&admin, key).await, (429, true));
+    // The command line goes on without a key.
+    let url = server.url("");
+    let env = [("CARA_SERVER", url.as_str()), ("CARA_TOKEN", &admin)];
+    for command in ["uncordon", "cordon"] {
+        let (code, text) = Person::new().run(&[command, "n1"], "", &env).await;
+        assert_eq!(code, 0, "{text}");
+    }
     assert_eq!(
         keyed(&admin, 0).await.0,
         200,

@@ -15,12 +15,12 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use super::access_people::{ask, secured};
 
 /// `caractrl` of somebody with a home of their own.
-struct Person {
+pub(crate) struct Person {
     home: TempDir,
 }
 
 impl Person {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let home = tempfile::tempdir().expect("a directory");
         Self { home }
     }
@@ -41,7 +41,12 @@ impl Person {
     }
 
     /// Exit code, and both outputs in one.
-    async fn run(&self, args: &[&str], input: &str, env: &[(&str, &str)]) -> (i32, String) {
+    pub(crate) async fn run(
+        &self,
+        args: &[&str],
+        input: &str,
+        env: &[(&str, &str)],
+    ) -> (i32, String) {
         let mut child = self.command(args, env).spawn().expect("caractrl runs");
         let mut stdin = child.stdin.take().expect("a pipe");
         // It may end without reading.

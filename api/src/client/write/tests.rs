@@ -125,6 +125,33 @@ async fn a_creation_comes_again_twice_at_most_and_others_never() {
 }
 
 #[tokio::test]
+async fn a_creation_comes_once_without_a_key_where_there_is_no_room_for_keys() {
+    let refusal = |status: &str, code: &str| {
+        let body = json!({"status": 429, "detail": "full", "code": code});
+        answer(status, crate::problem::CONTENT_TYPE, &body)
+    };
+    let no_room = || refusal("429 Too Many Requests", code::NO_KEYS);
+    let (client, _, mut task) = server(vec![no_room(), done()]).await;
+    create(&client, paths::PROJECTS).await.expect("created");
+    let lengths: Vec<usize> = keys(&mut task).await.iter().map(String::len).collect();
+    assert_eq!(lengths, [32, 0]);
+    // Once, and for this reason alone.
+    for (answers, expected) in [
+        (vec![no_room(), no_room(), done()], 2),
+        (
+            vec![refusal("429 Too Many Requests", code::TOO_MANY), done()],
+            1,
+        ),
+        (vec![no_room(), None, done()], 2),
+    ] {
+        let (client, asked, mut task) = server(answers).await;
+        create(&client, paths::PROJECTS).await.expect_err("refused");
+        assert_eq!(asked.load(Ordering::SeqCst), expected);
+        task.abort_all();
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_is_not_there_is_told_at_once() {
     super::super::install_tls();
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -27,7 +27,7 @@ pub(crate) use access::{
     ACCESS, FEDERATIONS, PEOPLE, Person, StoredToken, TOKENS, USERS, create_federation,
     create_token, create_user, delete_federation, delete_person, delete_token, delete_user,
     federation_key, person_id, person_key, replace_federation, replace_token, replace_user,
-    token_key, user_key, write_person,
+    token_key, user_key, with_person,
 };
 pub(crate) use carried::{carried, check_format};
 pub(crate) use certs::{

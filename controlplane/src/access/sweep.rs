@@ -1,5 +1,5 @@
-//! Removes tokens, and tokens by which nodes join, some time after they ended, so that logins and jobs do
-//! not pile up.
+//! Removes tokens, and tokens by which nodes join, some time after they ended, and people who logged in and
+//! have no token left, so that logins and jobs do not pile up.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +26,7 @@ pub(crate) async fn run(shared: Arc<Shared>, token: CancellationToken) {
         tokio::select! {
             _ = every.tick() => {
                 sweep(&shared).await;
+                sweep_people(&shared).await;
                 if let Err(error) = sweep_joins(&shared, Timestamp::now()).await {
                     tracing::debug!(%error, "cannot look for join tokens that ended");
                 }
@@ -46,6 +47,22 @@ async fn sweep(shared: &Shared) {
             Ok(_) => tracing::debug!(token = %token.metadata.name, "removed: it has ended"),
             // The next look finds it again.
             Err(error) => tracing::debug!(token = %token.metadata.name, %error, "not removed"),
+        }
+    }
+}
+
+/// The same for people whom no token names. A login writes its person again together with its token, so
+/// whoever logs in at this moment is not removed: the record is not the one that was read.
+async fn sweep_people(shared: &Shared) {
+    let left = shared
+        .cache
+        .read(|state| state.access().people_without_tokens());
+    for person in left {
+        match shared.store.apply(repo::delete_person(&person)).await {
+            Ok(_) => tracing::debug!(person = %person.metadata.name, "removed: no token is left"),
+            Err(error) => {
+                tracing::debug!(person = %person.metadata.name, %error, "not removed");
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! They are looked up with each request and followed by nobody: they have no history.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use cara_api::{Federation, FederationName, Resource, TokenName, User, UserName};
@@ -50,6 +50,15 @@ impl Access {
     /// Somebody who logs in by a login service, by their id.
     pub(crate) fn person(&self, id: &str) -> Option<&Arc<Person>> {
         self.people.get(id)
+    }
+
+    /// Those of them whom no token names.
+    pub(crate) fn people_without_tokens(&self) -> Vec<Arc<Person>> {
+        let tokens = self.tokens.values();
+        let named: BTreeSet<&str> = tokens.filter_map(|t| t.person.as_deref()).collect();
+        let people = self.people.iter();
+        let unnamed = people.filter(|(id, _)| !named.contains(id.as_str()));
+        unnamed.map(|(_, person)| Arc::clone(person)).collect()
     }
 
     /// The keys of everything.
@@ -133,6 +142,38 @@ mod tests {
         access.set_token("a", None);
         assert!(access.token_of("two").is_none() && access.by_hash.is_empty());
         assert_eq!(access.keys().count(), 0);
+    }
+
+    #[test]
+    fn people_without_tokens_are_those_whom_none_names() {
+        let mut access = Access::default();
+        for id in ["p1", "p2"] {
+            let person = Person {
+                metadata: ObjectMeta {
+                    name: id.to_owned(),
+                    ..ObjectMeta::default()
+                },
+                issuer: "https://sso.example".to_owned(),
+                subject: "ann@example.com".to_owned(),
+                marks: Vec::new(),
+            };
+            access.set_person(id, Some(person));
+        }
+        let idle = |access: &Access| {
+            let people = access.people_without_tokens();
+            let names = people.iter().map(|person| person.metadata.name.clone());
+            names.collect::<Vec<_>>()
+        };
+        assert_eq!(idle(&access), ["p1", "p2"]);
+        let of_p1 = StoredToken {
+            person: Some("p1".to_owned()),
+            ..token("a", "one", None)
+        };
+        access.set_token("a", Some(of_p1));
+        access.set_token("b", Some(token("b", "two", None)));
+        assert_eq!(idle(&access), ["p2"]);
+        access.set_token("a", None);
+        assert_eq!(idle(&access), ["p1", "p2"]);
     }
 
     #[test]

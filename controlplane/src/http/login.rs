@@ -2,6 +2,7 @@
 //! good for a short time.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -11,6 +12,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use cara_api::access::login::{DeviceAnswer, DeviceLogin, DevicePoll, Exchange, Session};
 use cara_api::access::{Grant, TokenOrigin, TokenSpec, TokenStatus, validate as rules};
+use cara_api::secret::Hidden;
 use cara_api::signing::Secret;
 use cara_api::{ObjectMeta, Timestamp, Token, paths, schema};
 use cara_store::WriteError;
@@ -19,16 +21,16 @@ use super::App;
 use super::cookies::{Cookie, cookie};
 use super::extract::{document, sound};
 use super::failure::Failure;
-use super::objects;
+use super::objects::{self, NotCreated};
 use super::rehearse::Writing;
 use super::tokens::{Made, end_after, operations};
-use super::view::begin;
+use super::view::{begin, now};
 use crate::access::login::{Fault, Logins, Polled, life, shown};
 use crate::audit::{Caller, Verb};
 use crate::config::LoginConfig;
 use crate::plan::access::limit::Shown;
 use crate::plan::access::mapping::{self, Claims, Mark};
-use crate::repo::{self, Person};
+use crate::repo::{self, Person, StoredToken};
 
 impl Failure {
     fn login(fault: &Fault) -> Self {
@@ -84,112 +86,115 @@ impl App {
         Failure::login(fault)
     }
 
-    /// A token for who logged in.
-    async fn let_in(&self, by: &Caller, login: Login) -> Result<Session, Failure> {
-        let id = uuid::Uuid::now_v7().simple();
-        let expires_at = end_after(login.life);
-        let made = Made {
-            token: Token {
-                metadata: ObjectMeta {
-                    name: format!("login-{id}"),
-                    ..ObjectMeta::default()
-                },
-                spec: TokenSpec {
-                    grants: login.grants,
-                    ..TokenSpec::default()
-                },
-                ..Token::default()
-            },
-            status: TokenStatus {
-                origin: login.origin,
-                expires_at: Some(expires_at),
-                subject: login.subject.clone(),
-                created_by: login.subject.clone(),
-                ..TokenStatus::default()
-            },
-            person: login.person,
-        };
-        let (stored, value) = made.store(self).await?;
+    /// Tells of a login, and gives what it ends with.
+    fn entered(&self, by: &Caller, stored: &StoredToken, value: Hidden) -> Session {
+        let (metadata, status) = (&stored.metadata, &stored.status);
         let by = Caller {
-            actor: login.subject.clone(),
-            token: Some(stored.metadata.name.clone()),
+            actor: status.subject.clone(),
+            token: Some(metadata.name.clone()),
             ..by.clone()
         };
-        self.audit_operations::<Token>(&by, Verb::Login, &stored.metadata, operations(&stored));
-        tracing::info!(actor = %login.subject, token = %stored.metadata.name, "logged in");
-        Ok(Session {
+        self.audit_operations::<Token>(&by, Verb::Login, metadata, operations(stored));
+        tracing::info!(actor = %status.subject, token = %metadata.name, "logged in");
+        Session {
             value,
-            actor: login.subject,
-            expires_at,
-        })
+            actor: status.subject.clone(),
+            expires_at: status.expires_at.unwrap_or_default(),
+        }
     }
 
-    /// What somebody with these claims may do; 403 when that is nothing. From now on the tokens that
-    /// they made for themselves go by these claims, too.
-    async fn person(&self, config: &LoginConfig, claims: &Claims) -> Result<Login, Failure> {
+    /// A token for a person with these claims; 403 when they may do nothing. From now on the tokens that
+    /// they made for themselves go by these claims, too: who has no role is forgotten.
+    async fn let_person_in(
+        &self,
+        by: &Caller,
+        config: &LoginConfig,
+        claims: &Claims,
+    ) -> Result<Session, Failure> {
         let (sub, subject) = mapping::sub(claims)
             .zip(mapping::subject(claims))
             .ok_or_else(|| Failure::forbidden("the login service does not say who you are"))?;
+        let id = repo::person_id(&config.issuer, sub);
         let marks = mapping::marks(claims, &config.roles);
         let grants = mapping::grants_of(&marks, &config.roles);
-        let person = self.remember(config, (sub, &subject), marks).await?;
         if grants.is_empty() {
+            self.forget(&id).await?;
             return Err(Failure::forbidden(format!(
                 "{subject} has no role here: ask an administrator to give one to a claim of yours (login-roles)"
             )));
         }
-        Ok(Login {
-            subject,
-            grants,
-            life: life(config),
-            origin: TokenOrigin::Login,
-            person: Some(person),
-        })
+        for _ in 0..objects::TRIES {
+            let before = self.known_person(&id);
+            let login = Login {
+                subject: subject.clone(),
+                grants: grants.clone(),
+                life: life(config),
+                origin: TokenOrigin::Login,
+                person: Some(id.clone()),
+            };
+            let (stored, value) = login.made().ready(self)?;
+            // Together, so that nobody removes a person who has just got a token.
+            let batch = repo::create_token(&stored);
+            let person = person(config, (&id, &subject), &marks, before.as_deref());
+            let batch = repo::with_person(batch, &person, before.as_deref());
+            match objects::create_unless_taken(self, stored, batch).await {
+                Ok(stored) => return Ok(self.entered(by, &stored, value)),
+                // They log in twice at once, or were removed.
+                Err(NotCreated::Taken(_)) => self.catch_up().await?,
+                Err(NotCreated::Failed(failure)) => return Err(failure),
+            }
+        }
+        Err(busy())
     }
 
-    /// Writes down what somebody is known by, and gives the id under which that is. Who has no role is
-    /// forgotten.
-    async fn remember(
-        &self,
-        config: &LoginConfig,
-        (sub, subject): (&str, &str),
-        marks: Vec<Mark>,
-    ) -> Result<String, Failure> {
-        let id = repo::person_id(&config.issuer, sub);
+    fn known_person(&self, id: &str) -> Option<Arc<Person>> {
+        let cache = &self.shared.cache;
+        cache.read(|state| state.access().person(id).cloned())
+    }
+
+    /// Removes somebody who has no role any more; with that, their tokens count no more.
+    async fn forget(&self, id: &str) -> Result<(), Failure> {
+        // They may have become known at another server just now.
+        self.catch_up().await?;
         for _ in 0..objects::TRIES {
-            let cache = &self.shared.cache;
-            let before = cache.read(|state| state.access().person(&id).cloned());
-            let batch = match &before {
-                Some(before) if before.marks == marks && before.subject == subject => {
-                    return Ok(id);
-                }
-                None if marks.is_empty() => return Ok(id),
-                Some(before) if marks.is_empty() => repo::delete_person(before),
-                Some(_) | None => {
-                    let mut metadata = ObjectMeta {
-                        name: id.clone(),
-                        ..ObjectMeta::default()
-                    };
-                    begin(&mut metadata);
-                    let person = Person {
-                        metadata,
-                        issuer: config.issuer.clone(),
-                        subject: subject.to_owned(),
-                        marks: marks.clone(),
-                    };
-                    repo::write_person(&person, before.as_deref())
-                }
+            let Some(before) = self.known_person(id) else {
+                return Ok(());
             };
-            match self.commit(batch).await {
-                Ok(_) => return Ok(id),
-                // They log in twice at once.
+            match self.commit(repo::delete_person(&before)).await {
+                Ok(_) => return Ok(()),
                 Err(WriteError::Conflict { .. }) => self.catch_up().await?,
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(Failure::unavailable(
-            "you log in several times at once: try again",
-        ))
+        Err(busy())
+    }
+}
+
+fn busy() -> Failure {
+    Failure::unavailable("you log in several times at once: try again")
+}
+
+/// What a login says of somebody.
+fn person(
+    config: &LoginConfig,
+    (id, subject): (&str, &str),
+    marks: &[Mark],
+    before: Option<&Person>,
+) -> Person {
+    let mut metadata = ObjectMeta {
+        name: id.to_owned(),
+        ..ObjectMeta::default()
+    };
+    match before {
+        Some(before) => metadata.clone_from(&before.metadata),
+        None => begin(&mut metadata),
+    }
+    metadata.updated_at = Some(now());
+    Person {
+        metadata,
+        issuer: config.issuer.clone(),
+        subject: subject.to_owned(),
+        marks: marks.to_vec(),
     }
 }
 
@@ -201,6 +206,34 @@ struct Login {
     origin: TokenOrigin,
     /// The person, if they are one.
     person: Option<String>,
+}
+
+impl Login {
+    /// The token that it ends with.
+    fn made(self) -> Made {
+        let id = uuid::Uuid::now_v7().simple();
+        Made {
+            token: Token {
+                metadata: ObjectMeta {
+                    name: format!("login-{id}"),
+                    ..ObjectMeta::default()
+                },
+                spec: TokenSpec {
+                    grants: self.grants,
+                    ..TokenSpec::default()
+                },
+                ..Token::default()
+            },
+            status: TokenStatus {
+                origin: self.origin,
+                expires_at: Some(end_after(self.life)),
+                subject: self.subject.clone(),
+                created_by: self.subject,
+                ..TokenStatus::default()
+            },
+            person: self.person,
+        }
+    }
 }
 
 /// Begins a login by a device.
@@ -247,7 +280,7 @@ pub(super) async fn device_token(
         },
         Ok(Polled::Complete(claims)) => DeviceAnswer {
             retry_after_s: 0,
-            session: Some(app.let_in(&by, app.person(config, &claims).await?).await?),
+            session: Some(app.let_person_in(&by, config, &claims).await?),
         },
         Err(fault) => return Err(app.failed(&by, shown(&poll.handle), &fault)),
     };
@@ -291,7 +324,8 @@ pub(super) async fn federation(
         origin: TokenOrigin::Federation,
         person: None,
     };
-    let session = app.let_in(&by, login).await?;
+    let (stored, value) = login.made().store(&app).await?;
+    let session = app.entered(&by, &stored, value);
     Ok(private(Json(session)))
 }
 
@@ -376,7 +410,7 @@ pub(super) async fn callback(
     let code = value(&query, "code");
     let ended = logins.end_browser(config, &secret, (code, returned)).await;
     let (claims, back) = ended.map_err(|fault| app.failed(&by, what, &fault))?;
-    let session = app.let_in(&by, app.person(config, &claims).await?).await?;
+    let session = app.let_person_in(&by, config, &claims).await?;
     let life_s = life(config).as_secs();
     let cookies = [
         Cookie::Session.set(is_https, session.value.reveal(), life_s),

@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use cara_api::problem::code;
 use cara_api::{List, Resource, ResourceVersion};
-use cara_store::{Batch, Revision, WriteError};
+use cara_store::{Batch, Key, Revision, WriteError};
 
 use super::App;
 use super::extract::check_version;
@@ -129,8 +129,39 @@ pub(super) fn current<T: Watched>(app: &App, name: &str) -> Result<Arc<T>, Failu
     found.ok_or_else(|| Failure::not_found::<T>(name))
 }
 
+/// Why an object was not created.
+pub(super) enum NotCreated {
+    /// What is under a key is not as the batch wants it.
+    Taken(Key),
+    /// Anything else.
+    Failed(Failure),
+}
+
+impl From<Failure> for NotCreated {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
 /// Writes a new object by a batch that holds only where there is none of that name.
 pub(super) async fn create<T: Subject>(app: &App, object: T, batch: Batch) -> Result<T, Failure> {
+    let name = object.meta().name.clone();
+    let created = create_unless_taken(app, object, batch).await;
+    created.map_err(|why| match why {
+        NotCreated::Taken(key) => {
+            let taken = app.claim_taken(&key);
+            taken.unwrap_or_else(|| Failure::exists::<T>(&name))
+        }
+        NotCreated::Failed(failure) => failure,
+    })
+}
+
+/// The same, for a batch of which other things may fail than the name.
+pub(super) async fn create_unless_taken<T: Subject>(
+    app: &App,
+    object: T,
+    batch: Batch,
+) -> Result<T, NotCreated> {
     let name = object.meta().name.clone();
     for _ in 0..TRIES {
         let conditions = app.judge(None, Some(&object))?;
@@ -142,14 +173,11 @@ pub(super) async fn create<T: Subject>(app: &App, object: T, batch: Batch) -> Re
                 return Ok(at(object, revision));
             }
             Err(WriteError::Conflict { key }) if has(&conditions, &key) => app.catch_up().await?,
-            Err(WriteError::Conflict { key }) => {
-                let taken = app.claim_taken(&key);
-                return Err(taken.unwrap_or_else(|| Failure::exists::<T>(&name)));
-            }
-            Err(error) => return Err(error.into()),
+            Err(WriteError::Conflict { key }) => return Err(NotCreated::Taken(key)),
+            Err(error) => return Err(Failure::from(error).into()),
         }
     }
-    Err(contested::<T>(&name))
+    Err(contested::<T>(&name).into())
 }
 
 /// 409: the object, or what its write depends on, does not come to rest.

@@ -249,12 +249,20 @@ pub(super) struct Made {
     pub(super) person: Option<String>,
 }
 
+/// A token with its value.
+pub(super) type Valued = (StoredToken, cara_api::secret::Hidden);
+
 impl Made {
     /// Makes the value and stores the token.
-    pub(super) async fn store(
-        self,
-        app: &App,
-    ) -> Result<(StoredToken, cara_api::secret::Hidden), Failure> {
+    pub(super) async fn store(self, app: &App) -> Result<Valued, Failure> {
+        let (stored, value) = self.ready(app)?;
+        let batch = repo::create_token(&stored);
+        let created = objects::create(app, stored, batch).await?;
+        Ok((created, value))
+    }
+
+    /// Makes the value, and what is stored of the token.
+    pub(super) fn ready(self, app: &App) -> Result<Valued, Failure> {
         let Self {
             token,
             mut status,
@@ -282,9 +290,7 @@ impl Made {
             person,
             hash: value::hash(value.reveal()),
         };
-        let batch = repo::create_token(&stored);
-        let created = objects::create(app, stored, batch).await?;
-        Ok((created, value))
+        Ok((stored, value))
     }
 }
 

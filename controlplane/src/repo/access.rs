@@ -60,13 +60,14 @@ pub(crate) fn person_key(id: &str) -> Key {
     Key::new(format!("{ACCESS}{PEOPLE}{id}"))
 }
 
-/// Writes what a login says of a person, on condition that they are as they were read.
-pub(crate) fn write_person(person: &Person, before: Option<&Person>) -> Batch {
+/// Writes, with a token that a login gives, what it says of the person, on condition that they are as
+/// they were read.
+pub(crate) fn with_person(batch: Batch, person: &Person, before: Option<&Person>) -> Batch {
     let key = person_key(&person.metadata.name);
     let when = before.map_or(Precondition::Absent, |before| {
         Precondition::At(revision(before))
     });
-    Batch::new().put(key, encode(person), when)
+    batch.put(key, encode(person), when)
 }
 
 /// Removes a person as they were read.

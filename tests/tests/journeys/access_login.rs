@@ -447,6 +447,12 @@ async fn two_who_are_named_alike_share_nothing_and_a_new_name_loses_nothing() {
     be("u-1", "ann.b@example.com", "dev");
     let later = log_in(&server, &issuer).await.ok().expect("logged in");
     assert_eq!(status(&laptop, "GET", "/api/v1/users").await, 403);
+    // Each login writes who she is, and none is in the way of another.
+    let at_once = (0..4).map(|_| log_in(&server, &issuer));
+    for session in futures_util::future::join_all(at_once).await {
+        let session = session.ok().expect("logged in");
+        assert_eq!(status(&session, "GET", "/api/v1/projects").await, 200);
+    }
     be("u-1", "ann.c@example.com", "none");
     let refused = log_in(&server, &issuer).await.expect_err("refused");
     assert_eq!(refused.status, 403, "{}", refused.body);

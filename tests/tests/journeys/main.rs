@@ -5,6 +5,7 @@ mod access_api;
 mod access_changes;
 mod access_limits;
 mod access_login;
+mod access_own;
 mod access_pages;
 mod access_people;
 mod access_streams;

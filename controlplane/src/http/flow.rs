@@ -105,6 +105,8 @@ where
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     type Item = Result<Bytes, std::io::Error>;
@@ -152,11 +154,11 @@ mod tests {
     #[tokio::test]
     async fn what_is_cut_does_not_look_whole() {
         let of = |source, happens| cut_when(Body::from_stream(source), happens);
-        let never = Box::pin(std::future::pending());
+        let never = std::future::pending().boxed();
         let whole = stream::iter([piece(), piece()]).boxed();
         assert_eq!(read(of(whole, never)).await, (10, true));
         let endless = stream::iter([piece()]).chain(stream::pending()).boxed();
-        let soon = Box::pin(tokio::task::yield_now());
+        let soon = tokio::task::yield_now().boxed();
         assert_eq!(read(of(endless, soon)).await, (5, false));
     }
 

@@ -27,13 +27,14 @@ impl Stream {
         }
     }
 
-    /// Whether it ends soon; keeps what comes.
+    /// Whether it ends soon, which must not look as if all of it came; keeps what comes.
     async fn ends(&mut self, within: Duration) -> bool {
         let end = tokio::time::Instant::now() + within;
         loop {
             match tokio::time::timeout_at(end, self.response.chunk()).await {
                 Ok(Ok(Some(bytes))) => self.seen.push_str(&String::from_utf8_lossy(&bytes)),
-                Ok(Ok(None) | Err(_)) => return true,
+                Ok(Ok(None)) => panic!("{} looks whole", self.path),
+                Ok(Err(_)) => return true,
                 Err(_) => return false,
             }
         }

@@ -7,6 +7,7 @@ mod forward;
 mod guarded;
 mod load;
 mod logs;
+mod lost;
 mod moves;
 mod stalled;
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use crate::project::{ProjectSpec, Service, Volume, VolumeType};
+use crate::project::{Ingress, ProjectSpec, Service, Volume, VolumeType};
 
 /// What a change does, part by part: services first, then volumes, then ingress rules.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -98,7 +98,7 @@ pub enum Weight {
     Harmless,
     /// Containers are replaced.
     Replaces,
-    /// Services or data go.
+    /// Services, hostnames or data go.
     Destroys,
 }
 
@@ -120,17 +120,7 @@ impl Plan {
             &new.ingress,
             Part::Ingress,
             |i| &i.name,
-            |a, b| {
-                let fields = fields(&json(a), &json(b));
-                (
-                    if fields.is_empty() {
-                        Fate::Keep
-                    } else {
-                        Fate::Update
-                    },
-                    fields,
-                )
-            },
+            ingress,
         ));
         Self { steps }
     }
@@ -152,9 +142,12 @@ impl Plan {
     /// How much it asks of a user.
     pub fn weight(&self) -> Weight {
         let weights = self.steps.iter().map(|step| match (step.fate, step.part) {
-            (Fate::Delete, Part::Service | Part::Volume) => Weight::Destroys,
+            (Fate::Delete, _) => Weight::Destroys,
             (Fate::Replace, _) => Weight::Replaces,
-            (Fate::Delete, Part::Ingress) => Weight::Replaces,
+            // The old hostname leads nowhere any more.
+            (Fate::Update, Part::Ingress) if step.because.iter().any(|b| b.starts_with("host")) => {
+                Weight::Replaces
+            }
             (Fate::Keep | Fate::Create | Fate::Update, _) => Weight::Harmless,
         });
         weights.max().unwrap_or(Weight::Harmless)
@@ -215,6 +208,22 @@ fn parts<T>(
         .filter(|o| !new.iter().any(|n| name(n) == name(o)));
     steps.extend(gone.map(|item| step(Fate::Delete, item, Vec::new())));
     steps
+}
+
+fn ingress(a: &Ingress, b: &Ingress) -> (Fate, Vec<String>) {
+    let mut because = fields(&json(a), &json(b));
+    for field in because.iter_mut().filter(|field| *field == "host") {
+        let name = |host: &str| match host {
+            "" => "the project's name".to_owned(),
+            host => host.to_owned(),
+        };
+        *field = format!("host {} -> {}", name(&a.host), name(&b.host));
+    }
+    let fate = match because.is_empty() {
+        true => Fate::Keep,
+        false => Fate::Update,
+    };
+    (fate, because)
 }
 
 /// Fields that a running container goes by without being made anew.

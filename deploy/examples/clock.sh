@@ -1,5 +1,6 @@
 # Writes a page with the time into the shared volume, once a second.
 trap 'exit 0' TERM
+echo "writing the time for $GREETER"
 while true; do
     {
         echo '<!doctype html><meta charset="utf-8"><title>Hello</title>'

@@ -78,8 +78,8 @@ fn each_change_has_its_fate() {
         ),
         (
             |s| s["ingress"][0]["host"] = json!("shop.example.com"),
-            &["update  ingress page: host"],
-            Weight::Harmless,
+            &["update  ingress page: host the project's name -> shop.example.com"],
+            Weight::Replaces,
         ),
         (
             |s| {

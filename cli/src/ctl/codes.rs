@@ -37,7 +37,7 @@ codes! {
     CONFLICT "E-CONFLICT" "What was asked for does not go together with what is there." [
         "The message says with what; change or delete that first.",
     ];
-    CONSENT "E-CONSENT" "This deletes what cannot be brought back, and there is no terminal to ask." [
+    CONSENT "E-CONSENT" "This deletes services, hostnames or data, and there is no terminal to ask." [
         "Read the plan that was printed; when it is what you want, add --yes.",
         "Scripts that only create and replace need no flag.",
     ];

@@ -3,8 +3,8 @@
 //! | what the plan does | somebody to ask | nobody to ask |
 //! |---|---|---|
 //! | creates, or changes in place | goes on | goes on |
-//! | replaces containers | asks | goes on |
-//! | deletes services, or data that lasts | asks | refuses with exit code 2 |
+//! | replaces containers, or a hostname by another | asks | goes on |
+//! | deletes services, ingress rules, or data that lasts | asks | refuses with exit code 2 |
 //!
 //! `--yes` always goes on. Scripts that create and update need no flag; what cannot be undone
 //! does. What several objects become is shown together, and asked about once.
@@ -70,7 +70,8 @@ impl Intent {
         let weight = plan.weight();
         let mut lines = Vec::new();
         let mut aside = Vec::new();
-        if weight > Weight::Harmless {
+        // What is only added is told in a word.
+        if plan.steps.iter().any(|step| step.fate > Fate::Create) {
             lines.push(format!("{object}:"));
             lines.extend(
                 plan.steps
@@ -122,7 +123,7 @@ pub fn obtain(
     match decide(weight, consent, context.screen.asks) {
         Decision::Go => Ok(()),
         Decision::Refuse => Err(Failure::usage(
-            "nothing was changed: this deletes what cannot be brought back, and there is no terminal to ask",
+            "nothing was changed: this deletes services, hostnames or data, and there is no terminal to ask",
         )
         .coded(&codes::CONSENT)
         .with("--yes does it without asking")),

@@ -102,7 +102,7 @@ pub fn run(options: Convert) -> Result<(), Failure> {
     }
     match options.strict {
         true => Err(Failure::usage(format!(
-            "convert: {count} things were not carried over, and --strict was given"
+            "convert: not everything was carried over ({count} above), and --strict was given"
         ))),
         false => Ok(()),
     }

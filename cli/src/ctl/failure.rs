@@ -73,9 +73,15 @@ impl Failure {
                     cause = next;
                 }
                 failure.message = format!("{action}: {error}: {cause}");
-                failure
-                    .details
-                    .push("is the server running? name it with --server or CARA_SERVER".to_owned());
+                let is_untrusted = cause.to_string().contains("invalid peer certificate");
+                let hint = match is_untrusted {
+                    // Words of rustls.
+                    true => {
+                        "that authority is not known here: give it with --ca-file or CARA_CA_FILE, or log in with --ca-pin"
+                    }
+                    false => "is the server running? name it with --server or CARA_SERVER",
+                };
+                failure.details.push(hint.to_owned());
             }
             Error::Unexpected { status, body } if is_page(body) => {
                 failure.message = format!("{action}: a web page came back, with status {status}");

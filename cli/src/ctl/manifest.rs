@@ -110,6 +110,9 @@ fn unreadable(source: &str, text: &str, error: &serde_saphyr::Error) -> Failure 
         line.contains("kind") && (line.contains("Secret") || line.contains("Certificate"))
     });
     if !may_hold_secret {
+        // The parser does not know what it reads.
+        let error = error.to_string().replace("<input>", source);
+        let error = error.strip_prefix("error: ").unwrap_or(&error);
         return Failure::other(format!("parse manifest: {source}: {error}")).coded(&codes::YAML);
     }
     let place = error.location();

@@ -11,7 +11,7 @@ use super::table::{age, moment};
 use super::{Context, out, tell};
 
 /// Stands where the address of the server is not known.
-const UNKNOWN_SERVER: &str = "https://ADDRESS-OF-THE-SERVER:8080";
+const UNKNOWN_SERVER: &str = "https://ADDRESS-OF-THE-SERVER";
 
 /// Does what is asked for with nodes.
 pub async fn run(context: &Context, what: NodeCommand) -> Result<(), Failure> {
@@ -104,9 +104,9 @@ fn line(issued: &IssuedJoinToken, base: &str) -> String {
         is_here.iter().any(|here| host.starts_with(here))
     };
     let reached = (base.starts_with("https://") && !is_here(base)).then_some(base);
-    let server = reached
-        .or(issued.server.as_deref())
-        .unwrap_or(UNKNOWN_SERVER);
+    let port = base.rsplit(':').next().and_then(|port| port.parse().ok());
+    let unknown = format!("{UNKNOWN_SERVER}:{}", port.unwrap_or(8080_u16));
+    let server = reached.or(issued.server.as_deref()).unwrap_or(&unknown);
     let name = issued.node.as_ref();
     let name = name.map_or_else(String::new, |node| format!(" --node-name {node}"));
     let token = issued.token.reveal();
@@ -160,8 +160,8 @@ mod tests {
             ),
             (
                 issued(None, None),
-                "http://10.0.0.9:1",
-                "CARA_JOIN=T cara-agent --server https://ADDRESS-OF-THE-SERVER:8080",
+                "https://127.0.0.1:9443",
+                "CARA_JOIN=T cara-agent --server https://ADDRESS-OF-THE-SERVER:9443",
             ),
         ] {
             assert_eq!(line(&issued, base), expected);

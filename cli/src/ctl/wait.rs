@@ -9,7 +9,7 @@ use cara_api::{Certificate, Federation, Node, Project, Resource, Secret, User};
 use super::args::{Kind, Wait};
 use super::failure::Failure;
 use super::follow::{Change, Follow};
-use super::{Context, address, out};
+use super::{Context, address, codes, out};
 pub use goal::Goal;
 
 /// Waits for one after the other; the time is for all of them.
@@ -82,7 +82,10 @@ async fn until<T: Resource>(
             }
             Change::Complete if is_there => {}
             Change::Complete | Change::Gone(_) if *goal == Goal::Deleted => return Ok(()),
-            Change::Complete => return Err(Failure::other(format!("{action}: there is none"))),
+            Change::Complete => {
+                let message = format!("{action}: there is none");
+                return Err(Failure::other(message).coded(&codes::NOT_FOUND));
+            }
             Change::Gone(_) => {
                 return Err(Failure::other(format!("{object} was deleted meanwhile")));
             }

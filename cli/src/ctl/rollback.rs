@@ -41,7 +41,7 @@ pub async fn run(context: &Context, options: Rollback) -> Result<(), Failure> {
         Some(text) => text,
         None if context.output == Output::Name => format!("project/{name}\n"),
         None => {
-            let to = options.to.map(|to| format!(" to generation {to}"));
+            let to = wish.generation.map(|to| format!(" to generation {to}"));
             format!(
                 "project/{name} rolled back{}, as generation {}{}\n",
                 to.unwrap_or_default(),

@@ -12,11 +12,13 @@ pub(super) fn of_services(before: &Project, after: &Project) -> Vec<Draft> {
         return Vec::new();
     }
     let is_same_binding = before.status.binding_epoch == after.status.binding_epoch;
+    let is_rollout = after.status.observed_generation < after.metadata.generation;
     let source = agent(&after.status.node_ref);
     let unknown = ServiceStatus::default();
     let services = after.status.services.iter().flat_map(|now| {
         let known = before.status.services.iter().find(|s| s.name == now.name);
-        of_service(known.filter(|_| is_same_binding).unwrap_or(&unknown), now)
+        let was = known.filter(|_| is_same_binding).unwrap_or(&unknown);
+        of_service(was, now, is_rollout)
     });
     let spoken = services.map(|said| {
         let message = format!("service {}: {}", said.service, said.message);
@@ -36,7 +38,7 @@ struct Said<'a> {
     message: String,
 }
 
-fn of_service<'a>(was: &ServiceStatus, now: &'a ServiceStatus) -> Vec<Said<'a>> {
+fn of_service<'a>(was: &ServiceStatus, now: &'a ServiceStatus, is_rollout: bool) -> Vec<Said<'a>> {
     let mut said = Vec::new();
     let mut say = |is_warning, reason, message: &str| {
         said.push(Said {
@@ -49,7 +51,7 @@ fn of_service<'a>(was: &ServiceStatus, now: &'a ServiceStatus) -> Vec<Said<'a>> 
     let has_restarted = now.restarts > was.restarts;
     if has_restarted {
         say(true, "BackOff", &restarted(now));
-    } else if let Some((reason, message)) = trouble(was, now) {
+    } else if let Some((reason, message)) = trouble(was, now, is_rollout) {
         say(true, reason, message);
     }
     let is_new = |state| now.state == state && was.state != state;
@@ -77,7 +79,11 @@ fn restarted(now: &ServiceStatus) -> String {
 }
 
 /// What is wrong now and was not before.
-fn trouble<'a>(was: &ServiceStatus, now: &'a ServiceStatus) -> Option<(&'a str, &'a str)> {
+fn trouble<'a>(
+    was: &ServiceStatus,
+    now: &'a ServiceStatus,
+    is_rollout: bool,
+) -> Option<(&'a str, &'a str)> {
     if now.ready {
         return None;
     }
@@ -93,7 +99,8 @@ fn trouble<'a>(was: &ServiceStatus, now: &'a ServiceStatus) -> Option<(&'a str, 
         ("", ServiceState::Exited) if was.state != ServiceState::Exited => {
             Some(("Exited", message("the container ended")))
         }
-        ("", ServiceState::Running) if was.ready => {
+        // The next generation's container is shown as soon as there is one.
+        ("", ServiceState::Running) if was.ready && !is_rollout => {
             Some(("Unhealthy", message("not ready any more")))
         }
         // Every port is closed at first; one that stays so ends the wait for the service.

@@ -190,12 +190,19 @@ fn what_goes_wrong_with_a_service_is_a_warning_with_its_reason() {
         ]
     );
     let mut silent = bound();
+    silent.status.observed_generation = silent.metadata.generation;
     silent.status.services = vec![web(ServiceState::Running, true)];
     let told = after(&mut silent, |p| p.status.services[0].ready = false);
     assert_eq!(
         told,
         ["! Unhealthy (agent/n1): service web: not ready any more"]
     );
+    // A newer generation's container takes its place while the older one serves.
+    let mut rolling = bound();
+    rolling.status.services = vec![web(ServiceState::Running, true)];
+    rolling.metadata.generation = rolling.status.observed_generation.next();
+    let told = after(&mut rolling, |p| p.status.services[0].ready = false);
+    assert!(told.is_empty(), "{told:?}");
     let mut away = bound();
     away.status.services = vec![web(ServiceState::Running, true)];
     let told = after(&mut away, |p| {

@@ -44,7 +44,10 @@ async fn a_project_returns_to_an_earlier_generation() {
     let (code, out, err) = server.ctl(&["rollback", &name]).await;
     assert_eq!(
         (code, out),
-        (0, format!("project/{name} rolled back, as generation 3\n")),
+        (
+            0,
+            format!("project/{name} rolled back to generation 1, as generation 3\n")
+        ),
         "{err}"
     );
     assert!(err.contains("answered 200 after"), "{err}");

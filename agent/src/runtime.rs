@@ -24,4 +24,4 @@ pub use error::Error;
 pub(crate) use find::Found;
 pub(crate) use inside::LogOptions;
 pub(crate) use lines::{RawLine, Read};
-pub(crate) use usage::Sample;
+pub(crate) use usage::{Reading, Sample};

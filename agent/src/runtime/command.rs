@@ -32,7 +32,7 @@ const HEAD: usize = 8;
 pub(crate) struct Command {
     pub(crate) id: String,
     container: String,
-    has_tty: bool,
+    pub(crate) has_tty: bool,
 }
 
 /// A command that runs.
@@ -43,7 +43,8 @@ pub(crate) struct Running {
     pub(crate) input: Input,
 }
 
-/// What a command reads; when this is shut down, it reads an end.
+/// What a command reads. When this is shut down, it reads an end; with a terminal, the engine cuts off the
+/// outputs instead and lets it go on.
 pub(crate) type Input = WriteHalf<Wire>;
 
 /// What a command says.

@@ -1,28 +1,31 @@
 //! What containers use, at a moment.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use bollard::models::ContainerStatsResponse;
 use bollard::query_parameters::{ListContainersOptionsBuilder, StatsOptionsBuilder};
-use futures_util::{StreamExt, stream};
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use tokio::time::Instant;
 
 use super::engine::Engine;
-use super::error::Error;
+use super::error::{Error, found};
 use super::names;
 
-/// Containers that the engine is asked about at once.
-const PARALLEL: usize = 8;
-
-/// How long the engine may take to tell about one.
-const LOOK_LIMIT: Duration = Duration::from_secs(1);
-
-/// What a container used up to a moment.
+/// A container that runs, and what it used up to a moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Sample {
     pub(crate) id: String,
     pub(crate) project: String,
     pub(crate) service: String,
+    /// None when the engine did not tell in time.
+    pub(crate) reading: Option<Reading>,
+}
+
+/// What the engine told about a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reading {
+    pub(crate) at: Instant,
     /// Time of all cores together since it started.
     pub(crate) cpu_ns: u64,
     pub(crate) memory_bytes: u64,
@@ -32,11 +35,12 @@ pub(crate) struct Sample {
 }
 
 impl Engine {
-    /// Looks at all containers of projects that run here.
+    /// Looks at all containers of projects that run here, up to a moment: what the engine did not tell
+    /// by then is unknown. All are asked at once, because the engine may look once a second only.
     ///
     /// # Errors
     /// The engine does not answer.
-    pub(crate) async fn samples(&self) -> Result<Vec<Sample>, Error> {
+    pub(crate) async fn samples(&self, deadline: Instant) -> Result<Vec<Sample>, Error> {
         let filters = HashMap::from([("label", vec![names::PROJECT])]);
         let list = ListContainersOptionsBuilder::default()
             .filters(&filters)
@@ -56,26 +60,34 @@ impl Engine {
                 ..Sample::default()
             })
         });
-        let looks = stream::iter(mine.collect::<Vec<_>>()).map(|sample| self.look(sample));
-        let all = looks.buffer_unordered(PARALLEL).collect::<Vec<_>>().await;
+        let looks = mine.map(|sample| self.look(sample, deadline));
+        let all = join_all(looks.collect::<Vec<_>>()).await;
         Ok(all.into_iter().flatten().collect())
     }
 
     /// Fills in what the engine says; none when the container is gone.
-    async fn look(&self, sample: Sample) -> Option<Sample> {
+    async fn look(&self, sample: Sample, deadline: Instant) -> Option<Sample> {
         let options = StatsOptionsBuilder::default()
             .stream(false)
             .one_shot(true)
             .build();
         let mut answers = Box::pin(self.docker.stats(&sample.id, Some(options)));
         // One container that the engine does not tell about must not hide the others.
-        let answer = tokio::time::timeout(LOOK_LIMIT, answers.next());
-        let stats = answer.await.ok()??.ok()?;
-        Some(filled(sample, stats))
+        let answer = tokio::time::timeout_at(deadline, answers.next()).await;
+        let stats = match answer {
+            Ok(Some(answer)) => found(answer).map(|stats| stats.map(Some)),
+            Ok(None) | Err(_) => Ok(Some(None)),
+        };
+        let stats = stats.unwrap_or_else(|error| {
+            tracing::debug!(%error, "the engine does not say what a container uses");
+            Some(None)
+        })?;
+        let reading = stats.map(|stats| reading(stats, Instant::now()));
+        Some(Sample { reading, ..sample })
     }
 }
 
-fn filled(sample: Sample, stats: ContainerStatsResponse) -> Sample {
+fn reading(stats: ContainerStatsResponse, at: Instant) -> Reading {
     let memory = stats.memory_stats.unwrap_or_default();
     // What the system can take back at any time is not needed: the page cache that nobody used of late.
     let inner = memory.stats.unwrap_or_default();
@@ -86,7 +98,8 @@ fn filled(sample: Sample, stats: ContainerStatsResponse) -> Sample {
         .copied()
         .unwrap_or(0);
     let networks = stats.networks.unwrap_or_default();
-    Sample {
+    Reading {
+        at,
         cpu_ns: stats
             .cpu_stats
             .and_then(|c| c.cpu_usage?.total_usage)
@@ -95,6 +108,5 @@ fn filled(sample: Sample, stats: ContainerStatsResponse) -> Sample {
         memory_limit_bytes: memory.limit.unwrap_or(0),
         received_bytes: networks.values().filter_map(|n| n.rx_bytes).sum(),
         sent_bytes: networks.values().filter_map(|n| n.tx_bytes).sum(),
-        ..sample
     }
 }

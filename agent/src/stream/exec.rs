@@ -100,20 +100,21 @@ impl Session {
             () = self.streams.token.cancelled() => Over::Stops,
         };
         match over {
-            Over::Silent(None) => {
-                let exit_code = self.streams.engine.exit_code(&self.command).await;
-                let end = match exit_code {
-                    Some(code) => End {
+            Over::Silent(None) => match self.streams.engine.exit_code(&self.command).await {
+                Some(code) => {
+                    let end = End {
                         exit_code: Some(code),
                         error: None,
-                    },
-                    None => End::failed(
-                        "the command goes on without its outputs, or the engine does not say how it ended",
-                    ),
-                };
-                self.outgoing.end(&end).await;
-            }
-            Over::Silent(Some(error)) => self.outgoing.end(&End::failed(error)).await,
+                    };
+                    self.outgoing.end(&end).await;
+                }
+                None => {
+                    let why = "the command's outputs ended before it and it is hung up, \
+                               or the engine does not say how it ended";
+                    self.break_off(why).await;
+                }
+            },
+            Over::Silent(Some(error)) => self.break_off(&error).await,
             Over::Gone => self.hang_up(HANGUP_GRACE).await,
             Over::Stops => {
                 let end = End::failed("the agent stops, and the command with it");
@@ -122,6 +123,13 @@ impl Session {
                 self.hang_up(STOP_GRACE).await;
             }
         }
+    }
+
+    /// Ends a command that nobody hears any more.
+    async fn break_off(&self, why: &str) {
+        let end = End::failed(why);
+        // A reader that takes nothing must not keep it alive.
+        tokio::join!(self.outgoing.end(&end), self.hang_up(HANGUP_GRACE));
     }
 
     async fn pump_out(&self, mut output: Output) -> Over {
@@ -140,7 +148,7 @@ impl Session {
 
     /// Until the user is gone.
     async fn pump_in(&self, input: Input, mut incoming: Incoming) {
-        let mut feed = Feed::new(input);
+        let mut feed = Feed::new(input, self.command.has_tty);
         loop {
             tokio::select! {
                 frame = incoming.next(), if feed.has_room() => match frame {

@@ -43,12 +43,17 @@ pub struct ContainerUsage {
     /// Of late, in thousandths of a core; none until it was looked at twice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_millis: Option<u64>,
-    /// Without what the system can take back at any time.
-    pub memory_bytes: u64,
+    /// Without what the system can take back at any time; none, as all that follows, when the engine did
+    /// not tell in time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
     /// What it may have; 0 when there is no limit.
-    pub memory_limit_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_limit_bytes: Option<u64>,
     /// Received since it started.
-    pub received_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub received_bytes: Option<u64>,
     /// Sent since it started.
-    pub sent_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sent_bytes: Option<u64>,
 }

@@ -18,12 +18,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::signal::unix::{Signal as Listener, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
+use super::Context;
 use super::args::Exec;
 use super::failure::Failure;
 use super::logs::service_of;
 use super::screen;
 use super::terminal::Raw;
-use super::{Context, tell};
 
 /// What shells add to the number of a signal.
 const SIGNALLED: u8 = 128;
@@ -34,15 +34,13 @@ const STUCK: Duration = Duration::from_secs(2);
 
 /// Runs a command; its exit code becomes ours.
 pub async fn run(context: &Context, options: Exec) -> Result<(), Failure> {
+    if options.tty && options.stdin && !context.screen.types {
+        return Err(Failure::usage("the input is no terminal: leave -t out"));
+    }
     let words: Vec<String> = options.project.into_iter().chain(options.service).collect();
     let subject = context.subject(&words).await?;
     let (project, named) = (subject.project.as_str(), subject.services.first());
     let service = service_of(context, project, named.map(String::as_str)).await?;
-    if options.tty && !context.screen.types {
-        tell(format_args!(
-            "the input is no terminal: keys are not passed on one by one"
-        ));
-    }
     let mut query = ExecQuery {
         command: options.command,
         tty: options.tty,

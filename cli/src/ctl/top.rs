@@ -131,7 +131,7 @@ struct Rates {
 impl Rates {
     /// None at the first look.
     fn of(&mut self, container: &ContainerUsage, now: Instant) -> Option<(u64, u64)> {
-        let (received, sent) = (container.received_bytes, container.sent_bytes);
+        let (received, sent) = (container.received_bytes?, container.sent_bytes?);
         let before = self
             .before
             .insert(container.container.clone(), (now, received, sent))?;
@@ -178,6 +178,10 @@ fn cores(millis: Option<u64>) -> String {
     millis.map_or_else(|| "-".to_owned(), |millis| format!("{millis}m"))
 }
 
+fn bytes(bytes: Option<u64>) -> String {
+    bytes.map_or_else(|| "-".to_owned(), |bytes| BinaryBytes(bytes).to_string())
+}
+
 fn services(usage: &Usage, rates: &mut Rates) -> String {
     let now = Instant::now();
     let all = usage.nodes.iter();
@@ -189,19 +193,21 @@ fn services(usage: &Usage, rates: &mut Rates) -> String {
         })
         .map(|(node, container)| {
             let rate = rates.of(container, now);
-            let network = |per_second: Option<u64>, total: u64| match per_second {
+            let network = |per_second: Option<u64>, total: Option<u64>| match per_second {
                 Some(rate) => format!("{}/s", BinaryBytes(rate)),
-                None => BinaryBytes(total).to_string(),
+                None => bytes(total),
             };
             vec![
                 container.project.clone(),
                 container.service.clone(),
                 cores(container.cpu_millis),
-                BinaryBytes(container.memory_bytes).to_string(),
+                bytes(container.memory_bytes),
                 // What has no limit is told the machine's memory.
-                match container.memory_limit_bytes {
-                    limit if limit >= node.memory_capacity_bytes => "-".to_owned(),
-                    limit => share(container.memory_bytes, limit),
+                match (container.memory_bytes, container.memory_limit_bytes) {
+                    (Some(used), Some(limit)) if limit < node.memory_capacity_bytes => {
+                        share(used, limit)
+                    }
+                    _ => "-".to_owned(),
                 },
                 network(rate.map(|r| r.0), container.received_bytes),
                 network(rate.map(|r| r.1), container.sent_bytes),
@@ -239,7 +245,7 @@ fn unknown(node: &NodeUsage) -> Vec<String> {
 
 fn row_of_node(node: &NodeUsage) -> Vec<String> {
     let cpu: Option<u64> = node.containers.iter().map(|c| c.cpu_millis).sum();
-    let memory = node.containers.iter().map(|c| c.memory_bytes).sum();
+    let memory: Option<u64> = node.containers.iter().map(|c| c.memory_bytes).sum();
     vec![
         node.node.clone(),
         cores(cpu),
@@ -247,8 +253,11 @@ fn row_of_node(node: &NodeUsage) -> Vec<String> {
             || "-".to_owned(),
             |cpu| share(cpu, node.cpu_capacity_millis),
         ),
-        BinaryBytes(memory).to_string(),
-        share(memory, node.memory_capacity_bytes),
+        bytes(memory),
+        memory.map_or_else(
+            || "-".to_owned(),
+            |memory| share(memory, node.memory_capacity_bytes),
+        ),
         node.containers.len().to_string(),
         node.streams.to_string(),
     ]
@@ -283,10 +292,10 @@ mod tests {
             service: service.to_owned(),
             container: service.to_owned(),
             cpu_millis,
-            memory_bytes: 64 << 20,
-            memory_limit_bytes: 256 << 20,
-            received_bytes,
-            sent_bytes: 0,
+            memory_bytes: Some(64 << 20),
+            memory_limit_bytes: Some(256 << 20),
+            received_bytes: Some(received_bytes),
+            sent_bytes: Some(0),
         };
         let node = NodeUsage {
             node: "a".to_owned(),
@@ -339,6 +348,33 @@ mod tests {
              a      200m      10%       128.00 MiB   12%       2            3\n\
              b      unknown   unknown   unknown      unknown   unknown      unknown\n\
              \nnode b: gone\n"
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_of_a_service_is_a_dash() {
+        let mut usage = usage();
+        let db = usage
+            .nodes
+            .first_mut()
+            .and_then(|n| n.containers.get_mut(1));
+        let db = db.expect("two containers");
+        *db = ContainerUsage {
+            project: db.project.clone(),
+            service: db.service.clone(),
+            ..ContainerUsage::default()
+        };
+        let text = View::All.show(&usage, &mut Rates::default());
+        assert!(
+            text.contains(
+                "shop      db        -      -           -          -          -      a\n"
+            ),
+            "{text}"
+        );
+        let text = View::Nodes.show(&usage, &mut Rates::default());
+        assert!(
+            text.contains("a      -         -         -         -         2            3\n"),
+            "{text}"
         );
     }
 }

@@ -13,6 +13,9 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 /// The sender hears of what was read after so much of it, or when nothing is left.
 const NEWS: usize = INPUT_WINDOW / 4;
 
+/// What a terminal takes for the end of the input, as Ctrl-D.
+const END_OF_TEXT: &[u8] = b"\x04";
+
 /// Input on its way.
 pub(super) struct Feed<W> {
     /// None when the command reads no more, or was told the end.
@@ -20,16 +23,19 @@ pub(super) struct Feed<W> {
     waiting: VecDeque<Bytes>,
     waiting_bytes: usize,
     is_over: bool,
+    has_tty: bool,
     taken: usize,
 }
 
 impl<W: AsyncWrite + Unpin> Feed<W> {
-    pub(super) fn new(to: W) -> Self {
+    /// Of a terminal, the end is a key: shutting down the engine's side would cut off the outputs.
+    pub(super) fn new(to: W, has_tty: bool) -> Self {
         Self {
             to: Some(to),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             is_over: false,
+            has_tty,
             taken: 0,
         }
     }
@@ -65,7 +71,12 @@ impl<W: AsyncWrite + Unpin> Feed<W> {
         let Some(to) = &mut self.to else { return };
         let Some(first) = self.waiting.front_mut() else {
             // The command may have ended already.
-            let _ = to.shutdown().await;
+            if self.has_tty {
+                // One byte: all or nothing of it is written.
+                let _ = to.write(END_OF_TEXT).await;
+            } else {
+                let _ = to.shutdown().await;
+            }
             self.to = None;
             return;
         };
@@ -112,7 +123,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_read_is_told_and_the_end_comes_last() {
         let (near, mut far) = tokio::io::duplex(64);
-        let mut feed = Feed::new(near);
+        let mut feed = Feed::new(near, false);
         feed.push(Bytes::from_static(b"one"));
         feed.push(Bytes::from_static(b"two"));
         feed.end();
@@ -129,9 +140,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_end_is_a_key_with_a_terminal() {
+        let (near, mut far) = tokio::io::duplex(64);
+        let mut feed = Feed::new(near, true);
+        feed.push(Bytes::from_static(b"exit\n"));
+        feed.end();
+        while feed.has_work() {
+            feed.write().await;
+        }
+        let mut read = [0; 6];
+        far.read_exact(&mut read).await.expect("bytes");
+        assert_eq!(&read, b"exit\n\x04");
+    }
+
+    #[tokio::test]
     async fn a_command_that_reads_nothing_bounds_what_is_held() {
         let (near, _far) = tokio::io::duplex(16);
-        let mut feed = Feed::new(near);
+        let mut feed = Feed::new(near, false);
         let piece = 32 * 1024;
         while feed.has_room() {
             feed.push(vec![1; piece].into());
@@ -146,7 +171,7 @@ mod tests {
     #[test]
     fn a_full_window_leaves_room_for_a_signal() {
         let (near, _far) = tokio::io::duplex(16);
-        let mut feed = Feed::new(near);
+        let mut feed = Feed::new(near, false);
         feed.push(vec![1; INPUT_WINDOW].into());
         assert!(feed.has_room());
     }
@@ -154,7 +179,7 @@ mod tests {
     #[tokio::test]
     async fn what_a_command_reads_no_more_counts_as_read() {
         let (near, far) = tokio::io::duplex(16);
-        let mut feed = Feed::new(near);
+        let mut feed = Feed::new(near, false);
         feed.push(vec![1; 100].into());
         drop(far);
         feed.write().await;

@@ -51,7 +51,7 @@ pub struct Exec {
     /// Pass on what is typed or piped in
     #[arg(long, short = 'i')]
     pub stdin: bool,
-    /// Give the command a terminal
+    /// Give the command a terminal; with -i, the input must be one
     #[arg(long, short = 't')]
     pub tty: bool,
     /// The project, or PROJECT/SERVICE; or a service of the default project

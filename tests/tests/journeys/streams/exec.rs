@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use cara_api::paths;
-use cara_api::stream::{Channel, ExecQuery, Frame};
+use cara_api::stream::{Channel, End, ExecQuery, Frame};
 use cara_tests::{Docker, Server, eventually, program, unique};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -366,6 +366,75 @@ async fn a_shell_has_a_terminal_of_the_users_size_that_is_as_before_afterwards()
     signal(&terminal.child, "TERM");
     assert_eq!(code(&mut terminal.child).await, Some(143));
     assert_eq!(terminal.modes().local_modes, before);
+    nothing_is_open(&server).await;
+    server.delete(&name).await;
+}
+
+#[tokio::test]
+async fn a_terminal_is_refused_where_the_input_is_none() {
+    let (server, name) = started("notty").await;
+    let what = "sleep 77731";
+    let args = ["exec", "-it", &name, "web", "--", "sh", "-c", what];
+    let mut command = server.ctl_command(&args);
+    let output = command.stdin(Stdio::null()).output().await;
+    let output = output.expect("caractrl runs");
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("the input is no terminal: leave -t out"),
+        "{said}"
+    );
+    assert!(!runs(&name, what), "nothing is started");
+    // Without an input none is needed.
+    let (code_of, out, err) = server
+        .ctl(&["exec", "-t", &name, "web", "--", "tty", "-s"])
+        .await;
+    assert_eq!((code_of, out.as_str()), (0, ""), "{err}");
+    nothing_is_open(&server).await;
+    server.delete(&name).await;
+}
+
+/// What a command with a terminal says, and how it ends, when its input is a text and ends.
+async fn in_terminal(server: &Server, name: &str, script: &str, input: &str) -> (String, End) {
+    let query = ExecQuery {
+        command: ["sh", "-c", script].map(str::to_owned).to_vec(),
+        stdin: true,
+        tty: true,
+        ..ExecQuery::default()
+    };
+    let path = paths::fill(paths::SERVICE_EXEC, &[name, "web"]);
+    let opened = server.client().socket(&path, &query.pairs()).await;
+    let (mut sender, mut receiver) = opened.expect("a stream");
+    if !input.is_empty() {
+        let piece = Frame::new(Channel::Stdin, input.as_bytes().to_vec());
+        sender.send(&piece).await.expect("sent");
+    }
+    sender.send(&Frame::eof()).await.expect("sent");
+    let mut said = String::new();
+    let read = async {
+        while let Some(frame) = receiver.next().await.expect("a frame") {
+            match frame.channel {
+                Channel::Stdout => said += &String::from_utf8_lossy(&frame.payload),
+                Channel::Status => return frame.read::<End>(),
+                _ => {}
+            }
+        }
+        None
+    };
+    let end = tokio::time::timeout(Duration::from_secs(60), read).await;
+    (said, end.expect("it ends").expect("its end is told"))
+}
+
+#[tokio::test]
+async fn the_end_of_a_terminals_input_cuts_off_no_output() {
+    let (server, name) = started("ttyend").await;
+    // What reads on reads an end, as after Ctrl-D; what reads nothing goes on, and says what it says.
+    let (said, end) = in_terminal(&server, &name, "cat; echo ov''er", "hi\n").await;
+    assert!(said.contains("over"), "{said:?}");
+    assert_eq!(end.exit_code, Some(0), "{end:?}");
+    let (said, end) = in_terminal(&server, &name, "sleep 4; echo la''te; exit 5", "").await;
+    assert!(said.contains("late"), "{said:?}");
+    assert_eq!(end.exit_code, Some(5), "{end:?}");
     nothing_is_open(&server).await;
     server.delete(&name).await;
 }

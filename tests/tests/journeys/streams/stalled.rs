@@ -202,6 +202,12 @@ async fn a_silent_node_does_not_hold_up_the_others() {
     let node = unique("silent");
     let agent = Agent::start(&server, &node);
     server.node_ready(&node).await;
+    // Ready nodes may be about to open their connections.
+    eventually("both nodes are asked", async || {
+        let (_, out, _) = server.ctl(&["top", "nodes"]).await;
+        (out.contains(&node) && !out.contains("unknown")).then_some(())
+    })
+    .await;
     agent.freeze(true);
     let asked = Instant::now();
     let (code, out, err) = server.ctl(&["top", "nodes"]).await;

@@ -109,11 +109,15 @@ async fn who_waited_for_a_node_is_asked_again() {
         error.contains("is not connected").then_some(())
     })
     .await;
-    let both = async { tokio::join!(world.get(&logs), world.get(&files)) };
-    let mut both = std::pin::pin!(both);
-    let early = tokio::time::timeout(Duration::from_secs(1), &mut both).await;
-    assert!(early.is_err(), "they wait for the node to come back");
-    world.revoke().await;
-    let (log, file) = both.await;
+    let (log, file) = {
+        let both = async { tokio::join!(world.get(&logs), world.get(&files)) };
+        let mut both = std::pin::pin!(both);
+        let early = tokio::time::timeout(Duration::from_secs(1), &mut both).await;
+        assert!(early.is_err(), "they wait for the node to come back");
+        world.revoke().await;
+        both.await
+    };
     assert_eq!((log.status().as_u16(), file.status().as_u16()), (401, 401));
+    world.agent.start_again_with(|_| ());
+    world.server.delete(&world.name).await;
 }

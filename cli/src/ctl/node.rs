@@ -163,6 +163,11 @@ mod tests {
                 "https://127.0.0.1:9443",
                 "CARA_JOIN=T cara-agent --server https://ADDRESS-OF-THE-SERVER:9443",
             ),
+            (
+                issued(None, None),
+                "https://localhost",
+                "CARA_JOIN=T cara-agent --server https://ADDRESS-OF-THE-SERVER:8080",
+            ),
         ] {
             assert_eq!(line(&issued, base), expected);
         }

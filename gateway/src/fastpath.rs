@@ -44,6 +44,7 @@ use crate::edge::Edge;
 use crate::listen::client::ClientInfo;
 use crate::live::LiveRule;
 use crate::metrics::UnderWay;
+use crate::pipe::Pipes;
 use crate::trace::Parent;
 
 use client::Client;
@@ -62,6 +63,7 @@ const MESSAGE: usize = 2 * 1024;
 pub(crate) struct Lane {
     pub(crate) edge: Arc<Edge>,
     pub(crate) pool: Arc<Pool>,
+    pub(crate) pipes: Pipes,
     /// Answers from then on are the last of their connections.
     pub(crate) stopping: Arc<Ending>,
     /// Connections that wait for a request from then on are closed.

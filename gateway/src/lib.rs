@@ -38,6 +38,7 @@ mod pages;
 #[cfg(test)]
 mod panic_tests;
 mod phases;
+mod pipe;
 mod proxy;
 mod ratio;
 mod request;

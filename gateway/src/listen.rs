@@ -121,8 +121,13 @@ impl Default for Limits {
     }
 }
 
+/// Bytes that the system takes of an answer beyond what the client's window lets it send. Without a bound it
+/// takes megabytes and asks for more when a third of them has gone, which for a slow client is long
+/// enough to look as if it took nothing.
+const UNSENT: u32 = 256 * 1024;
+
 /// Prepares a socket for the accept loop. What is set here, its connections inherit: packets are
-/// sent at once, and clients that vanished are noticed.
+/// sent at once, and clients that vanished or take nothing are noticed.
 ///
 /// # Errors
 /// The system refuses.
@@ -131,6 +136,7 @@ pub(crate) fn prepare(socket: TcpListener) -> std::io::Result<tokio::net::TcpLis
     let options = socket2::SockRef::from(&socket);
     options.set_tcp_nodelay(true)?;
     options.set_tcp_keepalive(&keepalive)?;
+    options.set_tcp_notsent_lowat(UNSENT)?;
     socket.set_nonblocking(true)?;
     tokio::net::TcpListener::from_std(socket)
 }

@@ -19,7 +19,6 @@ use pingora_core::server::ShutdownWatch;
 use pingora_core::services::listening::Service;
 use pingora_proxy::HttpProxy;
 use prometheus::IntGauge;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -33,12 +32,13 @@ use crate::fastpath::h2::Http2;
 use crate::fastpath::{Lane, Pool, h1};
 use crate::listen::admission::{Admission, Permit};
 use crate::listen::client::serve_stream;
-use crate::listen::connection::{Connection, Patience};
+use crate::listen::connection::{Connection, Patience, Transport};
 use crate::listen::establish::{Accepted, Establish, Established};
 use crate::listen::metrics::ListenMetrics;
 use crate::listen::streams::{PortSockets, Ports, StreamTable};
 use crate::listen::tls::Configs;
 use crate::listen::{Listener, ListenerKind, TrustedRanges, prepare, splice};
+use crate::pipe::Pipes;
 use crate::proxy::Phases;
 
 use options::UPSTREAM_POOL;
@@ -363,6 +363,7 @@ impl Shared {
             Arc::new(Lane {
                 edge: Arc::clone(&edge),
                 pool: Arc::new(Pool::new(UPSTREAM_POOL / threads)),
+                pipes: Pipes::default(),
                 stopping: Arc::clone(&signals.lanes.stopping),
                 closing: Arc::clone(&signals.lanes.closing),
             })
@@ -401,7 +402,7 @@ impl Shared {
         connection: Box<Connection<S>>,
         stopping: ShutdownWatch,
     ) where
-        S: AsyncRead + AsyncWrite + Debug + Send + Sync + Unpin + 'static,
+        S: Transport + Debug + Send + Sync + 'static,
     {
         if !connection.speaks_h2() {
             if let Some(connection) = h1::serve(lane, connection).await {

@@ -242,7 +242,7 @@ fn imports_follow_the_arrows() {
 /// The modules of the gateway, the lowest first: each names only modules of lower layers.
 const GATEWAY_LAYERS: [&[&str]; 12] = [
     &[
-        "deadline", "draining", "limit", "pages", "panics", "ratio", "workers",
+        "deadline", "draining", "limit", "pages", "panics", "pipe", "ratio", "workers",
     ],
     &["leaving"],
     &["answer", "filter", "request"],

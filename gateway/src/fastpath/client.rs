@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 use pingora_http::ResponseHeader;
 
 use super::head::Head;
+use crate::pipe::Pipe;
 
 /// The client went away, or takes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +37,16 @@ pub(super) trait Client: Send {
     /// Sends a part of the body, perhaps the last one, which may be empty.
     fn part(&mut self, data: &[u8], is_last: bool)
     -> impl Future<Output = Result<(), Gone>> + Send;
+
+    /// Whether bodies may come through a pipe.
+    fn takes_pipes(&self) -> bool {
+        false
+    }
+
+    /// Sends some of what a pipe holds, as a part of the body.
+    fn poll_part(&mut self, _: &mut Context<'_>, _: &mut Pipe<'_>) -> Poll<Result<(), Gone>> {
+        Poll::Ready(Err(Gone))
+    }
 
     /// Sends an answer of the gateway's own, as the last one where that can be said.
     fn page(

@@ -28,6 +28,7 @@ use crate::ctx::Ctx;
 use crate::deadline::{Ending, LastingWait, MovingDeadline};
 use crate::pages;
 use crate::phases::tries;
+use crate::pipe;
 
 /// Bytes of an answer's head at most.
 const HEAD_MAX: usize = 256 * 1024;
@@ -37,6 +38,8 @@ const BEGIN: usize = 16 * 1024;
 const ROOM: usize = 4 * 1024;
 /// What is read of a body at once.
 const PIECE: usize = 64 * 1024;
+/// A body of which this much is left is worth a pipe.
+const LONG: u64 = 64 * 1024;
 /// Heads that may come before the one of the answer.
 const HINTS_MAX: u32 = 16;
 
@@ -174,6 +177,16 @@ impl<C: Client> Exchange<'_, C> {
         errors.with_label_values(&[kind]).inc();
     }
 
+    /// How an answer ends that a fault broke off.
+    fn broken_by(&self, fault: &Fault) -> End {
+        match fault {
+            Fault::ClientGone => End::Gone,
+            Fault::Over => End::Broken,
+            Fault::Closed(_) => self.broken("reset"),
+            Fault::Unconnected(_) | Fault::Silent | Fault::Broke => self.broken("timeout"),
+        }
+    }
+
     fn broken(&self, kind: &str) -> End {
         self.count(kind);
         End::Broken
@@ -305,6 +318,7 @@ impl<C: Client> Exchange<'_, C> {
         });
         if !passage.is_done() {
             self.ends = self.ctx.upstream.ending().cloned();
+            self.pass_by(&service, &mut passage, silence).await?;
         }
         while !passage.is_done() {
             buffer.clear();
@@ -319,11 +333,9 @@ impl<C: Client> Exchange<'_, C> {
                     is_clean = false;
                     break;
                 }
-                Ok(0) | Err(Fault::Closed(_)) => return Err(self.broken("reset")),
+                Ok(0) => return Err(self.broken("reset")),
                 Ok(_) => {}
-                Err(Fault::ClientGone) => return Err(End::Gone),
-                Err(Fault::Over) => return Err(End::Broken),
-                Err(_) => return Err(self.broken("timeout")),
+                Err(fault) => return Err(self.broken_by(&fault)),
             }
             let passed = passage.pass(&buffer, &mut room);
             let (part, taken) = passed.map_err(|_| self.broken("other"))?;
@@ -337,21 +349,56 @@ impl<C: Client> Exchange<'_, C> {
         Ok(if self.closes { Then::Close } else { Then::GoOn })
     }
 
+    /// Passes a long body on through a pipe, as far as that can be done.
+    async fn pass_by(
+        &mut self,
+        service: &TcpStream,
+        passage: &mut Passage,
+        silence: Duration,
+    ) -> Result<(), End> {
+        if !self.client.takes_pipes() || passage.left().is_none_or(|left| left < LONG) {
+            return Ok(());
+        }
+        let lane = self.lane;
+        let Some(mut pipe) = lane.pipes.lend() else {
+            return Ok(());
+        };
+        while let Some(left @ 1..) = passage.left() {
+            let most = usize::try_from(left).unwrap_or(usize::MAX);
+            let mut is_unsupported = false;
+            self.deadline.set(Instant::now() + silence);
+            let filled = self.beside(|cx| {
+                pipe.poll_fill(cx, service, most).map_err(|error| {
+                    is_unsupported = pipe::is_unsupported(&error);
+                    error
+                })
+            });
+            let filled = filled.await;
+            if is_unsupported {
+                return Ok(());
+            }
+            match filled {
+                Ok(0) => return Err(self.broken("reset")),
+                Ok(_) => {}
+                Err(fault) => return Err(self.broken_by(&fault)),
+            }
+            while pipe.held() > 0 {
+                let held = pipe.held();
+                let (client, ends) = (&mut *self.client, self.ends.as_ref());
+                let sent = |cx: &mut Context<'_>| client.poll_part(cx, &mut pipe);
+                sending(self.lasting, ends, sent).await?;
+                passage.went_by(held - pipe.held());
+                self.body_bytes = passage.bytes;
+            }
+        }
+        Ok(())
+    }
+
     /// Sends a part of the body, unless the answer has to end.
     async fn part(&mut self, data: &[u8], is_last: bool) -> Result<(), End> {
-        let mut sending = pin!(self.client.part(data, is_last));
-        poll_fn(|cx| {
-            if let Some(ends) = &self.ends
-                && ends.has_come()
-            {
-                return Poll::Ready(Err(End::Broken));
-            }
-            if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
-                return Poll::Ready(sent.map_err(End::from));
-            }
-            poll_over(self.lasting, self.ends.as_ref(), cx).map(|()| Err(End::Broken))
-        })
-        .await
+        let mut part = pin!(self.client.part(data, is_last));
+        let sent = |cx: &mut Context<'_>| part.as_mut().poll(cx);
+        sending(self.lasting, self.ends.as_ref(), sent).await
     }
 
     /// Reads from the service; meanwhile notes whether the client goes.
@@ -363,8 +410,17 @@ impl<C: Client> Exchange<'_, C> {
         if into.capacity() - into.len() < ROOM {
             into.reserve(BEGIN);
         }
+        self.beside(|cx| poll_read_buf(Pin::new(service), cx, into))
+            .await
+    }
+
+    /// Waits for the service to send something; meanwhile notes whether the client goes.
+    async fn beside(
+        &mut self,
+        mut read: impl FnMut(&mut Context<'_>) -> Poll<std::io::Result<usize>>,
+    ) -> Result<usize, Fault> {
         poll_fn(|cx| {
-            if let Poll::Ready(read) = poll_read_buf(Pin::new(service), cx, into) {
+            if let Poll::Ready(read) = read(cx) {
                 return Poll::Ready(read.map_err(|_| Fault::Closed(None)));
             }
             if self.client.poll_gone(cx).is_ready() {
@@ -377,6 +433,24 @@ impl<C: Client> Exchange<'_, C> {
         })
         .await
     }
+}
+
+/// Waits until something was sent, unless the answer has to end.
+async fn sending(
+    lasting: &mut LastingWait,
+    ends: Option<&Arc<Ending>>,
+    mut sent: impl FnMut(&mut Context<'_>) -> Poll<Result<(), Gone>>,
+) -> Result<(), End> {
+    poll_fn(|cx| {
+        if ends.is_some_and(|ends| ends.has_come()) {
+            return Poll::Ready(Err(End::Broken));
+        }
+        if let Poll::Ready(sent) = sent(cx) {
+            return Poll::Ready(sent.map_err(End::from));
+        }
+        poll_over(lasting, ends, cx).map(|()| Err(End::Broken))
+    })
+    .await
 }
 
 /// Ready when an answer has to end.

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use pingora_http::ResponseHeader;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::time::Instant;
 
 use super::client::{Client, Gone};
@@ -20,7 +20,8 @@ use super::{INPUT_MAX, Lane, MESSAGE, Serving};
 use crate::access;
 use crate::deadline::{EndingWait, LastingWait, MovingDeadline};
 use crate::listen::client::ClientInfo;
-use crate::listen::connection::Connection;
+use crate::listen::connection::{Connection, Transport};
+use crate::pipe::Pipe;
 
 /// What is read of a client at once.
 const PIECE: usize = 8 * 1024;
@@ -43,7 +44,7 @@ enum Next {
 
 /// Serves a connection for as long as its requests are plain. Gives it back, with all bytes that
 /// were read and not served, when one is not; none when it has ended.
-pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
+pub(crate) async fn serve<S: Transport + Send>(
     lane: &Lane,
     client: Box<Connection<S>>,
 ) -> Option<Box<Connection<S>>> {
@@ -123,7 +124,7 @@ fn judge_input<'a>(input: &'a [u8], traces: Traces, message: &mut Vec<u8>) -> Re
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Server<'_, S> {
+impl<S: Transport + Send> Server<'_, S> {
     /// Serves one request.
     async fn request(&mut self) -> Next {
         let traces = self.lane.traces();
@@ -226,7 +227,7 @@ struct Waiting<'a, S> {
     early_max: usize,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Waiting<'_, S> {
+impl<S: Transport> Waiting<'_, S> {
     /// The connection has a deadline of its own for writes.
     async fn write(&mut self, data: &[u8]) -> Result<(), Gone> {
         let written = self.connection.write_all(data).await;
@@ -235,7 +236,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Waiting<'_, S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Client for Waiting<'_, S> {
+impl<S: Transport + Send> Client for Waiting<'_, S> {
     type Head = Vec<u8>;
     const PROTOCOL: &'static str = "h1";
     const ENDS_WITH_ANSWERS: bool = true;
@@ -251,6 +252,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Client for Waiting<'_, S> {
 
     async fn part(&mut self, data: &[u8], _: bool) -> Result<(), Gone> {
         self.write(data).await
+    }
+
+    fn takes_pipes(&self) -> bool {
+        self.connection.takes_pipes()
+    }
+
+    fn poll_part(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe<'_>) -> Poll<Result<(), Gone>> {
+        let moved = self.connection.poll_drain(cx, pipe);
+        moved.map(|moved| moved.map_err(|_| Gone))
     }
 
     async fn page(&mut self, head: ResponseHeader, body: &[u8]) -> Result<(), Gone> {

@@ -83,6 +83,22 @@ impl Passage {
         self.framing == Framing::UntilClose
     }
 
+    /// Bytes that are left of a body that passes as it is, if its length is known.
+    pub(super) fn left(&self) -> Option<u64> {
+        match (&self.form, &self.framing) {
+            (Form::AsItCame, Framing::Length(left)) => Some(*left),
+            _ => None,
+        }
+    }
+
+    /// So many bytes of such a body went by.
+    pub(super) fn went_by(&mut self, count: usize) {
+        if let Framing::Length(left) = &mut self.framing {
+            *left = left.saturating_sub(count as u64);
+        }
+        self.bytes += count;
+    }
+
     /// Takes data of the service. Gives what the client gets of it, which is put into `room` where
     /// it is not the data itself; and how much of the data belonged to the body.
     ///

@@ -24,15 +24,36 @@ use pingora_core::protocols::{
 };
 use pingora_http::ResponseHeader;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
 use super::client::{Alpn, ClientInfo, Stage};
 use super::frames::{self, Frames};
 use crate::deadline::{Deadline, Ending, EndingWait, LastingWait};
+use crate::pipe::Pipe;
 
 /// One segment of Ethernet: what fits goes out in one packet anyway.
 const WRITE_BUFFER_BYTES: usize = 1_460;
 /// Bytes of HTTP/2's preface; after them its own limits hold.
 const PREFACE_BYTES: usize = 24;
+
+/// What carries a connection.
+pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin {
+    /// The socket, where bytes go into it as they are.
+    fn plain(&self) -> Option<&TcpStream>;
+}
+
+impl Transport for TcpStream {
+    fn plain(&self) -> Option<&TcpStream> {
+        Some(self)
+    }
+}
+
+impl Transport for TlsStream<TcpStream> {
+    fn plain(&self) -> Option<&TcpStream> {
+        None
+    }
+}
 
 /// What is spoken on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -277,6 +298,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         self.reading.disarm();
         Poll::Pending
+    }
+}
+
+impl<S: Transport> Connection<S> {
+    /// Whether bytes may come through a pipe: there is no TLS.
+    pub(crate) fn takes_pipes(&self) -> bool {
+        self.stream.get_ref().plain().is_some()
+    }
+
+    /// Sends some of what a pipe holds, after everything that was flushed.
+    ///
+    /// # Errors
+    /// The client is gone, or takes nothing for too long, or is reached through TLS.
+    pub(crate) fn poll_drain(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: &mut Pipe<'_>,
+    ) -> Poll<io::Result<()>> {
+        let outcome = match self.stream.get_ref().plain() {
+            Some(socket) => pipe.poll_drain(cx, socket),
+            None => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
+        };
+        self.watch_write(cx, outcome)
     }
 }
 

@@ -4,6 +4,7 @@ mod fastpath;
 mod fastpath_h2;
 mod h2_abuse;
 mod h2spec;
+mod long_bodies;
 mod protocols;
 mod rules;
 mod smuggling;

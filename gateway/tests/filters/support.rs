@@ -350,7 +350,7 @@ pub fn forward_with(address: SocketAddr, protocol: Protocol, rewrite: Rewrite) -
     })
 }
 
-fn hosts(routes: Vec<Route>) -> imbl::OrdMap<Hostname, Arc<Host>> {
+pub fn hosts(routes: Vec<Route>) -> imbl::OrdMap<Hostname, Arc<Host>> {
     let hostname = Hostname::parse(HOST).expect("a hostname");
     let host = Host {
         project: "project".into(),

@@ -8,6 +8,7 @@ use cara_cli::{process, server, settings};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    process::use_small_pages();
     let about = "Edge gateway with an integrated scheduler";
     let flags = settings::command("cara-server", about, server::SETTINGS)
         .subcommand(server::rotate_command())

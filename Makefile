@@ -10,7 +10,7 @@ help: ## List the jobs
 
 demo: ## Build, start everything on this machine, deploy an example and open it (ONCE=1: check and stop)
 	@deploy/dev/setup.sh demo
-	cargo build --locked --bins
+	cargo build --locked --workspace --bin cara-server --bin cara-agent --bin caractrl
 	@deploy/dev/with-docker.sh deploy/dev/demo.sh
 
 image: ## Make the container image (IMAGE=caravanserai:dev)

@@ -9,6 +9,9 @@ trap 'rm -rf "$work"' EXIT
 
 missing() { ! docker image inspect "$1" >/dev/null 2>&1; }
 
+# missing_of IMAGE SOURCE: there is none, or it was made from another one.
+missing_of() { [ "$(docker image inspect --format '{{.Config.Labels.source}}' "$1" 2>/dev/null)" != "$2" ]; }
+
 # new_root: an empty root file system with busybox, in $work/root.
 new_root() {
     rm -rf "$work/root"
@@ -49,10 +52,12 @@ demo_images() {
         # As the first process of a container httpd would not hear SIGTERM.
         import cara-demo/web:1 --change 'CMD ["sh", "-c", "trap \"exit 0\" TERM; httpd -f -p 8080 -h /www & wait"]'
     fi
-    if missing cara-demo/clock:1; then
+    local source
+    source=$(cksum <"$root/deploy/examples/clock.sh" | tr ' ' -)
+    if missing_of cara-demo/clock:1 "$source"; then
         new_root
         cp "$root/deploy/examples/clock.sh" "$work/root/clock.sh"
-        import cara-demo/clock:1 --change 'CMD ["sh", "/clock.sh"]'
+        import cara-demo/clock:1 --change 'CMD ["sh", "/clock.sh"]' --change "LABEL source=$source"
     fi
 }
 

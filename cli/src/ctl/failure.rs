@@ -14,9 +14,13 @@
 //! | 130 | interrupted |
 
 use cara_api::client::Error;
+use cara_api::problem::Problem;
 
 use super::codes::{self, Code};
 use super::screen::{Paint, Tone};
+
+/// What helps when something else than the API answers.
+const ADDRESS_HINT: &str = "is that the address of the API? name it with --server or CARA_SERVER";
 
 /// Exit code for wrong usage.
 pub const USAGE: u8 = 2;
@@ -85,10 +89,11 @@ impl Failure {
             }
             Error::Unexpected { status, body } if is_page(body) => {
                 failure.message = format!("{action}: a web page came back, with status {status}");
-                failure.details.push(
-                    "is that the address of the API? name it with --server or CARA_SERVER"
-                        .to_owned(),
-                );
+                failure.details.push(ADDRESS_HINT.to_owned());
+            }
+            Error::Problem(problem) if is_of_gateway(problem) => {
+                failure.message = format!("{action}: the gateway answered: {}", problem.detail);
+                failure.details.push(ADDRESS_HINT.to_owned());
             }
             Error::Problem(problem) => {
                 if let Some(words) = in_short(action, &problem.detail) {
@@ -246,6 +251,7 @@ fn id_of(error: &Error) -> &'static Code {
         Error::Unreadable { .. } => &codes::BAD_ANSWER,
         Error::Unexpected { body, .. } if is_page(body) => &codes::NOT_THE_API,
         Error::Unexpected { status, body } => codes::of_status(*status, body),
+        Error::Problem(problem) if is_of_gateway(problem) => &codes::NOT_THE_API,
         // A server of an older version says no code.
         Error::Problem(problem) => codes::find(&problem.code)
             .unwrap_or_else(|| codes::of_status(problem.status, &problem.detail)),
@@ -262,6 +268,12 @@ fn in_short(action: &str, detail: &str) -> Option<String> {
     let is_named = |name: &str| action.ends_with(&format!("{name:?}"));
     let named = said.rsplit_once(": ").filter(|(_, name)| is_named(name));
     Some(named.map_or(said, |(what, _)| what).to_owned())
+}
+
+/// Whether the gateway said it, whose problems have no code: its port was taken for the API's.
+fn is_of_gateway(problem: &Problem) -> bool {
+    let instance = problem.instance.as_deref().unwrap_or_default();
+    problem.code.is_empty() && instance.starts_with("urn:request:")
 }
 
 /// Something else than the API answers with pages for browsers.
@@ -304,6 +316,12 @@ mod tests {
             "get nodes: a web page came back, with status 404"
         );
         assert!(page.details[0].contains("--server"));
+        let mut problem = Problem::new(404, "No project serves 127.0.0.1.");
+        problem.instance = Some("urn:request:7".to_owned());
+        let gateway = Failure::of("get nodes", &Error::Problem(problem.into()));
+        let expected = "get nodes: the gateway answered: No project serves 127.0.0.1.";
+        assert_eq!(gateway.message, expected);
+        assert_eq!(gateway.id.id, "E-NOT-THE-API");
         let text = Failure::of("get nodes", &error("404 page not found"));
         assert_eq!(
             text.message,

@@ -36,7 +36,8 @@ pub async fn run(context: &Context, options: Init) -> Result<(), Failure> {
     let file = options.file.display();
     out(&format!("{file} written\n"))?;
     super::tell(format_args!(
-        "next: caractrl apply -f {file} --wait\n      caractrl open {}",
+        "its schema, for editors: {}\nnext: caractrl apply -f {file} --wait\n      caractrl open {}",
+        schema_file.display(),
         choice.name
     ));
     Ok(())

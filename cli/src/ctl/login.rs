@@ -58,8 +58,8 @@ pub async fn login(args: &Args, options: &Login) -> Result<(), Failure> {
     let who = who.map_err(|error| Failure::of("log in", &error))?;
     session.keep(Some(token))?;
     out(&format!(
-        "logged in to {} as {}\n",
-        session.server, who.actor
+        "logged in to {} as {} (context {})\n",
+        session.server, who.actor, session.name
     ))
 }
 

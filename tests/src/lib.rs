@@ -4,6 +4,7 @@
 //! Everything that a test starts is ended when it ends; logs are kept when it failed.
 
 pub mod acme;
+pub mod agent;
 pub mod browser;
 pub mod docker;
 pub mod engine;
@@ -18,6 +19,7 @@ pub mod tls;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+pub use agent::Agent;
 pub use browser::Browser;
 pub use docker::Docker;
 pub use engine::Engine;
@@ -25,7 +27,7 @@ pub use engine_proxy::EngineProxy;
 pub use issuer::Issuer;
 pub use machine::Machine;
 pub use process::{Process, program};
-pub use server::{Agent, Server};
+pub use server::Server;
 pub use tls::TlsClient;
 
 /// How long anything may take that a test waits for, unless the test says otherwise. Generous:

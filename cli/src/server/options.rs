@@ -153,3 +153,71 @@ fn access(reader: &mut Reader) -> cara_gateway::AccessConfig {
         issuer_authorities: reader.with("auth-ca-file", |path| std::fs::read_to_string(path)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::settings::SETTINGS;
+    use super::*;
+    use crate::settings::{CONFIG, Layers, command};
+
+    /// What stands in files: what is right for some setting, and what is right for none.
+    const VALUES: [&str; 21] = [
+        "0",
+        "-1",
+        "1",
+        "65536",
+        "9223372036854775807",
+        "true",
+        "1.5",
+        "1979-05-27",
+        "[1]",
+        "{ a = 1 }",
+        "\"\"",
+        "\"15s\"",
+        "\"5000000000000000h\"",
+        "\"18446744073709551615s\"",
+        "\"127.0.0.1:0\"",
+        "\"[::1]:443,unix:/x\"",
+        "\"10.0.0.0/33\"",
+        "\"https://a.test/x y\"",
+        "\"*.ü.test\"",
+        "\"off\"",
+        "\"\\u0000\"",
+    ];
+
+    fn line() -> impl Strategy<Value = String> {
+        let keys = SETTINGS.iter().map(|setting| setting.key);
+        let key = proptest::sample::select(keys.collect::<Vec<_>>());
+        let value = proptest::sample::select(VALUES.to_vec());
+        prop_oneof![
+            8 => (key, value).prop_map(|(key, value)| format!("{key} = {value}")),
+            1 => "\\PC{0,30}",
+        ]
+    }
+
+    proptest! {
+        /// Whatever stands in a file: it is used, or every fault names its key.
+        #[test]
+        fn a_file_is_used_or_its_faults_are_named(
+            lines in proptest::collection::vec(line(), 0..12),
+        ) {
+            let text = lines.join("\n");
+            let flags = command("test", "A test", SETTINGS);
+            let flags = flags.get_matches_from(["test", "--config", "f.toml"]);
+            let layers = Layers::read(SETTINGS, &flags, |_| None, |_| Ok(text.clone()));
+            if let Err(error) = Options::read(Reader::new(layers)) {
+                let told = error.to_string();
+                for fault in told.lines().skip(1).filter(|line| !line.starts_with("   ")) {
+                    let key = fault.trim_start().split(':').next().unwrap_or_default();
+                    let is_known = key == CONFIG.key
+                        || SETTINGS.iter().any(|setting| setting.key == key)
+                        || fault.contains("unknown key");
+                    // A parser of TOML shows the place in lines of its own.
+                    prop_assert!(is_known || told.contains("is not TOML"), "{fault}");
+                }
+            }
+        }
+    }
+}

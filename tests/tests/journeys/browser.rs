@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
+use cara_tests::Agent;
 use cara_tests::acme::free_port;
 use cara_tests::browser::{Network, Page};
 use cara_tests::issuer::{CLIENT, Issuer, SECRET};
-use cara_tests::server::Agent;
 use cara_tests::{Browser, Server, eventually, unique};
 use serde_json::{Value, json};
 

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use cara_tests::server::{Agent, Setup};
+use cara_tests::Agent;
+use cara_tests::server::Setup;
 use cara_tests::{Server, eventually, program, unique};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -228,6 +228,7 @@ defaults
   timeout server 60s
   timeout tunnel 1h
   http-reuse always
+  option splice-response
 frontend f
   bind 127.0.0.1:@plain@
   bind 127.0.0.1:@tls@ ssl crt @work@/both.pem alpn h2,http/1.1

@@ -33,8 +33,8 @@ struct Plan {
     address: SocketAddr,
     name: ServerName<'static>,
     request: Arc<str>,
-    /// How a connection has to begin.
-    kind: HandshakeKind,
+    /// Whether connections have to be resumed.
+    resumes: bool,
 }
 
 #[derive(Default)]
@@ -54,16 +54,16 @@ async fn main() -> Result<(), Failure> {
         address: address.parse()?,
         name: ServerName::try_from(host.to_owned())?,
         request: format!("GET /1k HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").into(),
-        kind: match kind {
-            "new" => HandshakeKind::Full,
-            "resumed" => HandshakeKind::Resumed,
+        resumes: match kind {
+            "new" => false,
+            "resumed" => true,
             _ => return Err(format!("'{kind}' is neither new nor resumed").into()),
         },
     };
     let length = Duration::from_secs(seconds.parse()?);
     let mut tasks = JoinSet::new();
     for _ in 0..clients.parse::<usize>()? {
-        let connector = connector(certificate, plan.kind)?;
+        let connector = connector(certificate, plan.resumes)?;
         // Tickets for the first connection that counts.
         connect(&plan, &connector).await?;
         tasks.spawn(client(plan.clone(), connector, length));
@@ -87,7 +87,7 @@ async fn main() -> Result<(), Failure> {
 }
 
 /// Sessions are resumed within one client, as browsers do.
-fn connector(certificate: &str, kind: HandshakeKind) -> Result<TlsConnector, Failure> {
+fn connector(certificate: &str, resumes: bool) -> Result<TlsConnector, Failure> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(certificate)?)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -95,7 +95,7 @@ fn connector(certificate: &str, kind: HandshakeKind) -> Result<TlsConnector, Fai
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    if kind == HandshakeKind::Full {
+    if !resumes {
         config.resumption = Resumption::disabled();
     }
     Ok(TlsConnector::from(Arc::new(config)))
@@ -106,16 +106,20 @@ async fn client(plan: Plan, connector: TlsConnector, length: Duration) -> Tally 
     let begin = Instant::now();
     while begin.elapsed() < length {
         let began = Instant::now();
-        match tokio::time::timeout(PATIENCE, connect(&plan, &connector)).await {
-            Ok(Ok(kind)) if kind == plan.kind => tally.times.push(began.elapsed()),
-            _ => tally.failed += 1,
+        match connect(&plan, &connector).await {
+            Ok(is_resumed) if is_resumed == plan.resumes => tally.times.push(began.elapsed()),
+            Ok(_) | Err(_) => tally.failed += 1,
         }
     }
     tally
 }
 
-/// One connection from its beginning to its end. Tells how it began.
-async fn connect(plan: &Plan, connector: &TlsConnector) -> Result<HandshakeKind, Failure> {
+/// One connection from its beginning to its end. Tells whether it was resumed.
+async fn connect(plan: &Plan, connector: &TlsConnector) -> Result<bool, Failure> {
+    tokio::time::timeout(PATIENCE, ask(plan, connector)).await?
+}
+
+async fn ask(plan: &Plan, connector: &TlsConnector) -> Result<bool, Failure> {
     let stream = TcpStream::connect(plan.address).await?;
     stream.set_nodelay(true)?;
     let mut stream = connector.connect(plan.name.clone(), stream).await?;
@@ -133,6 +137,5 @@ async fn connect(plan: &Plan, connector: &TlsConnector) -> Result<HandshakeKind,
         let shown = String::from_utf8_lossy(answer.get(..200).unwrap_or(&answer)).into_owned();
         return Err(format!("not the page: {shown}").into());
     }
-    let kind = stream.get_ref().1.handshake_kind();
-    kind.ok_or_else(|| "no handshake".into())
+    Ok(stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed))
 }

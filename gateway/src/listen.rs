@@ -121,13 +121,13 @@ impl Default for Limits {
     }
 }
 
-/// Bytes that the system takes of an answer beyond what the client's window lets it send. Without a bound it
-/// takes megabytes and asks for more when a third of them has gone, which for a slow client is long
-/// enough to look as if it took nothing.
+/// Bytes that the system takes of an answer beyond what the client's window lets it send. It asks for more when
+/// half of them has gone. Without a bound it takes megabytes and asks when a third of them has gone, which
+/// takes a slow client long enough to look as if it took nothing.
 const UNSENT: u32 = 256 * 1024;
 
 /// Prepares a socket for the accept loop. What is set here, its connections inherit: packets are
-/// sent at once, and clients that vanished or take nothing are noticed.
+/// sent at once, clients that vanished are noticed, and not too much waits for slow ones.
 ///
 /// # Errors
 /// The system refuses.
@@ -136,7 +136,10 @@ pub(crate) fn prepare(socket: TcpListener) -> std::io::Result<tokio::net::TcpLis
     let options = socket2::SockRef::from(&socket);
     options.set_tcp_nodelay(true)?;
     options.set_tcp_keepalive(&keepalive)?;
-    options.set_tcp_notsent_lowat(UNSENT)?;
+    if let Err(error) = options.set_tcp_notsent_lowat(UNSENT) {
+        // Some sandboxes do not know it; only clients of a few bytes a second are worse off.
+        tracing::warn!(error = %error, "the bound on what waits for slow clients cannot be set");
+    }
     socket.set_nonblocking(true)?;
     tokio::net::TcpListener::from_std(socket)
 }

@@ -76,6 +76,8 @@ pub(crate) struct Metrics {
     pages: IntCounterVec,
     /// Requests that went the short way.
     pub(crate) plain: IntCounter,
+    /// Bytes of answers that went through pipes.
+    pub(crate) piped_bytes: IntCounter,
     pub(crate) in_flight: IntGauge,
     pub(crate) connections: IntGauge,
     /// By `kind`: connect, timeout, reset, other.
@@ -127,6 +129,10 @@ impl Metrics {
             plain: add.counter(
                 "cara_gateway_plain_requests_total",
                 "Requests that went the short way; see the guide of the gateway",
+            )?,
+            piped_bytes: add.counter(
+                "cara_gateway_piped_bytes_total",
+                "Bytes of answers that the kernel moved from socket to socket",
             )?,
             in_flight: add.gauge("cara_gateway_requests_in_flight", "Requests under way")?,
             connections: add.gauge("cara_gateway_connections", "Open client connections")?,

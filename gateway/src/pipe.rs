@@ -12,11 +12,11 @@ use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-/// What a pipe holds where the system allows it, which is four times its default.
-const BYTES: usize = 256 * 1024;
-/// Pipes in use on a thread at once. A user without privileges gets 64 MiB of full size
-/// (`/proc/sys/fs/pipe-user-pages-soft`).
-const IN_USE_MAX: usize = 64;
+/// What a pipe holds.
+const BYTES: usize = 128 * 1024;
+/// Pipes of the process at once, and so half of the files that they take. The system gives a user without privileges
+/// 64 MiB of them (`/proc/sys/fs/pipe-user-pages-soft`); these are half of that.
+pub(crate) const PIPES: usize = 256;
 
 /// A pipe, which is empty whenever it is filled. It goes back when it is dropped, unless bytes are
 /// left in it.
@@ -34,8 +34,8 @@ struct Ends {
 impl Ends {
     fn new() -> io::Result<Self> {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        // A smaller one only takes more turns.
-        let _ = fcntl_setpipe_size(&write, BYTES);
+        // Where the user has no room left, pipes have two pages: worse than none.
+        fcntl_setpipe_size(&write, BYTES)?;
         Ok(Self { read, write })
     }
 }
@@ -89,6 +89,7 @@ impl Pipe<'_> {
             });
             match moved {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Ok(moved) => {
                     self.held = self.held.saturating_sub(moved);
                     return Poll::Ready(Ok(()));
@@ -120,10 +121,10 @@ pub(crate) fn is_unsupported(error: &io::Error) -> bool {
 }
 
 /// The pipes of a thread.
-#[derive(Default)]
 pub(crate) struct Pipes {
     // Only the thread's own tasks lock it, each for a moment.
     known: Mutex<Known>,
+    max: usize,
 }
 
 #[derive(Default)]
@@ -133,14 +134,22 @@ struct Known {
 }
 
 impl Pipes {
+    /// At most `max` pipes.
+    pub(crate) fn new(max: usize) -> Self {
+        Self {
+            known: Mutex::default(),
+            max,
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An empty pipe; none where too many are in use, or the process has no more files.
+    /// An empty pipe; none where too many are in use, or the system gives no more.
     pub(crate) fn lend(&self) -> Option<Pipe<'_>> {
         let mut known = self.lock();
-        if known.in_use >= IN_USE_MAX {
+        if known.in_use >= self.max {
             return None;
         }
         let ends = match known.free.pop() {
@@ -179,7 +188,7 @@ mod tests {
             .map(|n| n.to_le_bytes()[n as usize % 2])
             .collect();
         let wanted = sent.len() - 7;
-        let pipes = Pipes::default();
+        let pipes = Pipes::new(3);
         let pass = async {
             let mut pipe = pipes.lend().expect("a pipe");
             let mut left = wanted;
@@ -210,7 +219,7 @@ mod tests {
     #[tokio::test]
     async fn a_pipe_is_used_again_unless_bytes_are_left_in_it() {
         let (mut service, from) = sockets().await;
-        let pipes = Pipes::default();
+        let pipes = Pipes::new(3);
         let free = || pipes.lock().free.len();
         drop((pipes.lend(), pipes.lend()));
         assert_eq!(free(), 2);
@@ -225,9 +234,9 @@ mod tests {
 
     #[test]
     fn pipes_run_out_instead_of_files() {
-        let pipes = Pipes::default();
+        let pipes = Pipes::new(3);
         let lent: Vec<_> = std::iter::from_fn(|| pipes.lend()).collect();
-        assert_eq!(lent.len(), IN_USE_MAX);
+        assert_eq!(lent.len(), 3);
         drop(lent);
         assert!(pipes.lend().is_some());
     }

@@ -38,7 +38,7 @@ use crate::listen::metrics::ListenMetrics;
 use crate::listen::streams::{PortSockets, Ports, StreamTable};
 use crate::listen::tls::Configs;
 use crate::listen::{Listener, ListenerKind, TrustedRanges, prepare, splice};
-use crate::pipe::Pipes;
+use crate::pipe::{PIPES, Pipes};
 use crate::proxy::Phases;
 
 use options::UPSTREAM_POOL;
@@ -363,7 +363,7 @@ impl Shared {
             Arc::new(Lane {
                 edge: Arc::clone(&edge),
                 pool: Arc::new(Pool::new(UPSTREAM_POOL / threads)),
-                pipes: Pipes::default(),
+                pipes: Pipes::new(PIPES / threads),
                 stopping: Arc::clone(&signals.lanes.stopping),
                 closing: Arc::clone(&signals.lanes.closing),
             })

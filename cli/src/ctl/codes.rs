@@ -100,7 +100,7 @@ codes! {
         "caractrl describe project NAME shows the check that fails; caractrl logs PROJECT/SERVICE what the service says.",
         "A slow start needs a startup check with a higher failureThreshold.",
     ];
-    NOT_THE_API "E-NOT-THE-API" "Something else than the API answered, such as a web page." [
+    NOT_THE_API "E-NOT-THE-API" "Something else than the API answered, such as a web page, or the gateway." [
         "Check the address that --server or CARA_SERVER names: the API has a port of its own.",
     ];
     ROLLED_BACK "E-ROLLED-BACK" "The change failed; the generation before keeps running." [

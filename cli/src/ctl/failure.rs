@@ -270,10 +270,12 @@ fn in_short(action: &str, detail: &str) -> Option<String> {
     Some(named.map_or(said, |(what, _)| what).to_owned())
 }
 
-/// Whether the gateway said it, whose problems have no code: its port was taken for the API's.
+/// Whether the gateway said that it knows no such host, in problems without a code: its port was taken for the
+/// API's. It may also be what the API is reached through, and have other reasons then.
 fn is_of_gateway(problem: &Problem) -> bool {
     let instance = problem.instance.as_deref().unwrap_or_default();
-    problem.code.is_empty() && instance.starts_with("urn:request:")
+    let is_unknown = matches!(problem.status, 400 | 404 | 421);
+    is_unknown && problem.code.is_empty() && instance.starts_with("urn:request:")
 }
 
 /// Something else than the API answers with pages for browsers.

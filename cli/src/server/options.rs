@@ -160,7 +160,7 @@ mod tests {
 
     use super::super::settings::SETTINGS;
     use super::*;
-    use crate::settings::{CONFIG, Layers, command};
+    use crate::settings::{Layers, command};
 
     /// What stands in files: what is right for some setting, and what is right for none.
     const VALUES: [&str; 21] = [
@@ -187,37 +187,42 @@ mod tests {
         "\"\\u0000\"",
     ];
 
-    fn line() -> impl Strategy<Value = String> {
+    fn read(text: &str) -> Option<String> {
+        let flags = command("test", "A test", SETTINGS);
+        let flags = flags.get_matches_from(["test", "--config", "f.toml"]);
+        let layers = Layers::read(SETTINGS, &flags, |_| None, |_| Ok(text.to_owned()));
+        let options = Options::read(Reader::new(layers));
+        options.err().map(|error| error.to_string())
+    }
+
+    fn key() -> impl Strategy<Value = &'static str> {
         let keys = SETTINGS.iter().map(|setting| setting.key);
-        let key = proptest::sample::select(keys.collect::<Vec<_>>());
-        let value = proptest::sample::select(VALUES.to_vec());
-        prop_oneof![
-            8 => (key, value).prop_map(|(key, value)| format!("{key} = {value}")),
-            1 => "\\PC{0,30}",
-        ]
+        proptest::sample::select(keys.collect::<Vec<_>>())
     }
 
     proptest! {
-        /// Whatever stands in a file: it is used, or every fault names its key.
+        /// Whatever settings a file has, it is used, or its faults are about them.
         #[test]
-        fn a_file_is_used_or_its_faults_are_named(
-            lines in proptest::collection::vec(line(), 0..12),
+        fn faults_are_about_what_the_file_says(
+            settings in proptest::collection::btree_map(
+                key(),
+                proptest::sample::select(VALUES.to_vec()),
+                0..6,
+            ),
         ) {
-            let text = lines.join("\n");
-            let flags = command("test", "A test", SETTINGS);
-            let flags = flags.get_matches_from(["test", "--config", "f.toml"]);
-            let layers = Layers::read(SETTINGS, &flags, |_| None, |_| Ok(text.clone()));
-            if let Err(error) = Options::read(Reader::new(layers)) {
-                let told = error.to_string();
-                for fault in told.lines().skip(1).filter(|line| !line.starts_with("   ")) {
-                    let key = fault.trim_start().split(':').next().unwrap_or_default();
-                    let is_known = key == CONFIG.key
-                        || SETTINGS.iter().any(|setting| setting.key == key)
-                        || fault.contains("unknown key");
-                    // A parser of TOML shows the place in lines of its own.
-                    prop_assert!(is_known || told.contains("is not TOML"), "{fault}");
-                }
+            let lines = settings.iter().map(|(key, value)| format!("{key} = {value}\n"));
+            let told = read(&lines.collect::<String>()).unwrap_or_default();
+            for fault in told.lines().skip(1) {
+                let is_named = settings.keys().any(|key| fault.contains(key));
+                prop_assert!(is_named, "{fault}");
             }
+        }
+
+        /// What is no file of settings is refused with a word, never by a panic.
+        #[test]
+        fn any_text_is_read_or_refused(text in "[a-z\"'=\\[\\]{}#.\n 0-9\\\\é-]{0,60}") {
+            let told = read(&text);
+            prop_assert!(told.is_none_or(|told| told.contains("f.toml")));
         }
     }
 }

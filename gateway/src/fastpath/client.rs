@@ -39,14 +39,10 @@ pub(super) trait Client: Send {
     -> impl Future<Output = Result<(), Gone>> + Send;
 
     /// Whether bodies may come through a pipe.
-    fn takes_pipes(&self) -> bool {
-        false
-    }
+    fn takes_pipes(&self) -> bool;
 
-    /// Sends some of what a pipe holds, as a part of the body.
-    fn poll_part(&mut self, _: &mut Context<'_>, _: &mut Pipe<'_>) -> Poll<Result<(), Gone>> {
-        Poll::Ready(Err(Gone))
-    }
+    /// Sends some of what a pipe holds, as a part of the body, to a client that takes pipes.
+    fn poll_part(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe<'_>) -> Poll<Result<(), Gone>>;
 
     /// Sends an answer of the gateway's own, as the last one where that can be said.
     fn page(

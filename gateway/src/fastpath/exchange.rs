@@ -385,10 +385,12 @@ impl<C: Client> Exchange<'_, C> {
             while pipe.held() > 0 {
                 let held = pipe.held();
                 let (client, ends) = (&mut *self.client, self.ends.as_ref());
-                let sent = |cx: &mut Context<'_>| client.poll_part(cx, &mut pipe);
-                sending(self.lasting, ends, sent).await?;
-                passage.went_by(held - pipe.held());
+                let part = |cx: &mut Context<'_>| client.poll_part(cx, &mut pipe);
+                sending(self.lasting, ends, part).await?;
+                let sent = held - pipe.held();
+                passage.went_by(sent);
                 self.body_bytes = passage.bytes;
+                lane.edge.metrics.piped_bytes.inc_by(sent as u64);
             }
         }
         Ok(())

@@ -29,6 +29,7 @@ use super::{INPUT_MAX, Lane, MESSAGE, Serving};
 use crate::access;
 use crate::deadline::{EndingWait, LastingWait, MovingDeadline};
 use crate::listen::client::ClientInfo;
+use crate::pipe::Pipe;
 use crate::request::REQUEST_ID;
 
 /// How long a connection without requests is kept, as those of HTTP/1.1 are.
@@ -348,6 +349,15 @@ impl Client for Waiting<'_> {
             return Ok(());
         }
         self.part(body, true).await
+    }
+
+    /// Bodies are in frames.
+    fn takes_pipes(&self) -> bool {
+        false
+    }
+
+    fn poll_part(&mut self, _: &mut Context<'_>, _: &mut Pipe<'_>) -> Poll<Result<(), Gone>> {
+        Poll::Ready(Err(Gone))
     }
 
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {

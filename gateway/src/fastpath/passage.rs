@@ -260,6 +260,27 @@ mod tests {
     }
 
     #[test]
+    fn only_a_body_of_known_length_that_passes_as_it_is_may_go_by() {
+        let left = |framing, coding, is_framed| {
+            let passage = Passage::new(framing, coding, None, is_framed).expect("a body");
+            passage.left()
+        };
+        let length = Framing::Length(9);
+        assert_eq!(left(length.clone(), None, true), Some(9));
+        assert_eq!(left(length, Some(Coding::Gzip), true), None);
+        for is_framed in [true, false] {
+            assert_eq!(left(Framing::chunked(), None, is_framed), None);
+            assert_eq!(left(Framing::UntilClose, None, is_framed), None);
+        }
+        let mut passage = Passage::new(Framing::Length(9), None, Some(9), true).expect("a body");
+        for (count, left, is_done) in [(4, 5, false), (5, 0, true)] {
+            passage.went_by(count);
+            assert_eq!((passage.left(), passage.is_done()), (Some(left), is_done));
+        }
+        assert_eq!(passage.bytes, 9);
+    }
+
+    #[test]
     fn a_client_of_http_2_gets_the_body_alone() {
         let bare = |framing, coding, data: &[u8]| {
             let mut passage = Passage::new(framing, coding, None, false).expect("a body");

@@ -9,6 +9,8 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::fastpath::data;
 use crate::support::{Edge, PATIENCE, Service, eventually, forward, hosts, route};
 
+const PIPED: &str = "cara_gateway_piped_bytes_total";
+
 /// Text that differs everywhere.
 fn text(bytes: usize) -> String {
     let mut text = String::with_capacity(bytes + 8);
@@ -38,7 +40,7 @@ async fn large_answers_pass_whole_in_all_framings() {
         write!(chunked, "{:x}\r\n{part}\r\n", part.len()).expect("memory");
     }
     chunked += "0\r\n\r\n";
-    for answer in [with_length(&body), chunked] {
+    for (answer, may_be_piped) in [(with_length(&body), true), (chunked, false)] {
         let service = Service::start(answer).await;
         let edge = Edge::start(vec![route(forward(service.address), Policy::default())]).await;
         let got = edge.get("/").await;
@@ -50,6 +52,13 @@ async fn large_answers_pass_whole_in_all_framings() {
             got.body.len()
         );
         assert_eq!(edge.plain(), 1.0);
+        // All but what was read with the head.
+        let piped = edge.metric(PIPED);
+        assert_eq!(
+            piped > (body.len() - 64 * 1024) as f64,
+            may_be_piped,
+            "{piped}"
+        );
     }
 }
 
@@ -151,7 +160,7 @@ async fn a_client_that_leaves_a_long_answer_takes_the_connection_to_the_service_
     let (_, sent) = tokio::join!(reading, service.write_all(begun));
     sent.expect("sent");
     drop(client);
-    assert!(service.write_all(rest).await.is_err());
+    assert!(in_time(service.write_all(rest)).await.is_err());
     eventually("nothing is under way", async || {
         (edge.metric("cara_gateway_requests_in_flight") == 0.0).then_some(())
     })
@@ -160,22 +169,32 @@ async fn a_client_that_leaves_a_long_answer_takes_the_connection_to_the_service_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_long_answer_breaks_off_when_the_time_of_its_endpoint_is_over() {
-    let (listener, edge, mut client) = begin().await;
-    client.write_all(ASKED).await.expect("sent");
-    let mut service = accept(&listener).await;
-    let answer = with_length(&text(2 << 20));
-    let begun = &answer.as_bytes()[..1 << 20];
-    let reading = read_answer(&mut client, 1_000_000);
-    let (_, sent) = tokio::join!(reading, service.write_all(begun));
-    sent.expect("sent");
-    edge.publish(|state| state.hosts = hosts(Vec::new())).await;
-    let mut rest = Vec::new();
-    // Ended or reset.
-    let _ = in_time(client.read_to_end(&mut rest)).await;
-    assert!(rest.len() < 1 << 20);
-    let mut nothing = [0];
-    let closed = in_time(service.read(&mut nothing)).await;
-    assert!(matches!(closed, Ok(0) | Err(_)), "the service is told");
+    // Whether the service is waited for, or the client.
+    for (sent, is_read) in [(1 << 20, true), (64 << 20, false)] {
+        let (listener, edge, mut client) = begin().await;
+        client.write_all(ASKED).await.expect("sent");
+        let mut service = accept(&listener).await;
+        let answer = with_length(&text(64 << 20));
+        let serving = async {
+            let sent = service.write_all(&answer.as_bytes()[..sent]).await;
+            let mut nothing = [0];
+            let told = matches!(service.read(&mut nothing).await, Ok(0) | Err(_));
+            assert!(told, "the service is told");
+            sent.is_ok()
+        };
+        let ending = async {
+            let begun = if is_read { 1_000_000 } else { 1_000 };
+            read_answer(&mut client, begun).await;
+            edge.publish(|state| state.hosts = hosts(Vec::new())).await;
+        };
+        let (was_all_taken, ()) = in_time(async { tokio::join!(serving, ending) }).await;
+        assert_eq!(was_all_taken, is_read);
+        let mut rest = Vec::new();
+        // Ended or reset.
+        let _ = in_time(client.read_to_end(&mut rest)).await;
+        assert!(rest.len() < 32 << 20, "{} bytes", rest.len());
+        assert!(edge.metric(PIPED) > 0.0);
+    }
 }
 
 async fn in_time<T>(what: impl Future<Output = T>) -> T {

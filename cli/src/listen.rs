@@ -178,9 +178,9 @@ pub fn limits(reader: &mut Reader) -> Limits {
 }
 
 /// As many connections as there can be, by the files that this process may open: each connection
-/// may need another one to a service, and the rest of the server needs some, half of them for pipes.
+/// may need another one to a service, and the rest of the server needs some, 256 of them for pipes.
 pub fn connections_for(wanted: usize, files: u64) -> usize {
-    const OTHERS: u64 = 1_024;
+    const OTHERS: u64 = 768;
     let possible = files.saturating_sub(OTHERS) / 2;
     wanted
         .min(usize::try_from(possible).unwrap_or(usize::MAX))
@@ -240,7 +240,7 @@ mod tests {
     fn connections_fit_into_the_files_that_may_be_open() {
         for (wanted, files, expected) in [
             (50_000, 1_048_576, 50_000),
-            (50_000, 4_096, 1_536),
+            (50_000, 4_096, 1_664),
             (100, 4_096, 100),
             (100, 10, 1),
             (100, u64::MAX, 100),

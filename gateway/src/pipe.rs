@@ -12,11 +12,11 @@ use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-/// What a pipe holds.
-const BYTES: usize = 128 * 1024;
-/// Pipes of the process at once, and so half of the files that they take. The system gives a user without privileges
-/// 64 MiB of them (`/proc/sys/fs/pipe-user-pages-soft`); these are half of that.
-pub(crate) const PIPES: usize = 256;
+/// What a pipe holds: with less, downloads are slower (`docs/performance.md`).
+const BYTES: usize = 512 * 1024;
+/// Pipes of the process at once, and so half of the files that they take. A user without privileges gets 64 MiB of
+/// pipes (`/proc/sys/fs/pipe-user-pages-soft`), which these are.
+pub(crate) const PIPES: usize = 128;
 
 /// A pipe, which is empty whenever it is filled. It goes back when it is dropped, unless bytes are
 /// left in it.

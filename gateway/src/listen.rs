@@ -137,7 +137,7 @@ pub(crate) fn prepare(socket: TcpListener) -> std::io::Result<tokio::net::TcpLis
     options.set_tcp_nodelay(true)?;
     options.set_tcp_keepalive(&keepalive)?;
     if let Err(error) = options.set_tcp_notsent_lowat(UNSENT) {
-        // Some sandboxes do not know it; only clients of a few bytes a second are worse off.
+        // Some sandboxes do not know it: there, slow clients are given up sooner.
         tracing::warn!(error = %error, "the bound on what waits for slow clients cannot be set");
     }
     socket.set_nonblocking(true)?;

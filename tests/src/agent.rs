@@ -21,6 +21,15 @@ pub struct Agent {
 impl Agent {
     /// Starts an agent of `server` on this machine's own engine.
     pub fn start(server: &Server, node: &str) -> Self {
+        Self::start_with(server, node, |_| {})
+    }
+
+    /// The same, with something changed about its command.
+    pub fn start_with(
+        server: &Server,
+        node: &str,
+        change: impl Fn(&mut Command) + Send + Sync + 'static,
+    ) -> Self {
         let (url, node) = (format!("http://{}", server.api), node.to_owned());
         Self::launch(&node.clone(), move |directory| {
             let mut command = Command::new(program("cara-agent"));
@@ -33,6 +42,7 @@ impl Agent {
                 "127.0.0.1:0",
             ]);
             command.arg("--data-dir").arg(directory);
+            change(&mut command);
             command
         })
     }

@@ -4,7 +4,6 @@ use std::net::TcpListener;
 use std::process::Command;
 
 use cara_api::project::ProjectPhase;
-use cara_tests::process::program;
 use cara_tests::{Agent, Docker, Process, Server, eventually, unique};
 use serde_json::json;
 use tempfile::TempDir;
@@ -107,22 +106,8 @@ async fn a_private_image_is_pulled_with_the_hosts_credentials_and_an_error_says_
     let server = Server::start(&[]).await;
     let node = unique("node");
     let start = |credentials: String| {
-        let (url, node) = (format!("http://{}", server.api), node.clone());
-        Agent::launch(&node.clone(), move |directory| {
-            let mut command = Command::new(program("cara-agent"));
-            command.args([
-                "--server",
-                &url,
-                "--node-name",
-                &node,
-                "--listen",
-                "127.0.0.1:0",
-            ]);
-            command
-                .arg("--data-dir")
-                .arg(directory)
-                .env("DOCKER_CONFIG", &credentials);
-            command
+        Agent::start_with(&server, &node, move |command| {
+            command.env("DOCKER_CONFIG", &credentials);
         })
     };
     let agent = start(registry.no_credentials());

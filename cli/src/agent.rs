@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use crate::notify::{self, Milestone};
 use crate::process;
-use crate::settings::{Reader, Setting, SettingsError, common};
+use crate::settings::{Reader, Setting, SettingsError, WEB, common, without_slash};
 use crate::telemetry::{self, LogFormat};
 
 /// Settings of `cara-agent`.
@@ -187,13 +187,8 @@ async fn own_address(server: &str) -> anyhow::Result<IpAddr> {
 }
 
 fn server_url(reader: &mut Reader) -> String {
-    let read = |text: &str| match text.split_once("://") {
-        Some(("http" | "https", rest)) if !rest.is_empty() => {
-            Ok(text.trim_end_matches('/').to_owned())
-        }
-        _ => Err("must be a URL such as http://10.0.0.1:8080"),
-    };
-    reader.with("server", read).unwrap_or_default()
+    let url = reader.url("server", &WEB, "http://10.0.0.1:8080");
+    url.map(without_slash).unwrap_or_default()
 }
 
 /// Reads the node's name, or takes the host's.

@@ -2,7 +2,7 @@
 
 use cara_gateway::{LogRules, Ratio, Redact, TraceConfig};
 
-use crate::settings::{Reader, Setting};
+use crate::settings::{Reader, Setting, WEB};
 
 /// The part of requests that is logged.
 pub const ACCESS_LOG_SAMPLE: Setting = Setting {
@@ -87,18 +87,7 @@ pub fn log_rules(reader: &mut Reader) -> LogRules {
 pub fn traces(reader: &mut Reader) -> Option<TraceConfig> {
     let sample = reader.value("trace-sample", SHARE, Ratio::NONE);
     let follows_parent = reader.switch("trace-follow-parent");
-    let endpoint = reader.with("otlp-endpoint", |text| {
-        let rest = text
-            .strip_prefix("http://")
-            .or_else(|| text.strip_prefix("https://"));
-        let host = rest.unwrap_or_default().split('/').next();
-        match host {
-            Some(host) if !host.is_empty() && !text.contains(char::is_whitespace) => {
-                Ok(text.to_owned())
-            }
-            Some(_) | None => Err("must be a URL such as http://localhost:4318"),
-        }
-    });
+    let endpoint = reader.url("otlp-endpoint", &WEB, "http://localhost:4318");
     Some(TraceConfig {
         endpoint: endpoint?,
         sample,

@@ -8,7 +8,7 @@ mod layers;
 mod parse;
 
 pub use layers::{Layers, Origin};
-pub use parse::{Reader, SettingsError};
+pub use parse::{Reader, SettingsError, WEB, without_slash};
 
 use clap::{Arg, ArgAction, Command};
 

@@ -8,7 +8,7 @@ use cara_api::secret::Hidden;
 use cara_controlplane::plan::access::mapping::parse_rules;
 use cara_controlplane::{AccessConfig, BOOTSTRAP_FILE, LoginConfig};
 
-use crate::settings::{Reader, Setting};
+use crate::settings::{Reader, Setting, WEB, without_slash};
 
 const fn setting(
     key: &'static str,
@@ -100,16 +100,8 @@ fn login(reader: &mut Reader) -> Option<LoginConfig> {
         Ok::<_, std::io::Error>(Hidden::new(text.trim()))
     });
     let client_id = reader.text(CLIENT_ID.key).unwrap_or_default();
-    let url = reader.with(URL.key, |text| match text.split_once("://") {
-        Some(("http" | "https", host)) if !host.is_empty() => {
-            Ok(text.trim_end_matches('/').to_owned())
-        }
-        _ => Err("must be a URL such as https://cara.example.com"),
-    });
-    let issuer = reader.text(ISSUER.key).unwrap_or_default();
-    if issuer.is_empty() {
-        return None;
-    }
+    let url = reader.url(URL.key, &WEB, "https://cara.example.com");
+    let issuer = reader.url(ISSUER.key, &WEB, "https://id.example.com")?;
     if client_id.is_empty() {
         reader.fault(CLIENT_ID.key, "is needed with login-issuer");
     }
@@ -126,6 +118,6 @@ fn login(reader: &mut Reader) -> Option<LoginConfig> {
         scopes: reader.text(SCOPES.key).unwrap_or_default(),
         roles: roles.unwrap_or_default(),
         life,
-        url: url.unwrap_or_default(),
+        url: url.map(without_slash).unwrap_or_default(),
     })
 }

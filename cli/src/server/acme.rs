@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use cara_api::secret::Hidden;
 use cara_controlplane::{AcmeConfig, DnsConfig};
 
-use crate::settings::{Reader, Setting};
+use crate::settings::{Reader, Setting, WEB};
 
 const fn setting(
     key: &'static str,
@@ -130,14 +130,16 @@ pub(super) const DNS_TIMEOUT: Setting = setting(
 pub(super) fn read(reader: &mut Reader) -> Option<AcmeConfig> {
     let timeout = reader.duration(DNS_TIMEOUT.key);
     let agrees = reader.switch(AGREE.key);
-    let directory_url = reader.with(DIRECTORY.key, |text| {
-        let is_url = text.starts_with("https://") && text.len() > "https://".len();
-        is_url
-            .then(|| text.to_owned())
-            .ok_or("must be a URL that begins with https://")
-    })?;
+    let directory_url = reader.url(
+        DIRECTORY.key,
+        &["https"],
+        "https://acme.example.com/directory",
+    )?;
     if !agrees {
-        reader.fault(AGREE.key, "must be true to order certificates: read the terms of service of the ACME server first");
+        reader.fault(
+            AGREE.key,
+            "must be true with acme-directory: read the terms of service of the ACME server first",
+        );
     }
     let contacts = reader.with(EMAIL.key, |text| {
         let is_address = text.contains('@') && !text.contains(char::is_whitespace);
@@ -177,7 +179,7 @@ pub(super) fn read(reader: &mut Reader) -> Option<AcmeConfig> {
             timeout,
         }),
         Some("webhook") => Some(DnsConfig::Webhook {
-            url: needed(reader, DNS_URL.key, "webhook"),
+            url: needed_url(reader),
             token: file(reader, DNS_TOKEN_FILE.key).map(|text| Hidden::new(text.trim())),
             extra_roots_pem: extra_roots_pem.clone(),
             timeout,
@@ -205,6 +207,12 @@ fn needed(reader: &mut Reader, key: &str, means: &str) -> String {
         reader.fault(key, format!("is needed with acme-dns {means}"));
     }
     text.unwrap_or_default()
+}
+
+fn needed_url(reader: &mut Reader) -> String {
+    needed(reader, DNS_URL.key, "webhook");
+    let url = reader.url(DNS_URL.key, &WEB, "https://dns.example.com/records");
+    url.unwrap_or_default()
 }
 
 fn needed_file(reader: &mut Reader, key: &str, means: &str) -> Hidden {

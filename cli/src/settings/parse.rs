@@ -6,6 +6,14 @@ use std::time::Duration;
 
 use super::{Layers, Origin};
 
+/// Schemes of a server that may do without TLS.
+pub const WEB: [&str; 2] = ["https", "http"];
+
+/// An address that paths are put behind.
+pub fn without_slash(url: String) -> String {
+    url.trim_end_matches('/').to_owned()
+}
+
 /// Everything that is wrong with the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingsError {
@@ -85,6 +93,24 @@ impl Reader {
             _ => Err("must be true or false"),
         })
         .unwrap_or(false)
+    }
+
+    /// Reads the URL of a web server as it is written, `https` or `http` where that will do.
+    pub fn url(&mut self, key: &str, schemes: &[&str], example: &str) -> Option<String> {
+        self.with(key, |text| {
+            let is_served = |scheme: &&str| {
+                let rest = text.strip_prefix(scheme);
+                rest.is_some_and(|rest| rest.starts_with("://"))
+            };
+            let is_one = schemes.iter().any(is_served)
+                && !text.contains(char::is_whitespace)
+                && url::Url::parse(text).is_ok();
+            if is_one {
+                Ok(text.to_owned())
+            } else {
+                Err(format!("must be a URL such as {example}"))
+            }
+        })
     }
 
     /// Reads a duration such as `15s`, `500ms` or `3m`; it must be longer than zero.

@@ -195,8 +195,8 @@ def report(name, epoch, generation, services):
 
 
 UPSTREAM_CONF = """
-daemon off; user root; worker_processes 1; pid @work@/upstream.pid; error_log stderr crit;
-events { worker_connections 4096; }
+daemon off; user root; worker_processes 1; worker_rlimit_nofile 65536; pid @work@/upstream.pid; error_log stderr crit;
+events { worker_connections 32768; }
 http { access_log off; sendfile on; keepalive_requests 1000000000; server { listen @upstream@; root @work@; location / { try_files $uri /1k; } } }
 """
 NGINX = """

@@ -29,7 +29,8 @@ PLAIN = PORTS["cara"][0]
 # The gateway with one route: the same program, idle while the other is measured.
 ONE_PLAIN, ONE_API = 18806, "127.0.0.1:18811"
 CHANGES = int(os.environ.get("CHANGES", "1000"))
-SECONDS = int(os.environ.get("SECONDS", "5"))
+SECONDS = int(os.environ.get("SECONDS", "3"))
+ROUNDS = int(os.environ.get("ROUNDS", "11"))
 # Hosts that one rule may name are 64.
 HOSTS_OF_RULE = 50
 KEPT, WEBSOCKETS = 8, 50
@@ -250,6 +251,31 @@ def start_one(world):
     return api
 
 
+def compare(world, first, every):
+    """Rounds of three measurements with the same load and work: a gateway with one route, one host of all, and all
+    hosts at random. In turn, and each time in another order, since the machine's speed drifts."""
+    rounds, plan = [], [("one", "one", ONE_PLAIN, first), ("same", "cara", PLAIN, first), ("every", "cara", PLAIN, every)]
+    for _ in range(ROUNDS):
+        plan = plan[1:] + plan[:1]
+        rounds.append({})
+        for name, program, port, load in plan:
+            before = peers.ticks(world.pid(program))
+            each, bad = rate(port, load)
+            used = peers.ticks(world.pid(program)) - before
+            rounds[-1][name] = {"rate": each, "bad": bad, "cpu": used / (each * SECONDS) * 100_000}
+    return rounds
+
+
+def told(rounds, name, other):
+    """The medians of a measurement, and of its ratios to another one in the same round, with the middle half of these."""
+    text = f"{statistics.median(r[name]['rate'] for r in rounds):,.0f} ({statistics.median(r[name]['cpu'] for r in rounds):.2f} CPU s for 100,000"
+    if name != other:
+        for what in ("rate", "cpu"):
+            low, middle, high = statistics.quantiles([r[name][what] / r[other][what] for r in rounds], n=4)
+            text += f", ratio of the {what} {middle:.3f} [{low:.3f} to {high:.3f}]"
+    return text + ")"
+
+
 def script(work, name, count, host):
     """A load on a host; the same draw and the same work for any."""
     path = pathlib.Path(work) / f"{name}.lua"
@@ -284,16 +310,10 @@ def main():
             time.sleep(2)
             resident.append(peers.rss_mib(world.pid("cara")))
             print(f"{count:,} hosts in {projects:,} projects, made in {made:.0f} s", flush=True)
-            # The same load and work each time; in turn, since the machine's speed drifts.
-            first, every = script(work, "first", count, "0"), script(work, "every", count, "n")
-            rounds = [(rate(ONE_PLAIN, first), rate(PLAIN, first), rate(PLAIN, every)) for _ in range(5)]
-            failed = sum(bad for each_round in rounds for _, bad in each_round)
-            print(f"requests/s: {statistics.median(one for (one, _), _, _ in rounds):,.0f} with one route; with all of them "
-                  f"{statistics.median(same for _, (same, _), _ in rounds):,.0f} to one host "
-                  f"(ratio {statistics.median(same / one for (one, _), (same, _), _ in rounds):.3f}), "
-                  f"{statistics.median(every for _, _, (every, _) in rounds):,.0f} to all hosts at random "
-                  f"(ratio {statistics.median(every / one for (one, _), _, (every, _) in rounds):.3f}; no project uses "
-                  f"another's connections to services); {failed} failed", flush=True)
+            rounds = compare(world, script(work, "first", count, "0"), script(work, "every", count, "n"))
+            failed = sum(row["bad"] for each_round in rounds for row in each_round.values())
+            print(f"requests/s: {told(rounds, 'one', 'one')} with one route; {told(rounds, 'same', 'one')} to one host of all; "
+                  f"{told(rounds, 'every', 'one')} to all hosts at random; {failed} failed", flush=True)
             sockets = [WebSocket() for _ in range(WEBSOCKETS)]
             background = Background(hosts[:200])
             background.start()

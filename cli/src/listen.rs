@@ -174,17 +174,22 @@ pub fn limits(reader: &mut Reader) -> Limits {
         connections: reader.value("max-connections", "a number of connections", 1),
         connections_per_client: (per_ip > 0).then_some(per_ip),
         stream_idle: reader.duration("stream-timeout"),
+        ..Limits::default()
     }
 }
 
 /// As many connections as there can be, by the files that this process may open: each connection
-/// may need another one to a service, and the rest of the server needs some, 256 of them for pipes.
-pub fn connections_for(wanted: usize, files: u64) -> usize {
+/// may need another one to a service, some to services are kept, and the rest of the server needs
+/// some, 256 of them for pipes.
+pub fn fit(wanted: &Limits, files: u64) -> Limits {
     const OTHERS: u64 = 768;
-    let possible = files.saturating_sub(OTHERS) / 2;
-    wanted
-        .min(usize::try_from(possible).unwrap_or(usize::MAX))
-        .max(1)
+    let files = usize::try_from(files.saturating_sub(OTHERS)).unwrap_or(usize::MAX);
+    let idle_upstreams = wanted.idle_upstreams.min(files / 8);
+    Limits {
+        connections: wanted.connections.min((files - idle_upstreams) / 2).max(1),
+        idle_upstreams,
+        ..*wanted
+    }
 }
 
 #[cfg(test)]
@@ -238,14 +243,20 @@ mod tests {
 
     #[test]
     fn connections_fit_into_the_files_that_may_be_open() {
-        for (wanted, files, expected) in [
-            (50_000, 1_048_576, 50_000),
-            (50_000, 4_096, 1_664),
-            (100, 4_096, 100),
-            (100, 10, 1),
-            (100, u64::MAX, 100),
+        for (connections, files, expected) in [
+            (50_000, 1_048_576, (50_000, 16_384)),
+            (50_000, 4_096, (1_456, 416)),
+            (100, 4_096, (100, 416)),
+            (100, 10, (1, 0)),
+            (100, u64::MAX, (100, 16_384)),
         ] {
-            assert_eq!(connections_for(wanted, files), expected, "{wanted} {files}");
+            let wanted = Limits {
+                connections,
+                ..Limits::default()
+            };
+            let fits = fit(&wanted, files);
+            let found = (fits.connections, fits.idle_upstreams);
+            assert_eq!(found, expected, "{connections} {files}");
         }
     }
 }

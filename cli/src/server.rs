@@ -94,7 +94,8 @@ fn key_of(variable: &'static str) -> anyhow::Result<Option<MasterKey>> {
 fn limit_connections(options: &mut Options) {
     let limits = &mut options.gateway.limits;
     let files = process::raise_file_limit();
-    let connections = listen::connections_for(limits.connections, files);
+    let fits = listen::fit(limits, files);
+    let connections = fits.connections;
     if connections < limits.connections && options.are_connections_given {
         tracing::warn!(
             wanted = limits.connections,
@@ -109,7 +110,7 @@ fn limit_connections(options: &mut Options) {
             "as many connections as open files allow"
         );
     }
-    limits.connections = connections;
+    *limits = fits;
 }
 
 /// What a server needs from outside.

@@ -105,6 +105,8 @@ pub struct Limits {
     /// Connections of one client that are open at once: an IPv4 address, or the /64 of an IPv6
     /// address. None for no limit.
     pub connections_per_client: Option<usize>,
+    /// Connections to services that are kept while nobody uses them.
+    pub idle_upstreams: usize,
     /// How long a passed-through connection may be silent in both directions.
     pub stream_idle: Duration,
 }
@@ -116,6 +118,7 @@ impl Default for Limits {
             write_timeout: Duration::from_secs(60),
             connections: 50_000,
             connections_per_client: None,
+            idle_upstreams: 16_384,
             stream_idle: Duration::from_secs(3_600),
         }
     }

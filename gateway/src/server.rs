@@ -41,7 +41,6 @@ use crate::listen::{Listener, ListenerKind, TrustedRanges, prepare, splice};
 use crate::pipe::{PIPES, Pipes};
 use crate::proxy::Phases;
 
-use options::UPSTREAM_POOL;
 
 /// Pause after the system refused to accept, such as for want of file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
@@ -362,7 +361,7 @@ impl Shared {
         let lane = || {
             Arc::new(Lane {
                 edge: Arc::clone(&edge),
-                pool: Arc::new(Pool::new(UPSTREAM_POOL / threads)),
+                pool: Arc::new(Pool::new(limits.idle_upstreams / threads)),
                 pipes: Pipes::new(PIPES / threads),
                 stopping: Arc::clone(&signals.lanes.stopping),
                 closing: Arc::clone(&signals.lanes.closing),

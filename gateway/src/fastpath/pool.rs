@@ -1,11 +1,12 @@
 //! Idle connections to services, of one thread. No task watches over each: whether the service has
 //! closed one shows when it is taken, and one task of the thread throws old ones away.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use lru::LruCache;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -39,19 +40,27 @@ pub(crate) struct Pool {
     max: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Known {
-    /// The oldest of each first.
-    by_key: HashMap<Key, VecDeque<Idle>>,
+    /// By when an endpoint was used last; the oldest of each first.
+    by_key: LruCache<Key, VecDeque<Idle>>,
     count: usize,
 }
 
 impl Known {
-    fn drop_oldest(&mut self) {
-        let fronts = self.by_key.values_mut().filter(|idle| !idle.is_empty());
-        if let Some(oldest) = fronts.min_by_key(|idle| idle.front().map(|one| one.since)) {
-            oldest.pop_front();
+    /// Drops the oldest connection of the endpoint that nobody used for longest, in constant time:
+    /// with many services the pool is always full.
+    fn drop_one(&mut self) {
+        while let Some((key, mut idle)) = self.by_key.pop_lru() {
+            if idle.pop_front().is_none() {
+                continue;
+            }
             self.count = self.count.saturating_sub(1);
+            if !idle.is_empty() {
+                self.by_key.put(key, idle);
+                self.by_key.demote(&key);
+            }
+            return;
         }
     }
 }
@@ -60,7 +69,10 @@ impl Pool {
     /// Keeps at most `max` connections.
     pub(crate) fn new(max: usize) -> Self {
         Self {
-            idle: Mutex::default(),
+            idle: Mutex::new(Known {
+                by_key: LruCache::unbounded(),
+                count: 0,
+            }),
             max,
         }
     }
@@ -81,13 +93,14 @@ impl Pool {
         }
     }
 
-    /// Keeps a connection for the next request, where it must be in place of the oldest one.
+    /// Keeps a connection for the next request, where it must be in place of one that was not
+    /// needed for long.
     pub(crate) fn put(&self, key: Key, stream: TcpStream, now: Instant) {
         let mut known = self.lock();
         if known.count >= self.max {
-            known.drop_oldest();
+            known.drop_one();
         }
-        let of_key = known.by_key.entry(key).or_default();
+        let of_key = known.by_key.get_or_insert_mut(key, VecDeque::new);
         if of_key.len() >= EACH {
             return;
         }
@@ -112,11 +125,18 @@ impl Pool {
         if known.by_key.is_empty() {
             return;
         }
-        known.by_key.retain(|_, idle| {
+        let (mut unused, mut count) = (Vec::new(), 0);
+        for (key, idle) in &mut known.by_key {
             idle.retain(|one| now < one.since + IDLE && is_silent(&one.stream));
-            !idle.is_empty()
-        });
-        known.count = known.by_key.values().map(VecDeque::len).sum();
+            count += idle.len();
+            if idle.is_empty() {
+                unused.push(*key);
+            }
+        }
+        for key in &unused {
+            known.by_key.pop(key);
+        }
+        known.count = count;
     }
 }
 
@@ -193,15 +213,23 @@ mod tests {
     #[tokio::test]
     async fn there_are_never_more_than_allowed_and_old_ones_go() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
-        let pool = Pool::new(2);
+        let pool = Pool::new(3);
         let mut theirs = Vec::new();
         let now = Instant::now();
-        for _ in 0..3 {
+        for group in [1, 2, 1, 3, 4] {
             let (one, other) = connect(&listener).await;
-            pool.put(key(1), one, now);
+            pool.put(key(group), one, now);
             theirs.push(other);
         }
-        assert_eq!(pool.lock().count, 2);
+        assert_eq!(pool.lock().count, 3);
+        // The second was used before the first, which then lost its older connection.
+        assert!(pool.take(key(2)).is_none());
+        for group in [1, 3, 4] {
+            let one = pool.take(key(group)).expect("kept");
+            pool.put(key(group), one, now);
+        }
+        pool.sweep(now);
+        assert_eq!(pool.lock().count, 3);
         pool.sweep(now + IDLE);
         assert_eq!(pool.lock().count, 0);
         assert!(pool.lock().by_key.is_empty());

@@ -12,8 +12,9 @@ use crate::edge::Edge;
 use crate::proxy::Phases;
 use crate::upstream;
 
-/// Idle connections to services that are kept, over all services.
-pub(super) const UPSTREAM_POOL: usize = 1_024;
+/// Idle connections to services that pingora keeps, over all services: those that speak HTTP/2 or
+/// TLS, and those of requests that the short way does not serve.
+const UPSTREAM_POOL: usize = 1_024;
 /// Bound on tries at a service whatever rules allow, which is less.
 const MAX_RETRIES: usize = 8;
 /// Requests that an HTTP/2 connection may have under way.

@@ -37,6 +37,7 @@ faults: ## Break everything while projects come and go (SEED=1 COUNT=200: the sa
 	@CARA_FAULT_SEED=$(SEED) CARA_FAULTS=$(COUNT) deploy/dev/with-docker.sh sh -c 'deploy/dev/images.sh test && cargo test --locked --workspace --test faults -- --nocapture $(if $(SEED)$(COUNT),storm)'
 
 check: fmt lint deny test ## Everything that CI runs
+	SECONDS_EACH=10 $(MAKE) fuzz
 
 fmt: ## Check the formatting
 	cargo fmt --all --check
@@ -53,7 +54,9 @@ bench: ## Measure the gateway beside others, with many routes, and the way from 
 	cargo build --locked --release -p cara-cli -p cara-bench --bins
 	python3 -B bench/gateway.py target/release
 	python3 -B bench/routes.py target/release 10000
+	python3 -B bench/routes.py target/release 10000 1000
 	python3 -B bench/routes.py target/release 100000 100
+	HOSTS_OF_RULE=1 python3 -B bench/routes.py target/release 100000 100
 	@deploy/dev/with-docker.sh bench/deploy.sh
 
 bench-operations: ## Measure lost nodes, deletions, rollouts under load, and what the programs need at rest (8 minutes)

@@ -203,7 +203,7 @@ NGINX = """
 daemon off; user root; worker_processes 1; pid @work@/nginx.pid; error_log stderr crit;
 events { worker_connections 4096; }
 http {
-  access_log off; keepalive_requests 1000000000; client_max_body_size 0;
+  access_log off; keepalive_requests 1000000000; client_max_body_size 0; proxy_max_temp_file_size 0;
   map $http_upgrade $upgrade { default upgrade; '' ''; }
   upstream u { server @upstream@; keepalive 256; keepalive_requests 1000000000; }
   server {

@@ -1,6 +1,7 @@
 """Measures the gateway with many hosts, through its API, as users and agents would.
 
-Usage: routes.py BIN_DIR COUNT [HOSTS_EACH]: COUNT hosts in projects of HOSTS_EACH (1). Prints memory; requests/s
+Usage: routes.py BIN_DIR COUNT [HOSTS_EACH]: COUNT hosts in projects of HOSTS_EACH (1), in rules of at most
+HOSTS_OF_RULE (50). Prints memory; requests/s
 against a gateway with one route, in turn; the time from a route's write to its first answer; and what failed, and
 which connections and WebSockets were closed, during CHANGES (1,000) writes. Exits with 1 when anything failed.
 
@@ -31,8 +32,8 @@ ONE_PLAIN, ONE_API = 18806, "127.0.0.1:18811"
 CHANGES = int(os.environ.get("CHANGES", "1000"))
 SECONDS = int(os.environ.get("SECONDS", "3"))
 ROUNDS = int(os.environ.get("ROUNDS", "11"))
-# Hosts that one rule may name are 64.
-HOSTS_OF_RULE = 50
+# Hosts that one rule names: 64 at most.
+HOSTS_OF_RULE = int(os.environ.get("HOSTS_OF_RULE", "50"))
 KEPT, WEBSOCKETS = 8, 50
 
 

@@ -64,15 +64,16 @@ pub struct Ingress {
     pub redirect: Option<Redirect>,
     /// Gives a fixed answer instead.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub respond: Option<Respond>,
+    pub respond: Option<Box<Respond>>,
     /// Takes this prefix off the path before the request goes on.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub strip_prefix: String,
     /// Takes the place of the part of the path that matched.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub rewrite: String,
-    /// `auto` when left out: a certificate is obtained. `off`: HTTP only. Else the name of a
-    /// Certificate.
+    /// `auto` when left out: a certificate is obtained by ACME where the server is set to, else
+    /// made by the server's own authority. `off`: none is, and URLs begin with `http`. Else the
+    /// name of a Certificate.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub tls: String,
     /// Answers plain HTTP with a redirect (308) to HTTPS. Left out: if the certificate is one
@@ -89,35 +90,35 @@ pub struct Ingress {
     pub access: IngressAccess,
     /// What clients may use.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub limits: Option<Limits>,
+    pub limits: Option<Box<Limits>>,
     /// How long things may take.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub timeouts: Option<Timeouts>,
+    pub timeouts: Option<Box<Timeouts>>,
     /// When a request is tried again.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub retries: Option<Retries>,
+    pub retries: Option<Box<Retries>>,
     /// Which endpoint a request goes to.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub balance: Option<Balance>,
+    pub balance: Option<Box<Balance>>,
     /// Compresses answers that are not: on unless `false`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compression: Option<bool>,
     /// Lets pages of other origins call it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub cors: Option<Cors>,
+    pub cors: Option<Box<Cors>>,
     /// Changes to the headers of requests.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub request_headers: Option<HeaderRules>,
+    pub request_headers: Option<Box<HeaderRules>>,
     /// Changes to the headers of answers.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub response_headers: Option<HeaderRules>,
+    pub response_headers: Option<Box<HeaderRules>>,
     /// Asks search engines to stay away. Left out: in all environments but `prod` and
     /// `production`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub no_index: Option<bool>,
     /// Answers everybody with a page that says so.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub maintenance: Option<Maintenance>,
+    pub maintenance: Option<Box<Maintenance>>,
     /// Holds requests until it is taken away again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pause: Option<Pause>,
@@ -231,7 +232,7 @@ pub struct IngressTarget {
     pub protocol: String,
     /// For `HTTPS`: how the service is known.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<TargetTls>,
+    pub tls: Option<Box<TargetTls>>,
     /// Within `targets`: its share of the requests against the sum of all weights, 0 to 1000000;
     /// 0 takes none, 1 when left out.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -16,16 +16,16 @@ pub struct IngressAccess {
     pub allow: Vec<String>,
     /// A name and a password.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub basic_auth: Option<BasicAuth>,
+    pub basic_auth: Option<Box<BasicAuth>>,
     /// A signed token.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub bearer: Option<Bearer>,
+    pub bearer: Option<Box<Bearer>>,
     /// A login in the browser.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub oidc: Option<Oidc>,
+    pub oidc: Option<Box<Oidc>>,
     /// Links that open it for a time.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub share_links: Option<ShareLinks>,
+    pub share_links: Option<Box<ShareLinks>>,
     /// A Secret whose key `token` lets automated checks pass, in the header
     /// `x-cara-bypass`.
     #[serde(skip_serializing_if = "String::is_empty")]

@@ -179,10 +179,10 @@ impl Builder<'_> {
                 ..IngressTarget::default()
             };
             if rule.protocol == "HTTPS" {
-                target.tls = Some(TargetTls {
+                target.tls = Some(Box::new(TargetTls {
                     insecure: true,
                     ..TargetTls::default()
-                });
+                }));
             }
             let mut hosts = hosts.into_iter();
             let host = hosts.next().unwrap_or_default();
@@ -276,10 +276,10 @@ impl Builder<'_> {
             Spoken::Http2 => "H2C".clone_into(&mut target.protocol),
             Spoken::Tls => {
                 "HTTPS".clone_into(&mut target.protocol);
-                target.tls = Some(TargetTls {
+                target.tls = Some(Box::new(TargetTls {
                     insecure: true,
                     ..TargetTls::default()
-                });
+                }));
                 let text = "The service speaks TLS, with a certificate that nobody checks.";
                 sink.remark(format!("/spec/ingress/{name}"), text);
             }

@@ -24,8 +24,8 @@ pub(super) fn of(
     ground: &Ground<'_>,
     gaps: &mut Gaps,
 ) -> Policy {
-    let limits = ingress.limits.as_ref();
-    let balance = ingress.balance.as_ref();
+    let limits = ingress.limits.as_deref();
+    let balance = ingress.balance.as_deref();
     let has_tls = ingress.tls != "off";
     let is_default = || has_tls && ground.material.is_trusted(host);
     let is_preview = || !PUBLIC.contains(&ground.domain.environment.as_str());
@@ -39,16 +39,16 @@ pub(super) fn of(
         per_client: limits.and_then(|l| rate(l.per_client.as_ref())),
         total: limits.and_then(|l| rate(l.total.as_ref())),
         in_flight: limits.and_then(in_flight),
-        timeouts: ingress.timeouts.as_ref().map(timeouts).unwrap_or_default(),
-        retries: ingress.retries.as_ref().map(retries).unwrap_or_default(),
+        timeouts: ingress.timeouts.as_deref().map(timeouts).unwrap_or_default(),
+        retries: ingress.retries.as_deref().map(retries).unwrap_or_default(),
         sticky: balance.and_then(|b| b.sticky.as_ref()).map(sticky),
         outlier: balance.and_then(|b| b.outlier.as_ref()).map(outlier),
         health: balance.and_then(|b| b.health_check.as_ref()).map(health),
         slow_start: balance.and_then(|b| span(&b.slow_start)),
-        cors: ingress.cors.as_ref().map(cors),
-        request_headers: header_rules(ingress.request_headers.as_ref()),
-        response_headers: header_rules(ingress.response_headers.as_ref()),
-        maintenance: ingress.maintenance.as_ref().map(maintenance),
+        cors: ingress.cors.as_deref().map(cors),
+        request_headers: header_rules(ingress.request_headers.as_deref()),
+        response_headers: header_rules(ingress.response_headers.as_deref()),
+        maintenance: ingress.maintenance.as_deref().map(maintenance),
         pause: ingress.pause.as_ref().map(pause),
     }
 }

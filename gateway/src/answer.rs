@@ -43,6 +43,7 @@ pub(crate) fn to_error(error: &Error) -> Option<Answer> {
     use ErrorType as T;
     match (error.esource(), error.etype()) {
         (_, T::HTTPStatus(502)) => Some(Answer::BadGateway),
+        (_, T::HTTPStatus(408)) => Some(Answer::BodyMissing),
         (_, T::HTTPStatus(413)) => Some(Answer::BodyTooLarge { limit: None }),
         (
             ErrorSource::Downstream,

@@ -48,6 +48,8 @@ pub(crate) struct Ctx {
     pub(crate) rule: Option<Arc<LiveRule>>,
     /// What a client is told about its rate.
     pub(crate) rate: Option<RateShown>,
+    /// How long nothing may pass, where pingora's timers do not see to it.
+    pub(crate) patience: Option<Duration>,
     /// Bytes of the body that have arrived.
     pub(crate) body_bytes: u64,
     /// Compresses the answer.
@@ -75,6 +77,7 @@ impl Ctx {
             is_stream: false,
             rule: None,
             rate: None,
+            patience: None,
             body_bytes: 0,
             compression: None,
             admitted: None,

@@ -28,6 +28,7 @@ pub(crate) mod splice;
 pub(crate) mod streams;
 pub(crate) mod tls;
 mod trusted;
+pub(crate) mod watch;
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
@@ -98,6 +99,8 @@ pub struct Limits {
     /// How long a client may take for its PROXY header, its TLS handshake, and the head of a
     /// request of which a part has arrived; each counts by itself.
     pub header_timeout: Duration,
+    /// How long a connection may be idle between two requests.
+    pub idle: Duration,
     /// How long a client may take to receive anything of an answer.
     pub write_timeout: Duration,
     /// Connections that are open at once.
@@ -115,6 +118,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             header_timeout: Duration::from_secs(15),
+            idle: Duration::from_secs(60),
             write_timeout: Duration::from_secs(60),
             connections: 50_000,
             connections_per_client: None,

@@ -214,6 +214,7 @@ fn page_label(answer: &Answer) -> &'static str {
         Answer::BadPath => "bad_path",
         Answer::Refused(_) => "refused",
         Answer::MethodNotAllowed => "method_not_allowed",
+        Answer::BodyMissing => "body_missing",
         Answer::BodyTooLarge { .. } => "body_too_large",
         Answer::UriTooLong => "uri_too_long",
         Answer::TooManyRequests { .. } => "rate_limited",

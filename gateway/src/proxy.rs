@@ -15,12 +15,16 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 use crate::ctx::Ctx;
 use crate::edge::Edge;
 use crate::listen::client::client_info;
+use crate::listen::watch::expect_within;
 use crate::metrics::UnderWay;
 use crate::pages::Answer;
 use crate::phases::{filter, forward, observe, send, tries};
 use crate::trace::Parent;
 use crate::upstream::Attempt;
 use crate::{answer, request};
+
+/// Seconds between two requests, by which pingora says that there is no limit.
+const FOR_EVER: u64 = 0;
 
 /// The phases, with what all requests share.
 pub(crate) struct Phases(pub(crate) Arc<Edge>);
@@ -44,6 +48,11 @@ impl ProxyHttp for Phases {
         if let Some(client) = client_info(session) {
             client.head_is_complete(request::is_upgrade(&session.req_header().headers));
             client.set_answer_ends(None);
+        }
+        // For HTTP/1.1 pingora would wait for the next request for ever.
+        if session.as_downstream().get_keepalive() == Some(FOR_EVER) {
+            let idle = self.0.config.limits.idle.as_secs().max(1);
+            session.set_keepalive(Some(idle));
         }
         // HTTP/1 writes are watched by the connection; a stream of HTTP/2 can be stuck by itself.
         if session.as_downstream().is_http2() {
@@ -108,6 +117,7 @@ impl ProxyHttp for Phases {
         answer: &mut ResponseHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
+        tries::passes(ctx);
         tries::answered(&self.0, session, answer, ctx)
     }
 
@@ -132,6 +142,7 @@ impl ProxyHttp for Phases {
         _is_last: bool,
         ctx: &mut Ctx,
     ) -> Result<()> {
+        tries::passes(ctx);
         ctx.count_body(body.as_ref().map_or(0, Bytes::len))
     }
 
@@ -144,6 +155,7 @@ impl ProxyHttp for Phases {
         if response.status.is_informational() {
             return Ok(());
         }
+        tries::answer_begins(&self.0, session, ctx);
         tries::finish(ctx, response)?;
         filter::response(session.req_header(), response, ctx)
     }
@@ -156,6 +168,10 @@ impl ProxyHttp for Phases {
         ctx: &mut Ctx,
     ) -> Result<Option<Duration>> {
         tries::piece_passes(ctx)?;
+        if is_last {
+            tries::answer_ends(&self.0, ctx);
+        }
+        tries::passes(ctx);
         if let Some(compression) = &mut ctx.compression {
             let piece = body.take().unwrap_or_default();
             *body = Some(compression.push(&piece, is_last)?);
@@ -218,6 +234,7 @@ impl ProxyHttp for Phases {
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
         ctx.under_way = None;
+        expect_within(None);
         if let Some(error) = error {
             tracing::debug!(id = ctx.id(), error = %error, "request failed");
         }

@@ -31,16 +31,15 @@ use crate::edge::Edge;
 use crate::fastpath::h2::Http2;
 use crate::fastpath::{Lane, Pool, h1};
 use crate::listen::admission::{Admission, Permit};
-use crate::listen::client::serve_stream;
 use crate::listen::connection::{Connection, Patience, Transport};
 use crate::listen::establish::{Accepted, Establish, Established};
 use crate::listen::metrics::ListenMetrics;
 use crate::listen::streams::{PortSockets, Ports, StreamTable};
 use crate::listen::tls::Configs;
+use crate::listen::watch::watched;
 use crate::listen::{Listener, ListenerKind, TrustedRanges, prepare, splice};
 use crate::pipe::{PIPES, Pipes};
 use crate::proxy::Phases;
-
 
 /// Pause after the system refused to accept, such as for want of file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
@@ -405,7 +404,10 @@ impl Shared {
     {
         if !connection.speaks_h2() {
             if let Some(connection) = h1::serve(lane, connection).await {
-                Service::handle_event(connection, Arc::clone(&self.proxy), stopping).await;
+                let served = Service::handle_event(connection, Arc::clone(&self.proxy), stopping);
+                if let Err(why) = watched(served).await {
+                    tracing::debug!(?why, "a connection was closed");
+                }
             }
             return;
         }
@@ -422,8 +424,8 @@ impl Shared {
                 let served = async {
                     proxy.process_new_http(session, &stopping).await;
                 };
-                if !serve_stream(served).await {
-                    tracing::debug!("a stream outlasted its endpoint");
+                if let Err(why) = watched(served).await {
+                    tracing::debug!(?why, "a stream was reset");
                 }
             }
         };

@@ -25,8 +25,6 @@ use crate::pipe::Pipe;
 
 /// What is read of a client at once.
 const PIECE: usize = 8 * 1024;
-/// How long a connection may be idle between two requests, as pingora has it.
-const IDLE: Duration = Duration::from_secs(60);
 /// How long the rest of a small body may take before the request is no plain one any more.
 const BODY: Duration = Duration::from_secs(1);
 /// Longer than any deadline for a head, which the connection watches itself.
@@ -96,9 +94,9 @@ enum Wanted {
 }
 
 impl Wanted {
-    fn patience(self) -> Duration {
+    fn patience(self, idle: Duration) -> Duration {
         match self {
-            Self::Request => IDLE,
+            Self::Request => idle,
             Self::Head => HEAD,
             Self::Body => BODY,
         }
@@ -171,7 +169,8 @@ impl<S: Transport + Send> Server<'_, S> {
                 self.info.head_is_complete(false);
             }
             if waited_for.replace(wanted) != Some(wanted) {
-                self.deadline.set(Instant::now() + wanted.patience());
+                let patience = wanted.patience(self.lane.edge.config.limits.idle);
+                self.deadline.set(Instant::now() + patience);
             }
             if let Some(next) = self.fill(wanted).await {
                 return next;

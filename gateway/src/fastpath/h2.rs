@@ -32,8 +32,6 @@ use crate::listen::client::ClientInfo;
 use crate::pipe::Pipe;
 use crate::request::REQUEST_ID;
 
-/// How long a connection without requests is kept, as those of HTTP/1.1 are.
-const IDLE: Duration = Duration::from_secs(60);
 /// Pause between looks at a connection whose requests take long.
 const IDLE_CHECK: Duration = Duration::from_secs(1);
 /// Room for headers: more than most answers have.
@@ -161,7 +159,8 @@ impl Shared {
 
     /// Without requests, the connection is kept until then.
     fn idle_until(&self) -> Instant {
-        *self.ended.lock().unwrap_or_else(PoisonError::into_inner) + IDLE
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+            + self.lane.edge.config.limits.idle
     }
 
     fn ended(&self) {

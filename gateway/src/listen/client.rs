@@ -1,12 +1,8 @@
 //! What is known about the client of a connection, for everybody who serves its requests.
 
-use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::task::{Poll, ready};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use cara_certs::Bundle;
@@ -15,10 +11,7 @@ use pingora_proxy::Session;
 
 use super::ListenerKind;
 use super::client_auth::ClientAuth;
-use crate::deadline::{Deadline, Ending, LastingWait};
-
-/// What a stream gets to end with its next piece, after the time is over.
-const STREAM_GRACE: Duration = Duration::from_millis(500);
+use crate::deadline::Ending;
 
 /// What a connection is, from its first byte to its end.
 #[derive(Debug)]
@@ -131,44 +124,6 @@ impl ClientInfo {
             Stage::Open
         });
     }
-}
-
-tokio::task_local! {
-    /// When the stream of HTTP/2 that a task serves has to end.
-    static STREAM_ENDS: Arc<OnceLock<Arc<Ending>>>;
-}
-
-/// To be called when the answer to a request begins that goes pingora's way.
-pub(crate) fn note_answer(session: &Session, ends: Option<&Arc<Ending>>) {
-    if !session.is_http2() {
-        if let Some(client) = client_info(session) {
-            client.set_answer_ends(ends.cloned());
-        }
-        return;
-    }
-    if let Some(ends) = ends {
-        // A stream has one answer, and a task of its own.
-        let _ = STREAM_ENDS.try_with(|stream| stream.set(Arc::clone(ends)));
-    }
-}
-
-/// Serves a stream of HTTP/2 for as long as its answer may last. False when it had to end, which
-/// resets the stream; where something still passed, it has ended in order before.
-pub(crate) async fn serve_stream(serving: impl Future<Output = ()>) -> bool {
-    let ends: Arc<OnceLock<Arc<Ending>>> = Arc::default();
-    let mut serving = pin!(STREAM_ENDS.scope(Arc::clone(&ends), serving));
-    let (mut lasting, mut grace) = (LastingWait::default(), Deadline::default());
-    poll_fn(|cx| {
-        if serving.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(true);
-        }
-        let Some(ends) = ends.get() else {
-            return Poll::Pending;
-        };
-        ready!(lasting.poll(cx, ends));
-        grace.poll(cx, STREAM_GRACE).map(|()| false)
-    })
-    .await
 }
 
 /// What is known about the client of a request, over HTTP/1 and HTTP/2 alike. None only for

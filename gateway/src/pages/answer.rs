@@ -35,6 +35,8 @@ pub(crate) enum Answer {
         /// The limit in bytes, where it is known.
         limit: Option<u64>,
     },
+    /// The rest of the request did not come.
+    BodyMissing,
     /// The target is longer than the gateway takes.
     UriTooLong,
     /// The connection was made for another host.
@@ -124,6 +126,7 @@ impl Answer {
             Self::Refused(refused) => refused.status,
             Self::UnknownHost { .. } | Self::UnknownPath { .. } => 404,
             Self::MethodNotAllowed => 405,
+            Self::BodyMissing => 408,
             Self::BodyTooLarge { .. } => 413,
             Self::UriTooLong => 414,
             Self::Misdirected => 421,
@@ -147,6 +150,7 @@ impl Answer {
             Self::Refused(refused) => refused.title,
             Self::UnknownHost { .. } | Self::UnknownPath { .. } => "Nothing here",
             Self::MethodNotAllowed => "Method not allowed",
+            Self::BodyMissing => "Request not complete",
             Self::BodyTooLarge { .. } => "Too large",
             Self::UriTooLong => "Address too long",
             Self::Misdirected => "Wrong connection",
@@ -184,6 +188,7 @@ impl Answer {
             Self::BodyTooLarge { limit: None } => {
                 "This is more than can be sent to this address.".into()
             }
+            Self::BodyMissing => "The rest of the request did not come.".into(),
             Self::UriTooLong => "The address is longer than the gateway takes.".into(),
             Self::TooManyRequests { .. } => "Too many requests came in a short time.".into(),
             Self::HeadersTooLarge => {
@@ -234,6 +239,7 @@ impl Answer {
             }
             Self::Refused(_) => "",
             Self::UnknownHost { .. } | Self::UnknownPath { .. } => "Check the address.",
+            Self::BodyMissing => "Try again, perhaps where the network is better.",
             Self::BodyTooLarge { .. } => "Send something smaller.",
             Self::HeadersTooLarge => "Deleting the cookies of this site may help.",
             Self::UriTooLong | Self::MethodNotAllowed => "",
@@ -275,6 +281,7 @@ impl Answer {
             | Self::UnknownHost { .. }
             | Self::UnknownPath { .. }
             | Self::MethodNotAllowed
+            | Self::BodyMissing
             | Self::BodyTooLarge { .. }
             | Self::UriTooLong
             | Self::Misdirected

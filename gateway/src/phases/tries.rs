@@ -13,11 +13,14 @@ use pingora_proxy::Session;
 
 use crate::ctx::Ctx;
 use crate::edge::Edge;
-use crate::listen::client::note_answer;
+use crate::listen::watch::{expect_within, note_answer};
 use crate::upstream::Times;
 
 /// An answer that is not passed on since the request is tried again.
 const TRY_AGAIN: ErrorType = ErrorType::new("TryAgain");
+
+/// A body that has come by the time that its service may take to answer.
+const SHORT_BODY: u64 = 64 * 1024;
 
 /// Begins a try: chooses its endpoint, which counts it as under way. None when there is none.
 pub(crate) fn begin(edge: &Edge, ctx: &mut Ctx) -> Option<SocketAddr> {
@@ -35,14 +38,63 @@ pub(crate) fn group(ctx: &Ctx) -> Option<u64> {
 ///
 /// # Errors
 /// The service has none, or its TLS cannot be used.
-pub(crate) fn peer(edge: &Edge, session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+pub(crate) fn peer(edge: &Edge, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     let nowhere = || Error::new(ErrorType::HTTPStatus(502));
     let address = begin(edge, ctx).ok_or_else(nowhere)?;
     let rule = ctx.rule.as_ref().ok_or_else(nowhere)?;
     let times = times(edge, &rule.route.policy, ctx.is_stream);
+    let uploads = may_upload_for_long(session);
     let head = session.req_header();
     let peer = ctx.upstream.peer(rule.to_services(), address, head, times);
-    peer.map(Box::new).ok_or_else(nowhere)
+    let mut peer = peer.ok_or_else(nowhere)?;
+    // To a service that speaks HTTP/2, pingora counts an upload as the service's silence.
+    let is_watched = uploads && peer.options.alpn.get_max_http_version() == 2;
+    ctx.patience = is_watched.then_some(times.read);
+    if is_watched {
+        peer.options.read_timeout = None;
+    }
+    expect_within(ctx.patience.map(|patience| times.connect + patience));
+    Ok(Box::new(peer))
+}
+
+/// Whether a request's body may take longer to come than a service to answer.
+fn may_upload_for_long(session: &mut Session) -> bool {
+    let headers = &session.req_header().headers;
+    let length = headers.get(http::header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    length.is_none_or(|length: u64| length > SHORT_BODY) && !session.as_mut().is_body_empty()
+}
+
+/// To be called when the head of an answer has passed: what is under way from then on is watched
+/// where pingora would wait for ever.
+pub(crate) fn answer_begins(edge: &Edge, session: &mut Session, ctx: &mut Ctx) {
+    let Some(rule) = &ctx.rule else { return };
+    let is_endless = session.as_downstream().is_http2() && !session.as_mut().is_body_done();
+    if session.was_upgraded() {
+        ctx.patience = None;
+    } else if is_endless || ctx.patience.is_some() {
+        let times = times(edge, &rule.route.policy, ctx.is_stream);
+        // The service may be silent, and then the client slow with what is on its way.
+        ctx.patience = Some(times.read + 2 * edge.config.limits.write_timeout);
+    }
+    expect_within(ctx.patience);
+}
+
+/// To be called when an answer has passed to its end: of its request, a rest that nobody may want
+/// can still be on its way.
+pub(crate) fn answer_ends(edge: &Edge, ctx: &mut Ctx) {
+    let patience = ctx.patience.as_mut();
+    if let Some(patience) = patience {
+        *patience = edge.config.limits.write_timeout;
+        expect_within(ctx.patience);
+    }
+}
+
+/// To be called when a piece of a request or an answer passes.
+pub(crate) fn passes(ctx: &Ctx) {
+    if ctx.patience.is_some() {
+        expect_within(ctx.patience);
+    }
 }
 
 /// How long a service may take to begin its answer, over all tries.
@@ -143,6 +195,13 @@ pub(crate) fn not_proxied(
 ) -> Box<Error> {
     if *error.etype() == TRY_AGAIN {
         error.set_retry(true);
+        return error;
+    }
+    let is_late = *error.etype() == ErrorType::ReadTimedout;
+    if is_late && *error.esource() == ErrorSource::Upstream && !session.as_mut().is_body_done() {
+        // The service waits for the rest of the body as well: nothing is known about it.
+        let mut error = Error::explain(ErrorType::HTTPStatus(408), "the body did not come");
+        error.set_retry(false);
         return error;
     }
     let failure = match error.retry {

@@ -8,3 +8,4 @@ mod protocols;
 mod retry;
 mod streams;
 mod support;
+mod unfinished;

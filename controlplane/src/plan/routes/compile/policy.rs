@@ -39,7 +39,11 @@ pub(super) fn of(
         per_client: limits.and_then(|l| rate(l.per_client.as_ref())),
         total: limits.and_then(|l| rate(l.total.as_ref())),
         in_flight: limits.and_then(in_flight),
-        timeouts: ingress.timeouts.as_deref().map(timeouts).unwrap_or_default(),
+        timeouts: ingress
+            .timeouts
+            .as_deref()
+            .map(timeouts)
+            .unwrap_or_default(),
         retries: ingress.retries.as_deref().map(retries).unwrap_or_default(),
         sticky: balance.and_then(|b| b.sticky.as_ref()).map(sticky),
         outlier: balance.and_then(|b| b.outlier.as_ref()).map(outlier),

@@ -21,6 +21,9 @@ use jiff::{SignedDuration, Timestamp};
 use crate::Bundle;
 use crate::bundle::matches;
 
+/// Seconds that the clocks of servers may differ.
+const AHEAD: i64 = 3600;
+
 /// How patient the plan is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
@@ -137,6 +140,10 @@ pub struct Order {
     pub due_at: Timestamp,
     /// Why.
     pub reason: Reason,
+    /// It was tried before, since the last success.
+    pub has_failed: bool,
+    /// What is there ends soon: nine tenths of its life are over.
+    pub is_pressing: bool,
 }
 
 /// All orders, present and future, by the moment when they are due.
@@ -151,10 +158,11 @@ pub fn plan(situation: &Situation<'_>, policy: &Policy) -> Vec<Order> {
 }
 
 /// The orders to run now, at most `limit`: what nobody can reach yet comes before what only gets
-/// old.
+/// old, but for what ends soon. What failed before comes last, so that thousands of names that lead
+/// nowhere hold up nothing else.
 pub fn due(orders: &[Order], now: Timestamp, limit: usize) -> Vec<&Order> {
     let mut due: Vec<_> = orders.iter().filter(|order| order.due_at <= now).collect();
-    due.sort_by_key(|order| order.reason);
+    due.sort_by_key(|order| (order.has_failed, !order.is_pressing, order.reason));
     due.truncate(limit);
     due
 }
@@ -205,18 +213,25 @@ fn order(name: &str, situation: &Situation<'_>, policy: &Policy) -> Order {
         .present
         .iter()
         .filter(|present| present.names.iter().any(|n| matches(n, name)));
-    let (due_at, reason) = covering
-        .map(|present| renewal(name, present, situation.now))
-        .max_by_key(|(due_at, _)| *due_at)
-        .unwrap_or((situation.now, Reason::Missing));
+    let renewals = covering.map(|present| (renewal(name, present, situation.now), present));
+    let last = renewals.max_by_key(|((due_at, _), _)| *due_at);
+    let (due_at, reason) = last.map_or((situation.now, Reason::Missing), |(due, _)| due);
     let own = situation.failures.get(name);
     let waits = own.into_iter().chain(&situation.account);
-    let allowed_at = waits.filter_map(|failures| allowed_at(name, failures, policy));
+    let allowed_at = waits.filter_map(|failures| allowed_at(name, failures, situation, policy));
     Order {
         names: vec![name.to_owned()],
         due_at: allowed_at.fold(due_at, Timestamp::max),
         reason,
+        has_failed: own.is_some_and(|failures| failures.count > 0),
+        is_pressing: last.is_some_and(|(_, present)| latest(present) <= situation.now),
     }
+}
+
+/// When a certificate is renewed at the latest, whatever the authority says.
+fn latest(present: &Present) -> Timestamp {
+    let life = seconds_between(present.not_before, present.not_after);
+    after(present.not_before, life / 10 * 9)
 }
 
 /// When a certificate is to be renewed, and why.
@@ -225,7 +240,7 @@ fn renewal(name: &str, present: &Present, now: Timestamp) -> (Timestamp, Reason)
         return (present.not_after, Reason::Expired);
     }
     let life = seconds_between(present.not_before, present.not_after);
-    let latest = after(present.not_before, life / 10 * 9);
+    let latest = latest(present);
     if let Some(window) = present.window.filter(|w| w.start <= w.end) {
         let length = seconds_between(window.start, window.end);
         let at = after(window.start, share_of(length, name));
@@ -236,9 +251,18 @@ fn renewal(name: &str, present: &Present, now: Timestamp) -> (Timestamp, Reason)
     (at.min(latest), Reason::Renewal)
 }
 
-/// When failures allow the next attempt.
-fn allowed_at(name: &str, failures: &Failures, policy: &Policy) -> Option<Timestamp> {
+/// When failures allow the next attempt; none when they hold up nothing.
+fn allowed_at(
+    name: &str,
+    failures: &Failures,
+    situation: &Situation<'_>,
+    policy: &Policy,
+) -> Option<Timestamp> {
     let doublings = failures.count.checked_sub(1)?;
+    if failures.last_at > after(situation.now, AHEAD) {
+        // Noted by a clock that was wrong: how long ago it was is not known.
+        return None;
+    }
     let longest = policy.longest_wait.as_secs();
     let wait = match failures.kind {
         FailureKind::Refused => longest,

@@ -159,6 +159,8 @@ fn of_what_is_due_the_unreachable_goes_first() {
         names: vec![name.to_owned()],
         due_at: at(due),
         reason,
+        has_failed: false,
+        is_pressing: false,
     };
     let orders = [
         order("old", 1, Reason::Renewal),
@@ -253,7 +255,8 @@ proptest! {
             .map(|f| f.not_before.unwrap_or(f.last_at).max(at(f.last_at.as_second() + longest)))
             .fold(free, Timestamp::max);
         prop_assert!(order.due_at <= bound);
-        for told in counted.iter().filter_map(|f| f.not_before) {
+        let of_the_past = counted.iter().filter(|f| f.last_at <= at(now + AHEAD));
+        for told in of_the_past.filter_map(|f| f.not_before) {
             prop_assert!(order.due_at >= told);
         }
     }
@@ -282,4 +285,49 @@ proptest! {
             prop_assert!(wanted.iter().any(|host| matches(name, host)));
         }
     }
+}
+
+#[test]
+fn names_that_lead_nowhere_hold_up_nothing() {
+    let hosts: Vec<String> = (0..100).map(|n| format!("{n}.nowhere.x")).collect();
+    let mut wanted: BTreeSet<String> = hosts.iter().cloned().collect();
+    wanted.extend(["old.x", "older.x", "new.x"].map(str::to_owned));
+    let failed = hosts.iter().map(|host| {
+        let failures = failures(8, 0, FailureKind::Transient);
+        (host.clone(), failures)
+    });
+    let there = [
+        present(&["old.x"], 0, 90 * DAY),
+        present(&["older.x"], 0, 80 * DAY),
+    ];
+    let now = at(75 * DAY);
+    let situation = Situation {
+        wanted: &wanted,
+        wildcards: &BTreeSet::new(),
+        present: &there,
+        failures: &failed.collect(),
+        account: None,
+        now,
+    };
+    let orders = plan(&situation, &Policy::default());
+    let first: Vec<_> = due(&orders, now, 4)
+        .iter()
+        .map(|o| o.names[0].clone())
+        .collect();
+    assert_eq!(first[..3], ["older.x", "new.x", "old.x"]);
+    assert!(first[3].ends_with(".nowhere.x"));
+}
+
+#[test]
+fn what_a_clock_that_was_ahead_noted_holds_up_nothing() {
+    let ahead = |seconds| {
+        let mut failures = failures(3, 1_000 + seconds, FailureKind::Refused);
+        failures.not_before = Some(at(1_000 + 2 * seconds));
+        failures
+    };
+    let due_at = |own, account| one(&[], own, account, 1_000).due_at.as_second();
+    assert_eq!(due_at(Some(ahead(365 * DAY)), None), 1_000);
+    assert_eq!(due_at(None, Some(ahead(365 * DAY))), 1_000);
+    // Clocks of servers differ a little.
+    assert!(due_at(Some(ahead(60)), None) >= DAY);
 }

@@ -289,7 +289,7 @@ impl Orderer<'_> {
         let asks = known
             .iter()
             .filter(|k| k.present.is_some() && targets.contains(&k.name))
-            .map(|k| (k.attempts.ask_at.unwrap_or(now), &k.name));
+            .map(|k| (outcome::ask_at(&k.attempts, now), &k.name));
         let ask = asks.min();
         match ask {
             Some((at, name)) if at <= now => Task::Ask(name.clone()),

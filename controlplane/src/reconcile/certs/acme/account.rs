@@ -112,9 +112,14 @@ impl Accounts {
             let mut account = stored.unwrap_or_else(|| empty(acme));
             let before = account.clone();
             account.attempts = match failure {
-                Some((failure, _)) => account
-                    .attempts
-                    .after_failure(failure.clone(), Timestamp::now()),
+                Some((failure, _)) => {
+                    // An account that the server lost is not one that it refuses.
+                    let failure = Failure {
+                        is_retryable: failure.is_retryable || is_gone,
+                        ..failure.clone()
+                    };
+                    account.attempts.after_failure(failure, Timestamp::now())
+                }
                 None => Attempts::default(),
             };
             if is_gone {

@@ -22,6 +22,15 @@ use crate::vault::KeyId;
 const TRIES: usize = 10;
 /// How soon an authority that says nothing is asked again.
 const ASK_AGAIN: SignedDuration = SignedDuration::from_hours(6);
+/// The longest wait until it is asked again.
+const ASK_LATEST: SignedDuration = SignedDuration::from_hours(24);
+
+/// When an authority is to be asked about a renewal. What lies further ahead than any wait was noted
+/// by a clock that was wrong.
+pub(super) fn ask_at(attempts: &Attempts, now: Timestamp) -> Timestamp {
+    let is_right = |at: &Timestamp| at.duration_since(now) <= ASK_LATEST;
+    attempts.ask_at.filter(is_right).unwrap_or(now)
+}
 
 impl Orderer<'_> {
     /// Stores a certificate; false when that failed.
@@ -88,9 +97,7 @@ impl Orderer<'_> {
             let wait = info
                 .as_ref()
                 .and_then(|i| SignedDuration::try_from(i.ask_again_after).ok());
-            let wait = wait
-                .unwrap_or(ASK_AGAIN)
-                .clamp(ASK_AGAIN / 6, ASK_AGAIN * 4);
+            let wait = wait.unwrap_or(ASK_AGAIN).clamp(ASK_AGAIN / 6, ASK_LATEST);
             let attempts = &mut certificate.attempts;
             attempts.ask_at = now.checked_add(wait).ok();
             if let Some(info) = &info {

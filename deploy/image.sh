@@ -11,11 +11,13 @@ start_timeout_s=60
 
 # fetch DIR: the packages whose files go into the image.
 fetch() {
-    mkdir -p "$1"
+    rm -rf "$1.part"
+    mkdir -p "$1.part"
     # As root, apt reads as a user of its own, who may not look into the directory, and says so.
     local command=(apt-get download -q -o APT::Sandbox::User=root libc6 libgcc-s1 ca-certificates tzdata)
     # The first try fails where the lists of packages are old, or not there.
-    (cd "$1" && { "${command[@]}" >/dev/null 2>&1 || { apt-get update -qq && "${command[@]}" >/dev/null; }; })
+    (cd "$1.part" && { "${command[@]}" >/dev/null 2>&1 || { apt-get update -qq && "${command[@]}" >/dev/null; }; })
+    mv -T "$1.part" "$1"
 }
 
 if [ "${1:-}" = packages ]; then
@@ -50,6 +52,9 @@ packages=${PACKAGES:-}
 if [ -z "$packages" ]; then
     packages=$work/packages
     fetch "$packages"
+elif [ ! -d "$packages" ]; then
+    echo "There is no directory $packages: make it with \`deploy/image.sh packages DIR\`." >&2
+    exit 1
 fi
 for package in "$packages"/*.deb; do
     dpkg-deb -x "$package" "$work/unpacked"

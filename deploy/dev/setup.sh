@@ -52,13 +52,15 @@ demo)
 test)
     build_tools; docker_engine
     want ip iproute2; want nsenter util-linux; want nft nftables; want faketime faketime; want curl curl; want systemd-analyze systemd; want promtool prometheus
-    want nginx nginx-light; want docker-registry docker-registry
+    want nginx nginx-light; want docker-registry docker-registry; want docker-compose docker-compose
     want pebble pebble; want named bind9; want openssl openssl
     want chromium chromium; want certutil libnss3-tools
     want_file /usr/lib/postgresql/15/bin/postgres postgresql-15
     want go golang-go
     install_packages
-    h2spec ;;
+    h2spec
+    # What the container image is made of, so that tests need no network.
+    [ -d "$root/target/tools/packages" ] || "$root/deploy/image.sh" packages "$root/target/tools/packages" ;;
 bench)
     build_tools; docker_engine
     want nginx nginx-light; want haproxy haproxy; want caddy caddy; want wrk wrk; want h2load nghttp2-client; want openssl openssl; want curl curl; want taskset util-linux; want python3 python3

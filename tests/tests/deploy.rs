@@ -126,6 +126,79 @@ fn compose_files_know_the_settings() {
     }
 }
 
+/// What docker-compose makes of a file, without variables but these; it ends with an error when it
+/// does not understand a part of it.
+fn composed(file: &str, variables: &[(&str, &str)]) -> serde_json::Value {
+    let mut command = Command::new("docker-compose");
+    command.arg("--file").arg(root().join(file)).arg("config");
+    command.env_clear().envs(variables.iter().copied());
+    // The programs of a Debian machine.
+    let output = command.env("PATH", "/usr/local/bin:/usr/bin:/bin").output();
+    let output = output.expect("docker-compose is installed: deploy/dev/setup.sh test");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{file}: {said}");
+    let text = String::from_utf8(output.stdout).expect("text");
+    serde_saphyr::from_str(&text).expect("YAML")
+}
+
+/// docker-compose accepts the whole files, also what the journey of the stack does not start.
+#[test]
+fn docker_compose_accepts_the_files() {
+    let stack = composed("deploy/compose/compose.yaml", &[]);
+    let services: Vec<_> = stack["services"]
+        .as_object()
+        .expect("services")
+        .keys()
+        .collect();
+    assert_eq!(services, ["agent", "grafana", "prometheus", "server"]);
+    let variables = [
+        ("CARA_SERVER", "https://10.0.0.1:8080"),
+        ("CARA_NODE_NAME", "a"),
+    ];
+    let node = composed("deploy/compose/node.yaml", &variables);
+    assert_eq!(
+        node["services"]["agent"]["environment"]["CARA_NODE_NAME"],
+        "a"
+    );
+}
+
+/// All services of the stack share the network of the host: no two of them may want one port.
+#[test]
+fn services_of_the_stack_listen_on_ports_of_their_own() {
+    let stack = composed("deploy/compose/compose.yaml", &[]);
+    let services = &stack["services"];
+    let set = |service: &str, name: &str| {
+        let value = &services[service]["environment"][name];
+        let value = value
+            .as_str()
+            .unwrap_or_else(|| panic!("{service}: {name}"));
+        value.to_owned()
+    };
+    let prometheus = services["prometheus"]["command"].as_array().expect("flags");
+    let flags = prometheus.iter().filter_map(|flag| flag.as_str());
+    let mut listens = flags.filter_map(|flag| flag.strip_prefix("--web.listen-address="));
+    let addresses = [
+        set("server", "CARA_API_LISTEN"),
+        set("server", "CARA_HTTP_LISTEN"),
+        set("server", "CARA_HTTPS_LISTEN"),
+        set("agent", "CARA_LISTEN"),
+        listens.next().expect("an address").to_owned(),
+        format!("{}:3000", set("grafana", "GF_SERVER_HTTP_ADDR")),
+    ];
+    let ports: BTreeSet<_> = addresses
+        .iter()
+        .filter_map(|a| a.rsplit(':').next())
+        .collect();
+    assert_eq!(ports.len(), addresses.len(), "{addresses:?}");
+    // Who asks whom, with the addresses as they are shipped.
+    assert_eq!(
+        set("agent", "CARA_SERVER"),
+        format!("http://{}", addresses[0])
+    );
+    assert!(read("deploy/monitoring/prometheus.yml").contains(&addresses[0]));
+    assert!(read("deploy/monitoring/grafana/datasource.yml").contains(&addresses[4]));
+}
+
 /// Grafana takes a dashboard only if it is JSON, with panels that ask Prometheus for something.
 #[test]
 fn the_dashboard_is_one() {

@@ -26,6 +26,7 @@ mod engine;
 mod events;
 mod faults;
 mod handover;
+mod image;
 mod join;
 mod mtls;
 mod nodes;

@@ -92,6 +92,18 @@ fn systemd_accepts_the_units() {
     assert!(faults.is_empty(), "{faults:#?}");
 }
 
+/// systemd never gives a service up: it would also close the sockets, in which connections wait.
+#[test]
+fn units_start_their_programs_again_however_often_they_fail() {
+    for unit in ["cara-server", "cara-agent"] {
+        let text = read(&format!("deploy/systemd/{unit}.service"));
+        let (general, rest) = text.split_once("[Service]").expect("a service");
+        let has = |part: &str, line: &str| part.lines().any(|l| l == line);
+        assert!(has(general, "StartLimitIntervalSec=0"), "{unit}");
+        assert!(has(rest, "Restart=on-failure"), "{unit}");
+    }
+}
+
 /// The server's unit leaves little to who takes the process over; systemd's own scale has 10 for
 /// everything.
 #[test]

@@ -78,7 +78,12 @@ impl Docker {
 
     /// Removes everything that a node's agent made: for tests that failed half-way.
     pub fn remove_all_of_node(&self, node: &str) {
-        let filter = format!("label=cara.node={node}");
+        self.remove_all_with(&format!("cara.node={node}"));
+    }
+
+    /// Removes every container, network and volume that has a label, such as `key=value`.
+    pub fn remove_all_with(&self, label: &str) {
+        let filter = format!("label={label}");
         for (list, remove) in [
             (&["ps", "-aq"][..], &["rm", "-fv"][..]),
             (&["network", "ls", "-q"], &["network", "rm"]),

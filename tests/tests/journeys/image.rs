@@ -8,11 +8,13 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use cara_tests::acme::free_port;
 use cara_tests::{Docker, eventually, program, unique};
-use tempfile::TempDir;
 
+/// How long one request may take; it is made again.
+const ONE_REQUEST: Duration = Duration::from_secs(10);
 const PAGE: &str = "From a secret, through the stack";
 
 fn root() -> PathBuf {
@@ -33,8 +35,9 @@ struct Stack {
     name: String,
     api: SocketAddr,
     http: SocketAddr,
-    /// In memory, as the agent wants it, and at the same path outside and inside of containers.
-    directory: TempDir,
+    https: SocketAddr,
+    /// The agent's own API.
+    agent: SocketAddr,
 }
 
 impl Stack {
@@ -44,18 +47,15 @@ impl Stack {
             name: unique("stack"),
             api: on(free_port()),
             http: on(privileged_port()),
-            directory: tempfile::tempdir_in("/dev/shm").expect("a directory in memory"),
+            https: on(free_port()),
+            agent: on(free_port()),
         }
-    }
-
-    fn image(&self) -> String {
-        format!("cara-test/{}:1", self.name)
     }
 
     /// Makes the image from the programs of this build.
     fn make_image(&self) {
         let output = Command::new(root().join("deploy/image.sh"))
-            .env("IMAGE", self.image())
+            .env("IMAGE", image_of(&self.name))
             .env("BIN", program("cara-server").parent().expect("a directory"))
             .env("STRIP", "1")
             .env("PACKAGES", root().join("target/tools/packages"))
@@ -65,19 +65,18 @@ impl Stack {
 
     /// `docker-compose` with the shipped file.
     fn compose(&self, args: &[&str]) -> Output {
-        let any = || SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let mut command = Command::new("docker-compose");
         command
             .args(["--ansi", "never", "--project-name", &self.name, "--file"])
             .arg(root().join("deploy/compose/compose.yaml"))
             .args(args)
-            .env("CARA_IMAGE", self.image())
+            .env("CARA_IMAGE", image_of(&self.name))
             .env("CARA_API_LISTEN", self.api.to_string())
             .env("CARA_HTTP_LISTEN", self.http.to_string())
-            .env("CARA_HTTPS_LISTEN", any().to_string())
-            .env("CARA_AGENT_LISTEN", any().to_string())
+            .env("CARA_HTTPS_LISTEN", self.https.to_string())
+            .env("CARA_AGENT_LISTEN", self.agent.to_string())
             .env("CARA_NODE_NAME", &self.name)
-            .env("CARA_RUN_DIR", self.directory.path());
+            .env("CARA_RUN_DIR", directory_of(&self.name));
         let output = command.output();
         output.expect("docker-compose is installed: deploy/dev/setup.sh test")
     }
@@ -92,32 +91,61 @@ impl Stack {
 
     /// The page of a host, as a browser asks for it that finds the host here.
     async fn page(&self, host: &str) -> Option<String> {
-        let client = cara_tests::http_builder().resolve(host, self.http);
-        let client = client.build().expect("a client");
         let url = format!("http://{host}:{}/", self.http.port());
-        let answer = client.get(url).send().await.ok()?;
-        (answer.status() == 200).then_some(answer.text().await.ok()?)
+        text_of(cara_tests::http_builder().resolve(host, self.http), &url).await
     }
 }
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        let show = |output: Output| {
-            for text in [output.stdout, output.stderr] {
-                eprintln!("{}", String::from_utf8_lossy(&text));
-            }
-        };
         if std::thread::panicking() {
-            show(self.compose(&["logs", "--no-color", "--tail", "50"]));
+            let logs = self.compose(&["logs", "--no-color", "--tail", "50"]);
+            eprintln!("{}", String::from_utf8_lossy(&logs.stdout));
         }
-        let down = self.compose(&["down", "--volumes", "--timeout", "5"]);
-        if !down.status.success() {
-            show(down);
-        }
-        let docker = Docker::default();
-        docker.remove_all_of_node(&self.name);
-        docker.attempt(&["rmi", "--force", &self.image()]);
+        remove(&self.name);
     }
+}
+
+fn image_of(stack: &str) -> String {
+    format!("cara-test/{stack}:1")
+}
+
+/// Where the agent keeps files: in memory, as it wants it, and at the same path outside and inside
+/// of containers. The engine makes it.
+fn directory_of(stack: &str) -> PathBuf {
+    Path::new("/dev/shm").join(stack)
+}
+
+/// Removes a stack, and what its agent made.
+fn remove(stack: &str) {
+    let docker = Docker::default();
+    docker.remove_all_with(&format!("com.docker.compose.project={stack}"));
+    docker.remove_all_of_node(stack);
+    docker.attempt(&["rmi", "--force", &image_of(stack)]);
+    // It is not there when the stack never started.
+    let _ = std::fs::remove_dir_all(directory_of(stack));
+}
+
+/// Removes stacks of tests that were killed: their containers would be started again for ever.
+fn remove_leftovers() {
+    let images = ["images", "--filter", "reference=cara-test/stack-*"];
+    let images = Docker::default().run(&[&images[..], &["--format", "{{.Repository}}"]].concat());
+    for image in images.lines() {
+        let stack = image.trim_start_matches("cara-test/");
+        let Some(process) = stack.split('-').nth(1) else {
+            continue;
+        };
+        if !Path::new("/proc").join(process).exists() {
+            remove(stack);
+        }
+    }
+}
+
+/// What is at a URL, when that answers as it should.
+async fn text_of(client: reqwest::ClientBuilder, url: &str) -> Option<String> {
+    let client = client.timeout(ONE_REQUEST).build().expect("a client");
+    let answer = client.get(url).send().await.ok()?;
+    (answer.status() == 200).then_some(answer.text().await.ok()?)
 }
 
 fn succeeded(what: &str, output: &Output) {
@@ -128,13 +156,13 @@ fn succeeded(what: &str, output: &Output) {
 
 #[tokio::test]
 async fn the_stack_of_containers_serves_a_page_and_keeps_its_data() {
+    remove_leftovers();
     let stack = Stack::new();
     stack.make_image();
     succeeded("up", &stack.compose(&["up", "-d", "server", "agent"]));
     eventually("the API is ready", async || {
         let url = format!("http://{}{}", stack.api, cara_api::paths::READYZ);
-        let answer = cara_tests::http().get(url).send().await.ok()?;
-        answer.status().is_success().then_some(())
+        text_of(cara_tests::http_builder(), &url).await
     })
     .await;
     let documents = tempfile::NamedTempFile::new().expect("a file");

@@ -191,7 +191,7 @@ impl Hosting {
         }
         drains.set(Drain {
             patience: drain,
-            idle: Duration::ZERO,
+            idle: Drain::ON_ITS_WAY,
         });
         // When nobody took over this is what ends the rest.
         whole.cancel();

@@ -12,9 +12,14 @@ pub struct Drain {
     /// How long requests under way and tunnels may take to end.
     pub patience: Duration,
     /// How long HTTP/1 connections between two requests stay open for one more, which is answered
-    /// with `Connection: close`. Zero while nobody else serves the next connection: then they are
-    /// closed at once.
+    /// with `Connection: close`.
     pub idle: Duration,
+}
+
+impl Drain {
+    /// How long they stay open where nobody else serves the next connection: for what is on its way
+    /// already.
+    pub const ON_ITS_WAY: Duration = Duration::from_millis(500);
 }
 
 /// Changes how a gateway drains, before it does and while it does.

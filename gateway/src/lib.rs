@@ -50,7 +50,6 @@ mod upstream;
 mod workers;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use cara_api::ResourceVersion;
@@ -131,7 +130,7 @@ impl Gateway {
             port_sockets: PortSockets::default(),
             drain: DrainControl::new(Drain {
                 patience: config.drain_timeout,
-                idle: Duration::ZERO,
+                idle: Drain::ON_ITS_WAY,
             }),
             listen_metrics: ListenMetrics::register(registry),
             live: Arc::new(Live::new(config.endpoint_drain)),

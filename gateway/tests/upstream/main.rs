@@ -8,4 +8,5 @@ mod protocols;
 mod retry;
 mod streams;
 mod support;
+mod tunnels;
 mod unfinished;

@@ -6,10 +6,12 @@ use cara_api::gateway::PathMatch;
 
 /// The values of a cookie in a `Cookie` header (RFC 6265 section 4.2); there are several when
 /// rules of several paths set it.
-pub fn values<'a>(header: &'a str, name: &'a str) -> impl Iterator<Item = &'a str> {
-    header.split(';').filter_map(move |pair| {
-        let (found, value) = pair.trim().split_once('=')?;
-        (found == name).then_some(value)
+///
+/// What browsers send need not be text: services may set other cookies in any encoding.
+pub fn values<'a>(header: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    header.split(|byte| *byte == b';').filter_map(move |pair| {
+        let pair = pair.trim_ascii();
+        pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")
     })
 }
 
@@ -43,13 +45,14 @@ mod tests {
             ("aa=1; b=a=2", vec![]),
             ("a", vec![]),
             ("a=", vec![""]),
+            ("b=M\u{fc}ller; a=1", vec!["1"]),
         ] {
-            assert_eq!(
-                values(header, "a").collect::<Vec<_>>(),
-                expected,
-                "{header}"
-            );
+            let expected: Vec<&[u8]> = expected.into_iter().map(str::as_bytes).collect();
+            let found: Vec<&[u8]> = values(header.as_bytes(), "a").collect();
+            assert_eq!(found, expected, "{header}");
         }
+        let found: Vec<&[u8]> = values(b"b=\xfc; a=1", "a").collect();
+        assert_eq!(found, [b"1"]);
     }
 
     #[test]

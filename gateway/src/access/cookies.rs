@@ -32,18 +32,25 @@ impl Name {
 /// The values of a cookie, all of them: a foreign one of the same name may come first.
 pub(super) fn values(headers: &HeaderMap, name: Name, is_tls: bool) -> impl Iterator<Item = &str> {
     let wanted = name.text(is_tls);
+    // Others beside it may be in any encoding.
     pairs(headers).filter_map(move |pair| {
-        let (name, value) = pair.split_once('=')?;
-        (name.trim() == wanted).then(|| value.trim())
+        let name = name_of(pair);
+        let value = pair.get(name.len() + 1..)?;
+        if name.trim_ascii() != wanted.as_bytes() || !value.is_ascii() {
+            return None;
+        }
+        std::str::from_utf8(value.trim_ascii()).ok()
     })
 }
 
-fn pairs(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    headers
-        .get_all(header::COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(';'))
+fn pairs(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let lines = headers.get_all(header::COOKIE).into_iter();
+    lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
+}
+
+/// What stands before the value, with its white space.
+fn name_of(pair: &[u8]) -> &[u8] {
+    pair.split(|byte| *byte == b'=').next().unwrap_or_default()
 }
 
 /// Value of `Set-Cookie`; `max_age_s` of 0 removes it. None when the value cannot stand there.
@@ -74,10 +81,7 @@ pub(super) fn passed(headers: &HeaderMap) -> Passed {
     if lines <= 1 && !all.iter().any(|value| has_own(value.as_bytes())) {
         return Passed::Unchanged;
     }
-    let pairs = all
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
-    let kept: Vec<&[u8]> = pairs
+    let kept: Vec<&[u8]> = pairs(headers)
         .map(<[u8]>::trim_ascii)
         .filter(|pair| !pair.is_empty() && !is_own(pair))
         .collect();
@@ -93,8 +97,7 @@ pub(crate) fn has_own(value: &[u8]) -> bool {
 }
 
 fn is_own(pair: &[u8]) -> bool {
-    let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
-    let name = name.trim_ascii();
+    let name = name_of(pair).trim_ascii();
     Name::ALL
         .iter()
         .any(|own| name == own.text(true).as_bytes() || name == own.text(false).as_bytes())
@@ -142,6 +145,23 @@ mod tests {
         assert_eq!(found, ["1", "3"]);
         let found: Vec<&str> = values(&headers, Name::Session, true).collect();
         assert_eq!(found, ["4"]);
+    }
+
+    #[test]
+    fn a_cookie_is_found_beside_one_beyond_ascii() {
+        for (line, expected) in [
+            (b"n=M\xc3\xbcller; cara_session=1".as_slice(), vec!["1"]),
+            (b"cara_session=1; n=\xfc", vec!["1"]),
+            (b"\xfc=\xfc;cara_session = 1 ;\xfc", vec!["1"]),
+            // No value of ours; whoever reads them may count their bytes.
+            (b"cara_session=\xfc; cara_session=\xc3\xbc", vec![]),
+        ] {
+            let mut headers = HeaderMap::new();
+            let value = HeaderValue::from_bytes(line).expect("a value");
+            headers.append(header::COOKIE, value);
+            let found: Vec<&str> = values(&headers, Name::Session, false).collect();
+            assert_eq!(found, expected, "{}", String::from_utf8_lossy(line));
+        }
     }
 
     #[test]

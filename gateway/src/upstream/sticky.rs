@@ -144,7 +144,8 @@ pub(super) fn find<'a>(
 ) -> Option<(usize, &'a Arc<Endpoint>)> {
     let sticky = route.policy.sticky.as_ref()?;
     let cookies = headers.get_all(http::header::COOKIE).iter();
-    let cookies = cookies.filter_map(|value| value.to_str().ok());
+    // Others beside it may be in any encoding.
+    let cookies = cookies.map(http::HeaderValue::as_bytes);
     for value in cookies.flat_map(|c| cara_routes::sticky::values(c, &sticky.cookie)) {
         let numbered = upstream.targets.iter().zip(targets(route)).enumerate();
         for (place, (target, _)) in numbered.filter(|(_, (_, t))| t.weight > 0) {
@@ -152,7 +153,7 @@ pub(super) fn find<'a>(
                 continue;
             };
             let mut known = made.values.iter().zip(&target.endpoints);
-            if let Some((_, endpoint)) = known.find(|(token, _)| ***token == *value) {
+            if let Some((_, endpoint)) = known.find(|(token, _)| token.as_bytes() == value) {
                 return Some((place, endpoint));
             }
         }

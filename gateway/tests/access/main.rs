@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod browser;
+mod foreign;
 mod issuer;
 mod login;
 mod tokens;

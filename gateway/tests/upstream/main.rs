@@ -1,6 +1,7 @@
 //! The gateway's way to services, with real sockets.
 
 mod balance;
+mod foreign;
 mod hold;
 mod idle;
 mod leave;

@@ -12,6 +12,26 @@ pub(crate) const REQUEST_ID: http::HeaderName = http::HeaderName::from_static("x
 /// Longest request id of a client that is passed on, in bytes.
 const ID_MAX: usize = 128;
 
+/// Begins the names of headers in which proxies tell of clients.
+const FORWARDED: &[u8] = b"x-forwarded-";
+
+/// Whether a header's name, in whatever case, is one by which a client could pretend to be a proxy.
+/// Services make variables of names, in which `_` and `-` are the same.
+pub(crate) fn is_claim(name: &str) -> bool {
+    let name = name.as_bytes();
+    let begins = |known: &[u8]| {
+        let mut alike = name.iter().zip(known).map(|(given, known)| {
+            let given = if *given == b'_' { b'-' } else { *given };
+            given.eq_ignore_ascii_case(known)
+        });
+        name.len() >= known.len() && alike.all(|is_alike| is_alike)
+    };
+    match name.len() {
+        9 if begins(b"forwarded") || begins(b"x-real-ip") => true,
+        _ => begins(FORWARDED),
+    }
+}
+
 /// The host that a request names: its `Host`, or the authority of HTTP/2.
 pub(crate) fn host(request: &RequestHeader) -> Option<&str> {
     let header = request

@@ -12,22 +12,10 @@ use pingora_http::RequestHeader;
 
 use super::text::{Refusal, is_in, number, once, push};
 use crate::access::is_own_header;
-use crate::request::{accepts_events, push_address};
+use crate::request::{accepts_events, is_claim, push_address};
 
 /// More headers than this are not plain; `filter::head` has the limit for all others.
 const HEADERS_MAX: usize = 100;
-/// Headers that a client could lie with, or that are set anew.
-const REPLACED: [&str; 9] = [
-    "forwarded",
-    "x-real-ip",
-    "x-request-id",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-proto",
-    "x-forwarded-prefix",
-    "x-forwarded-server",
-];
 /// Headers of requests that ask for more than an answer, or that end at this hop.
 const SPECIAL: [&str; 10] = [
     "te",
@@ -312,7 +300,7 @@ impl<'a> Said<'a> {
                 once(&mut self.accept_encoding, std::str::from_utf8(value).ok())?;
             }
             14 if is("content-length") => once(&mut self.length, number(value))?,
-            _ if is_in(name, &REPLACED) => return Ok(false),
+            _ if is_claim(name) => return Ok(false),
             _ => {}
         }
         Ok(true)
@@ -377,7 +365,8 @@ mod tests {
     fn a_plain_request_keeps_its_headers_and_loses_lies() {
         let seen = forwarded(
             "GET /a?b HTTP/1.1\r\nHost: a.test:80\r\nX-Real-IP: 1.1.1.1\r\nConnection: keep-alive\r\n\
-             Accept: */*\r\nX-Forwarded-For: 1.1.1.1\r\nForwarded: for=1.1.1.1\r\nCookie: a=b\r\n\r\n",
+             Accept: */*\r\nX-Forwarded-For: 1.1.1.1\r\nForwarded: for=1.1.1.1\r\nCookie: a=b\r\n\
+             X-Forwarded-Ssl: on\r\nx-forwarded-user: root\r\nX-FORWARDED-: 1\r\n\r\n",
         );
         let expected = "GET /a?b HTTP/1.1\r\nHost: a.test:80\r\nAccept: */*\r\nCookie: a=b\r\n\
                         x-forwarded-for: 192.0.2.1\r\nx-forwarded-host: a.test:80\r\n\

@@ -13,22 +13,6 @@ use crate::ctx::Ctx;
 use crate::filter::target::{self, Rewritten};
 use crate::request;
 
-/// Headers by which a client could pretend to be a proxy. They never reach a service.
-const UNTRUSTED: [&str; 5] = [
-    "forwarded",
-    "x-forwarded-port",
-    "x-forwarded-prefix",
-    "x-forwarded-server",
-    "x-real-ip",
-];
-/// Headers that are set in any case.
-const OURS: [&str; 4] = [
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-request-id",
-];
-
 /// Makes the request that a service gets: its path, the forwarding headers, and what its rule
 /// changes.
 ///
@@ -101,9 +85,8 @@ pub(crate) fn set_headers(request: &mut RequestHeader, hop: Hop<'_>) -> Result<(
             request.remove_header(&name);
         }
     }
-    match hop.client {
-        Some(ip) => request.insert_header("x-forwarded-for", address(ip)?)?,
-        None => drop(request.remove_header("x-forwarded-for")),
+    if let Some(ip) = hop.client {
+        request.insert_header("x-forwarded-for", address(ip)?)?;
     }
     let scheme = if hop.is_tls { "https" } else { "http" };
     request.insert_header("x-forwarded-host", hop.host)?;
@@ -114,18 +97,10 @@ pub(crate) fn set_headers(request: &mut RequestHeader, hop: Hop<'_>) -> Result<(
     request.insert_header("x-request-id", hop.id)
 }
 
-/// Whether a service may take a header for one of a proxy. Many make variables of headers, in
-/// which `_` and `-` are the same.
+/// Whether a service may take a header for one of a proxy, or for the request's id.
 fn is_untrusted(name: &HeaderName) -> bool {
     let name = name.as_str();
-    if UNTRUSTED.contains(&name) {
-        return true;
-    }
-    if !name.contains('_') {
-        return false;
-    }
-    let alike = name.replace('_', "-");
-    UNTRUSTED.contains(&alike.as_str()) || OURS.contains(&alike.as_str())
+    request::is_claim(name) || (name.contains('_') && name.replace('_', "-") == "x-request-id")
 }
 
 fn address(ip: IpAddr) -> Result<HeaderValue> {
@@ -150,6 +125,10 @@ mod tests {
             "x_forwarded_for",
             "X-Real_IP",
             "x-forwarded-prefix",
+            "x-forwarded-ssl",
+            "X-Forwarded_User",
+            "x_forwarded_groups",
+            "x_request_id",
         ] {
             request.insert_header(name, "evil").expect("a header");
         }

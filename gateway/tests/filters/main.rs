@@ -1,5 +1,6 @@
 //! What the gateway does with requests and answers, over real sockets.
 
+mod claims;
 mod fastpath;
 mod fastpath_h2;
 mod h2_abuse;

@@ -24,7 +24,7 @@ use super::tls::{self, Configs};
 use super::{ListenerKind, TrustedRanges, preamble};
 use crate::deadline::Ending;
 
-/// How long a client of a plain listener may take to send its first bytes.
+/// How long a client of a plain listener may take to send its first byte.
 const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What it takes to establish a connection, for all listeners.
@@ -121,16 +121,22 @@ impl Establish {
         Some(client)
     }
 
-    async fn plain(&self, stream: TcpStream, info: Arc<ClientInfo>) -> Option<Established> {
-        let first = preamble::begins_as_h2(&stream);
-        let protocol = match timeout(FIRST_BYTES_TIMEOUT, first).await {
-            Ok(Ok(true)) => Protocol::Http2,
-            Ok(Ok(false)) => Protocol::Http1,
-            // Silent, or gone before it said anything.
-            Ok(Err(_)) | Err(_) => return None,
+    async fn plain(&self, mut stream: TcpStream, info: Arc<ClientInfo>) -> Option<Established> {
+        let waits = preamble::Patience {
+            first: FIRST_BYTES_TIMEOUT,
+            rest: self.patience.head,
+        };
+        // Else silent, or gone before it said what it speaks.
+        let begun = preamble::begin(&mut stream, waits).await.ok()?;
+        let protocol = if begun.is_h2 {
+            Protocol::Http2
+        } else {
+            Protocol::Http1
         };
         let id = stream.as_raw_fd();
-        let connection = Connection::new(stream, id, protocol, info, self.patience, &self.ending);
+        let (patience, ending) = (self.patience, &self.ending);
+        let mut connection = Connection::new(stream, id, protocol, info, patience, ending);
+        connection.unread(begun.bytes);
         Some(Established::Plain(Box::new(connection)))
     }
 

@@ -3,15 +3,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
+use bytes::BufMut;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use super::TrustedRanges;
 use super::canonical;
 use super::proxy_protocol::{self, Fault, HEADER_MAX, Progress, Source};
-
-/// Pause between looks at a connection whose first bytes came one by one.
-const PEEK_PAUSE: Duration = Duration::from_millis(5);
 
 /// Why a connection ends before it began.
 #[derive(Debug, thiserror::Error)]
@@ -74,20 +73,163 @@ async fn take_header(stream: &mut TcpStream) -> Result<Source, PreambleError> {
     }
 }
 
-/// Whether a connection begins with HTTP/2's preface (RFC 9113 section 3.4); no HTTP/1 method
-/// begins with `PRI`. Looks without consuming. The caller sets a deadline.
-pub(crate) async fn begins_as_h2(stream: &TcpStream) -> std::io::Result<bool> {
-    const PREFACE: &[u8] = b"PRI";
-    let mut buffer = [0; PREFACE.len()];
-    loop {
-        let count = stream.peek(&mut buffer).await?;
-        let seen = buffer.get(..count).unwrap_or_default();
-        if count == 0 || !PREFACE.starts_with(seen) {
-            return Ok(false);
+/// What HTTP/2 begins with (RFC 9113 section 3.4); no HTTP/1 method begins so.
+const PREFACE: &[u8; 3] = b"PRI";
+
+/// The first bytes of a connection without TLS, which say what it speaks.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Beginning {
+    pub(crate) is_h2: bool,
+    /// What was read; whoever serves the connection has to read it again.
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// How long a client may take to begin.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// Until its first byte.
+    pub(crate) first: Duration,
+    /// From then on.
+    pub(crate) rest: Duration,
+}
+
+/// Reads until it is known what a connection speaks, which is one byte for nearly all of HTTP/1.
+///
+/// Not cancel-safe: the connection is of no use afterwards.
+///
+/// # Errors
+/// The client is silent for too long, or the connection has ended or broken.
+pub(crate) async fn begin(
+    stream: &mut (impl AsyncRead + Unpin),
+    patience: Patience,
+) -> std::io::Result<Beginning> {
+    let mut bytes = Vec::with_capacity(PREFACE.len());
+    timeout(patience.first, more(stream, &mut bytes)).await??;
+    let is_h2 = match begins_as_h2(&bytes) {
+        Some(is_h2) => is_h2,
+        None => {
+            let rest = async {
+                loop {
+                    more(stream, &mut bytes).await?;
+                    if let Some(is_h2) = begins_as_h2(&bytes) {
+                        return std::io::Result::Ok(is_h2);
+                    }
+                }
+            };
+            timeout(patience.rest, rest).await??
         }
-        if count == PREFACE.len() {
-            return Ok(true);
+    };
+    Ok(Beginning { is_h2, bytes })
+}
+
+/// None when more bytes have to tell.
+fn begins_as_h2(bytes: &[u8]) -> Option<bool> {
+    if bytes.starts_with(PREFACE) {
+        return Some(true);
+    }
+    (!PREFACE.starts_with(bytes)).then_some(false)
+}
+
+/// Reads what there is of the first bytes; the end is an error.
+async fn more(stream: &mut (impl AsyncRead + Unpin), bytes: &mut Vec<u8>) -> std::io::Result<()> {
+    let left = PREFACE.len().saturating_sub(bytes.len());
+    match stream.read_buf(&mut bytes.limit(left)).await? {
+        0 => Err(std::io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use tokio::io::{AsyncWriteExt, DuplexStream, ReadBuf};
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    const PATIENCE: Patience = Patience {
+        first: Duration::from_secs(30),
+        rest: Duration::from_secs(15),
+    };
+
+    /// Counts how often it is asked for bytes.
+    struct Counted {
+        stream: DuplexStream,
+        polls: usize,
+    }
+
+    impl AsyncRead for Counted {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<std::io::Result<()>> {
+            self.polls += 1;
+            Pin::new(&mut self.stream).poll_read(cx, buf)
         }
-        tokio::time::sleep(PEEK_PAUSE).await;
+    }
+
+    /// What comes of a client that sends these pieces, each a second after the one before it, and
+    /// then says nothing more; and how often it was asked.
+    async fn begun(pieces: &[&str]) -> (Result<Beginning, std::io::ErrorKind>, usize) {
+        let (stream, mut sender) = tokio::io::duplex(64);
+        let mut counted = Counted { stream, polls: 0 };
+        let pieces: Vec<String> = pieces.iter().map(|piece| (*piece).to_owned()).collect();
+        // A task of its own: what it does wakes nobody else.
+        let mut client = JoinSet::new();
+        client.spawn(async move {
+            for piece in pieces {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                sender.write_all(piece.as_bytes()).await.expect("sent");
+            }
+            std::future::pending::<()>().await;
+        });
+        let begun = begin(&mut counted, PATIENCE).await;
+        (begun.map_err(|error| error.kind()), counted.polls)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_bytes_say_what_is_spoken_and_nobody_looks_in_vain() {
+        let h1 = |bytes: &str| (false, bytes.as_bytes().to_vec());
+        for (pieces, (is_h2, bytes), polls_max) in [
+            (&["GET / HTTP/1.1"][..], h1("GET"), 2),
+            (&["G", "ET"], h1("G"), 2),
+            (&["P", "OST"], h1("POS"), 4),
+            (&["P", "R", "O", "P"], h1("PRO"), 6),
+            (&["PRI * HTTP/2.0"], (true, b"PRI".to_vec()), 2),
+            (&["PR", "I"], (true, b"PRI".to_vec()), 4),
+        ] {
+            let (begun, polls) = begun(pieces).await;
+            assert_eq!(begun, Ok(Beginning { is_h2, bytes }), "{pieces:?}");
+            assert!(polls <= polls_max, "{pieces:?}: {polls}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_says_no_more_is_waited_for_without_looking() {
+        for (pieces, seconds) in [(&[][..], 30), (&["P"], 16), (&["P", "R"], 16)] {
+            let started = tokio::time::Instant::now();
+            let (begun, polls) = begun(pieces).await;
+            assert_eq!(begun, Err(std::io::ErrorKind::TimedOut), "{pieces:?}");
+            assert_eq!(started.elapsed().as_secs(), seconds, "{pieces:?}");
+            // A few for each piece, and at the deadlines.
+            assert!(polls <= 3 * pieces.len() + 3, "{pieces:?}: {polls}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_closes_is_not_waited_for() {
+        for piece in ["", "P", "PR"] {
+            let (mut stream, mut client) = tokio::io::duplex(64);
+            client.write_all(piece.as_bytes()).await.expect("sent");
+            drop(client);
+            let started = tokio::time::Instant::now();
+            let begun = begin(&mut stream, PATIENCE).await;
+            let kind = begun.map_err(|error| error.kind());
+            assert_eq!(kind, Err(std::io::ErrorKind::UnexpectedEof), "{piece}");
+            assert_eq!(started.elapsed(), Duration::ZERO, "{piece}");
+        }
     }
 }

@@ -10,6 +10,7 @@ mod authority;
 mod client;
 mod deadlines;
 mod drain;
+mod first_bytes;
 mod floods;
 mod h2;
 mod observe;

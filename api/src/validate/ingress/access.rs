@@ -117,19 +117,42 @@ fn check_oidc(oidc: &Oidc, faults: &mut Faults<'_>) {
     }
     list(&oidc.emails, "access.oidc.emails", faults);
     for (index, email) in oidc.emails.iter().enumerate() {
-        let is_address =
-            |(_, domain): (&str, &str)| !domain.is_empty() && !domain.contains(['@', ' ']);
-        if !email.is_empty() && !email.rsplit_once('@').is_some_and(is_address) {
-            let message =
-                format!("{email:?} must be an address, or \"@example.com\" for all of a domain");
+        if let Some(message) = email_fault(email) {
             faults.add(&format!("access.oidc.emails[{index}]"), message);
         }
     }
     list(&oidc.groups, "access.oidc.groups", faults);
+    for (index, group) in oidc.groups.iter().enumerate() {
+        if group.contains('*') {
+            let message = format!(
+                "group {group:?} holds a \"*\", which stands for nothing here: name each group, or leave out groups for everybody"
+            );
+            faults.add(&format!("access.oidc.groups[{index}]"), message);
+        }
+    }
     span(
         &oidc.session,
         "access.oidc.session",
         MINUTE..=30 * DAY,
         faults,
     );
+}
+
+/// Why nobody would have an address that is compared with this, other than that it is empty.
+fn email_fault(email: &str) -> Option<String> {
+    if email.is_empty() {
+        return None;
+    }
+    let domain = email.rsplit_once('@').map(|(_, domain)| domain);
+    // It may be there by chance in the local part of an address, but is meant to stand for all.
+    if email.contains('*') {
+        let domain = domain.filter(|d| !d.is_empty() && !d.contains('*'));
+        return Some(format!(
+            "{email:?} holds a \"*\", which stands for nothing here: write \"@{}\" for all of a domain",
+            domain.unwrap_or("example.com")
+        ));
+    }
+    let is_address = domain.is_some_and(|d| !d.is_empty() && !d.contains(['@', ' ']));
+    (!is_address)
+        .then(|| format!("{email:?} must be an address, or \"@example.com\" for all of a domain"))
 }

@@ -139,9 +139,29 @@ fn tls_and_access() {
             "must be an address",
         ),
         (
+            id(json!({"emails": ["ann@example.com", "*@example.org"]})),
+            "access.oidc.emails[1]",
+            "write \"@example.org\" for all of a domain",
+        ),
+        (
+            id(json!({"emails": ["@*.example.org"]})),
+            "access.oidc.emails[0]",
+            "write \"@example.com\" for all of a domain",
+        ),
+        (
+            id(json!({"emails": ["*"]})),
+            "access.oidc.emails[0]",
+            "for all of a domain",
+        ),
+        (
             id(json!({"groups": [""]})),
             "access.oidc.groups[0]",
             "must not be empty",
+        ),
+        (
+            id(json!({"groups": ["dev", "team-*"]})),
+            "access.oidc.groups[1]",
+            "name each group, or leave out groups for everybody",
         ),
         (
             id(json!({"session": "1s"})),

@@ -88,6 +88,12 @@ pub async fn get<S: AsyncRead + AsyncWrite + Unpin>(
 
 /// Reads an answer with a length.
 pub async fn answer<S: AsyncRead + Unpin>(stream: &mut S) -> std::io::Result<(u16, String)> {
+    let (status, _, body) = whole(stream).await?;
+    Ok((status, body))
+}
+
+/// The same with its head, in lower case.
+pub async fn whole<S: AsyncRead + Unpin>(stream: &mut S) -> std::io::Result<(u16, String, String)> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await?);
@@ -99,10 +105,8 @@ pub async fn answer<S: AsyncRead + Unpin>(stream: &mut S) -> std::io::Result<(u1
         .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
     let mut body = vec![0; length.unwrap_or(0)];
     stream.read_exact(&mut body).await?;
-    Ok((
-        status.expect("a status"),
-        String::from_utf8_lossy(&body).into_owned(),
-    ))
+    let body = String::from_utf8_lossy(&body).into_owned();
+    Ok((status.expect("a status"), head, body))
 }
 
 /// Waits until the other side has closed: how long that took, and whether it was in order.

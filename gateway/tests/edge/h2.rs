@@ -118,22 +118,3 @@ async fn a_client_that_opens_and_resets_streams_is_cut() {
         200
     );
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn heads_above_the_limit_are_refused() {
-    let (edge, authority) = start().await;
-    let (send, _connection) = connect(&edge, &authority).await;
-    let mut large = request("a.test");
-    for number in 0..80 {
-        let name = http::HeaderName::from_bytes(format!("x-{number}").as_bytes()).expect("a name");
-        let value = "v".repeat(1_000).parse().expect("a value");
-        large.headers_mut().insert(name, value);
-    }
-    let refused = status(&send, large).await;
-    assert!(!matches!(refused, Ok(StatusCode::OK)), "{refused:?}");
-    let (send, _connection) = connect(&edge, &authority).await;
-    assert_eq!(
-        status(&send, request("a.test")).await.expect("an answer"),
-        200
-    );
-}

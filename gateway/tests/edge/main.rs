@@ -13,6 +13,7 @@ mod drain;
 mod first_bytes;
 mod floods;
 mod h2;
+mod heads;
 mod observe;
 mod over_tls;
 mod proxy_header;

@@ -18,7 +18,8 @@ pub async fn start() -> SocketAddr {
 }
 
 /// Answers with the request's head as the body. `/slow` waits for the body's end, `/big` sends
-/// 64 MiB.
+/// 64 MiB, and what ends in `/heads/COUNT/BYTES` gets so many headers with values
+/// of so many bytes.
 async fn serve(mut stream: TcpStream) -> Option<()> {
     loop {
         let mut head = Vec::new();
@@ -46,12 +47,22 @@ async fn serve(mut stream: TcpStream) -> Option<()> {
             }
             continue;
         }
+        let more = large_head(&text).unwrap_or_default();
         let answer = format!(
-            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{text}",
+            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n{more}\r\n{text}",
             text.len()
         );
         stream.write_all(answer.as_bytes()).await.ok()?;
     }
+}
+
+/// The headers that a request asks for.
+fn large_head(request: &str) -> Option<String> {
+    let (_, wanted) = request.lines().next()?.split_once("/heads/")?;
+    let (count, bytes) = wanted.split(' ').next()?.split_once('/')?;
+    let value = "v".repeat(bytes.parse().ok()?);
+    let lines = (0..count.parse().ok()?).map(|n: usize| format!("x-{n:02}: {value}\r\n"));
+    Some(lines.collect())
 }
 
 /// Starts a service that sends back every byte, and ends when its client does.

@@ -15,21 +15,21 @@ use crate::fastpath::{both_ways, received};
 use crate::support::{Edge, OK, PATIENCE, Service, eventually, forward, route};
 
 /// A client on one connection.
-struct Client {
+pub struct Client {
     send: SendRequest<Bytes>,
     _connection: JoinSet<()>,
 }
 
 /// An answer to its end.
 #[derive(Debug, PartialEq, Eq)]
-struct Whole {
-    status: u16,
-    headers: Vec<(String, String)>,
-    body: Bytes,
+pub struct Whole {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Bytes,
 }
 
 impl Client {
-    async fn connect(edge: &Edge) -> Self {
+    pub async fn connect(edge: &Edge) -> Self {
         let stream = TcpStream::connect(edge.http).await.expect("connects");
         let (send, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
         let mut task = JoinSet::new();
@@ -48,7 +48,7 @@ impl Client {
         ready.send_request(request, ends).expect("sent")
     }
 
-    async fn ask(&self, request: Request<()>, body: &'static [u8]) -> Result<Whole, h2::Error> {
+    pub async fn ask(&self, request: Request<()>, body: &'static [u8]) -> Result<Whole, h2::Error> {
         let (answer, mut stream) = self.begin(request, body.is_empty()).await;
         if !body.is_empty() {
             let sent = stream.send_data(Bytes::from_static(body), true);
@@ -90,7 +90,7 @@ fn comparable(headers: &HeaderMap) -> Vec<(String, String)> {
     all
 }
 
-fn request(method: &str, path: &str, headers: &[(&str, &str)]) -> Request<()> {
+pub fn request(method: &str, path: &str, headers: &[(&str, &str)]) -> Request<()> {
     let method = Method::from_bytes(method.as_bytes()).expect("a method");
     let uri = format!("http://web.test{path}");
     let mut request = Request::builder().method(method).uri(uri);

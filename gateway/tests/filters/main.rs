@@ -1,6 +1,7 @@
 //! What the gateway does with requests and answers, over real sockets.
 
 mod claims;
+mod codings;
 mod dates;
 mod fastpath;
 mod fastpath_h2;

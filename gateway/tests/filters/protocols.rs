@@ -189,7 +189,8 @@ async fn text_is_compressed_and_what_is_part_of_something_is_not() {
     assert_eq!(received.header("range").as_deref(), Some("bytes=0-1"));
 }
 
-fn unchunked(mut bytes: &[u8]) -> Vec<u8> {
+/// The data of a body in chunks.
+pub fn unchunked(mut bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     while let Some(end) = bytes.windows(2).position(|part| part == b"\r\n") {
         let size = std::str::from_utf8(&bytes[..end]).expect("a size");

@@ -69,13 +69,20 @@ async fn a_higher_minimum_refuses_older_clients() {
 async fn requests_over_tls_are_https_and_the_certificate_is_that_of_the_name() {
     let authority = Authority::new("ca");
     let to = service::start().await;
-    let state = state(&["a.test", "b.test", "c.wild.test"], to);
+    let state = state(&["a.test", "b.test", "c.wild.test", "xn--wb-bja.test"], to);
     let state = with_certificate(state, "a", &authority.leaf(&["a.test"]));
     let state = with_certificate(state, "b", &authority.leaf(&["b.test"]));
+    let state = with_certificate(state, "x", &authority.leaf(&["xn--wb-bja.test"]));
     let state = with_certificate(state, "w", &authority.leaf(&["*.wild.test"]));
     let edge = Edge::start(Setup::default(), state).await;
     let client = Tls::new(&authority, &["http/1.1"]);
-    for name in ["a.test", "b.test", "c.wild.test"] {
+    for name in [
+        "a.test",
+        "b.test",
+        "c.wild.test",
+        "xn--wb-bja.test",
+        "XN--WB-BJA.test",
+    ] {
         let mut stream = client
             .connect(edge.https, name)
             .await

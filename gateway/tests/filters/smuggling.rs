@@ -1,7 +1,10 @@
 //! Requests that could be read in two ways. Whatever a client sends, a service gets at most the
 //! requests that the client made, and none that was hidden in another.
 
+use std::sync::Arc;
+
 use cara_api::gateway::Policy;
+use cara_api::hostname::Hostname;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -14,10 +17,12 @@ enum Expected {
     Served(usize),
     /// The client is refused, and the service gets nothing.
     Refused,
+    /// The same, with this status.
+    Answered(u16),
     /// The head may have gone on before the body turned out to be broken, but nothing else.
     Cut,
 }
-use Expected::{Cut, Refused, Served};
+use Expected::{Answered, Cut, Refused, Served};
 
 /// A plain request, of the sort that does not pass through pingora.
 const BEFORE: &str = "GET /before HTTP/1.1\r\nHost: web.test\r\n\r\n";
@@ -205,8 +210,12 @@ fn heads() -> Vec<(&'static str, Vec<u8>, Expected)> {
             raw("GET / HTTP/1.1~ Host: web.test~~"),
             Refused,
         ),
-        ("many headers", get(many.trim_end_matches('~')), Refused),
-        ("large header", get(&large), Refused),
+        (
+            "many headers",
+            get(many.trim_end_matches('~')),
+            Answered(431),
+        ),
+        ("large header", get(&large), Answered(431)),
         ("HTTP/0.9", raw("GET /~~"), Refused),
         ("HTTP/1.2", raw("GET / HTTP/1.2~Host: web.test~~"), Refused),
         (
@@ -259,7 +268,28 @@ fn hosts() -> Vec<(&'static str, Vec<u8>, Expected)> {
             Refused,
         ),
         ("port that is none", host("Host: web.test:80a"), Refused),
-        ("letters beyond ASCII", host("Host: wéb.test"), Refused),
+        (
+            "A-labels in upper case, and a trailing dot",
+            host("Host: XN--WB-BJA.test."),
+            Served(1),
+        ),
+        (
+            "A-labels in absolute form, and a port",
+            raw("GET http://xn--wb-bja.test:80/ HTTP/1.1~Host: xn--wb-bja.test:80~~"),
+            Served(1),
+        ),
+        // The same name as a browser shows it.
+        ("U-labels", host("Host: wéb.test"), Answered(400)),
+        (
+            "U-labels as escapes",
+            host("Host: w%C3%A9b.test"),
+            Answered(400),
+        ),
+        (
+            "A-labels that nobody has",
+            host("Host: xn--wb-bjb.test"),
+            Answered(404),
+        ),
         ("unknown host", host("Host: other.test"), Refused),
         ("address", host("Host: 127.0.0.1"), Refused),
         ("empty label at the front", host("Host: .web.test"), Refused),
@@ -335,10 +365,22 @@ fn marked(bytes: &[u8], mark: &str) -> Vec<u8> {
     }
 }
 
+/// A gateway that serves `web.test`, and a host whose name has a letter beyond ASCII.
+async fn start(service: &Service) -> Edge {
+    let edge = Edge::start(vec![route(forward(service.address), Policy::default())]).await;
+    edge.publish(|state| {
+        let web = Arc::clone(state.hosts.values().next().expect("a host"));
+        let beyond = Hostname::parse("xn--wb-bja.test").expect("a hostname");
+        state.hosts.insert(beyond, web);
+    })
+    .await;
+    edge
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_request_hides_in_another() {
     let service = Service::start(OK).await;
-    let edge = Edge::start(vec![route(forward(service.address), Policy::default())]).await;
+    let edge = start(&service).await;
     let faults = faults(&edge, &service, "").await;
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
@@ -346,7 +388,7 @@ async fn no_request_hides_in_another() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_request_hides_behind_a_plain_one() {
     let service = Service::start(OK).await;
-    let edge = Edge::start(vec![route(forward(service.address), Policy::default())]).await;
+    let edge = start(&service).await;
     let faults = faults(&edge, &service, BEFORE).await;
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
@@ -377,6 +419,10 @@ async fn faults(edge: &Edge, service: &Service, before: &str) -> Vec<String> {
         let is_right = match expected {
             Served(count) => received.len() == count && good == count,
             Refused => received.is_empty() && good == 0 && answer.starts_with("HTTP/1.1 4"),
+            Answered(status) => {
+                let begin = format!("HTTP/1.1 {status} ");
+                received.is_empty() && good == 0 && answer.starts_with(&begin)
+            }
             Cut => received.len() <= 1 && good <= 1,
         };
         if hidden || !is_right {

@@ -103,6 +103,9 @@ pub struct Limits {
     pub idle: Duration,
     /// How long a client may take to receive anything of an answer.
     pub write_timeout: Duration,
+    /// How long a client may pause within the body of a request over HTTP/1, and take for a small
+    /// one over HTTP/2.
+    pub body_pause: Duration,
     /// Connections that are open at once.
     pub connections: usize,
     /// Connections of one client that are open at once: an IPv4 address, or the /64 of an IPv6
@@ -120,6 +123,7 @@ impl Default for Limits {
             header_timeout: Duration::from_secs(15),
             idle: Duration::from_secs(60),
             write_timeout: Duration::from_secs(60),
+            body_pause: Duration::from_secs(60),
             connections: 50_000,
             connections_per_client: None,
             idle_upstreams: 16_384,

@@ -61,11 +61,11 @@ impl ProxyHttp for Phases {
                 .set_write_timeout(Some(self.0.config.limits.write_timeout));
         }
         // Else pingora cuts a WebSocket whose client is silent for a minute.
-        if ctx.is_stream {
-            session
-                .as_mut()
-                .set_read_timeout(Some(self.0.config.stream_timeout));
-        }
+        let pause = match ctx.is_stream {
+            true => self.0.config.stream_timeout,
+            false => self.0.config.limits.body_pause,
+        };
+        session.as_mut().set_read_timeout(Some(pause));
         Ok(())
     }
 

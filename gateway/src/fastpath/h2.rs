@@ -41,8 +41,6 @@ const KEPT: usize = 16;
 const KEPT_MESSAGE: usize = 4 * 1024;
 /// Streams of a connection that may be refused for their form, as pingora has it.
 const REFUSED_MAX: usize = 32;
-/// How long a client may take for the small body of a request that it has announced.
-const BODY: Duration = Duration::from_secs(60);
 
 /// What a connection is served with.
 pub(crate) struct Http2 {
@@ -219,9 +217,12 @@ impl Shared {
         };
         let body = match request.body_bytes {
             0 => Some(Vec::new()),
-            _ => Box::pin(timeout(BODY, body(session)))
-                .await
-                .unwrap_or_default(),
+            _ => {
+                let patience = self.lane.edge.config.limits.body_pause;
+                Box::pin(timeout(patience, body(session)))
+                    .await
+                    .unwrap_or_default()
+            }
         };
         let Some(body) = body else {
             // The client went, or keeps it back.

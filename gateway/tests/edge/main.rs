@@ -16,6 +16,7 @@ mod h2;
 mod heads;
 mod observe;
 mod over_tls;
+mod pauses;
 mod proxy_header;
 mod resumption;
 mod service;

@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::client::get;
 use crate::service;
 use crate::support::{Edge, PATIENCE, Setup, eventually, state};
 
@@ -122,6 +123,72 @@ async fn a_sample_of_none_still_shows_failures() {
         .await;
     edge.counts("cara_gateway_requests_total", "page", 1.0)
         .await;
+    edge.stop();
+    edge.stopped().await;
+}
+
+/// Asks so often for a page of a host, on some connections.
+async fn ask_often(edge: &Edge, host: &'static str, count: usize) {
+    const CONNECTIONS: usize = 8;
+    let mut clients = JoinSet::new();
+    for _ in 0..CONNECTIONS {
+        let mut stream = TcpStream::connect(edge.http).await.expect("open");
+        clients.spawn(async move {
+            for _ in 0..count / CONNECTIONS {
+                let (status, _) = get(&mut stream, host).await.expect("an answer");
+                assert_eq!(status, 200);
+            }
+        });
+    }
+    clients.join_all().await;
+}
+
+/// Of n requests, a share p is n * p, give or take the root of n * p * (1 - p): ten times as much
+/// does not happen by chance.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sample_is_its_share_of_the_requests_on_both_ways() {
+    const REQUESTS: usize = 2_400;
+    let sink = Sink::default();
+    let mut setup = Setup {
+        access_log: AccessLog::to(sink.clone()).expect("a thread"),
+        ..Setup::default()
+    };
+    setup.config.log = LogRules {
+        sample: "0.25".parse().expect("a share"),
+        slow: Duration::from_secs(60),
+        ..LogRules::default()
+    };
+    let service = service::start().await;
+    let both = |to: SocketAddr| {
+        let mut both = state(&["plain.x"], to);
+        let long = by_the_long_way(state(&["long.x"], to));
+        both.hosts.extend(long.hosts);
+        both
+    };
+    let edge = Edge::start(setup, both(service)).await;
+    ask_often(&edge, "plain.x", REQUESTS).await;
+    ask_often(&edge, "long.x", REQUESTS).await;
+    let plain = edge.metric("cara_gateway_plain_requests_total").await;
+    assert_eq!(plain, REQUESTS as f64);
+    // A failure is always told, and after all that was before it.
+    edge.publish(both(([127, 0, 0, 1], 1).into())).await;
+    let mut stream = TcpStream::connect(edge.http).await.expect("open");
+    let (status, _) = get(&mut stream, "plain.x").await.expect("an answer");
+    assert_eq!(status, 502);
+    let lines = eventually("the last line", async || {
+        let lines = sink.lines();
+        lines
+            .iter()
+            .any(|line| line["status"] == 502)
+            .then_some(lines)
+    })
+    .await;
+    for host in ["plain.x", "long.x"] {
+        let of_host = |line: &&Value| line["host"] == host && line["status"] == 200;
+        let count = lines.iter().filter(of_host).count();
+        // 600, give or take ten times 21.2.
+        assert!((388..=812).contains(&count), "{host}: {count}");
+    }
     edge.stop();
     edge.stopped().await;
 }

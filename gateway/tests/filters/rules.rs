@@ -365,7 +365,15 @@ async fn maintenance_and_challenges_come_before_the_service() {
     assert!(page.body.contains("Back at &lt;noon&gt;"), "{}", page.body);
     let policy = page.header("content-security-policy");
     assert!(policy.is_some_and(|p| p.contains("default-src 'none'")));
+    assert_eq!(edge.ask("POST", "/", &[]).await.status, 503);
     assert_eq!(edge.get("/in").await.status, 200);
+    let asked = service.take();
+    let lines: Vec<&str> = asked.iter().map(|r| r.line()).collect();
+    assert_eq!(
+        lines,
+        ["GET /in HTTP/1.1"],
+        "nothing else reaches the service"
+    );
     edge.publish(|state| {
         drop(
             state

@@ -46,6 +46,7 @@ async fn services_share_requests_by_weight() {
         (stable.count() == before).then_some(())
     })
     .await;
+    assert_eq!(off.count(), 0, "no share is no share, whoever is missing");
 }
 
 #[tokio::test]
@@ -75,6 +76,9 @@ async fn a_cookie_keeps_a_client_with_its_endpoint() {
             assert_eq!(next.header("set-cookie"), None);
         }
     }
+    // Nobody signed that one.
+    let forged = edge.get("/", &[("cookie", "keep=0123456789abcdef")]).await;
+    assert!(forged.header("set-cookie").is_some(), "{forged:?}");
     // Its endpoint is gone: another takes over, with a cookie of its own.
     let other = if first.body == a.address.to_string() {
         &b
@@ -128,6 +132,7 @@ async fn an_endpoint_that_fails_is_left_out_and_comes_back() {
         (edge.metric("cara_gateway_ejections_total") > 0.0).then_some(())
     })
     .await;
+    assert_eq!(bad.count(), 3, "failures in a row");
     let (seen, started) = (bad.count(), Instant::now());
     for _ in 0..20 {
         let answer = edge.get("/", &[]).await;
@@ -143,6 +148,60 @@ async fn an_endpoint_that_fails_is_left_out_and_comes_back() {
     })
     .await;
     assert!(started.elapsed() > Duration::from_millis(2_500));
+}
+
+#[tokio::test]
+async fn failures_count_in_a_row_and_the_last_endpoint_stays() {
+    let failing = |failures| Policy {
+        outlier: Some(Outlier {
+            failures,
+            ejection: Duration::from_secs(60),
+        }),
+        ..Policy::default()
+    };
+    let ejections = |edge: &Edge| edge.metric("cara_gateway_ejections_total");
+    let [first, second] = [
+        Service::start(Does::Answer(200)).await,
+        Service::start(Does::Answer(200)).await,
+    ];
+    let endpoints = [first.address, second.address];
+    let edge = Edge::start(&[rule(&endpoints, failing(3))]).await;
+    // Two failures each at most, then a success: nobody is left out.
+    for _ in 0..10 {
+        for status in [503, 200] {
+            for service in [&first, &second] {
+                service.does(Does::Answer(status));
+            }
+            let until = [&first, &second].map(|s| s.count() + if status == 503 { 2 } else { 1 });
+            // One may have its two before the other has any.
+            eventually("both answered so", async || {
+                for (service, until) in [&first, &second].into_iter().zip(until) {
+                    if service.count() >= until {
+                        service.does(Does::Answer(200));
+                    }
+                }
+                edge.get("/", &[]).await;
+                (first.count() >= until[0] && second.count() >= until[1]).then_some(())
+            })
+            .await;
+        }
+    }
+    assert_eq!(ejections(&edge), 0.0);
+    // Both fail: one is left out, and the other goes on, as bad as it is.
+    for service in [&first, &second] {
+        service.does(Does::Answer(503));
+    }
+    for _ in 0..40 {
+        assert_eq!(edge.get("/", &[]).await.status, 503);
+    }
+    assert_eq!(ejections(&edge), 1.0);
+    // A single one never is.
+    let edge = Edge::start(&[rule(&[first.address], failing(1))]).await;
+    let before = first.count();
+    for _ in 0..10 {
+        assert_eq!(edge.get("/", &[]).await.status, 503);
+    }
+    assert_eq!((first.count() - before, ejections(&edge)), (10, 0.0));
 }
 
 fn checked(path: &str) -> Policy {
@@ -218,6 +277,56 @@ async fn checks_leave_an_endpoint_out_and_bring_it_back() {
 }
 
 #[tokio::test]
+async fn checks_count_in_a_row_and_one_that_hangs_fails() {
+    let [sick, well] = [
+        Service::start(Does::Answer(200)).await,
+        Service::start(Does::Answer(200)).await,
+    ];
+    let endpoints = [sick.address, well.address];
+    let probe = |failures, successes| {
+        let mut policy = checked("/health");
+        policy.health = policy.health.map(|probe| HealthProbe {
+            timeout: Duration::from_millis(300),
+            failures,
+            successes,
+            ..probe
+        });
+        rule(&endpoints, policy)
+    };
+    let asks = async |edge: &Edge| {
+        let before = sick.count();
+        for _ in 0..20 {
+            assert_eq!(edge.get("/", &[]).await.status, 200);
+        }
+        sick.count() - before
+    };
+    let more_checks = async || {
+        let before = sick.checks();
+        eventually("more checks", async || {
+            (sick.checks() >= before + 8).then_some(())
+        })
+        .await;
+    };
+    // So many failures never come.
+    sick.does_at("/health", Does::Answer(500));
+    let edge = Edge::start(&[probe(1_000, 1)]).await;
+    more_checks().await;
+    assert!(asks(&edge).await > 0, "too few failures");
+    drop(edge);
+    // One that gives no answer in time is one that failed.
+    sick.does_at("/health", Does::AnswerAfter(Duration::from_secs(30)));
+    let edge = Edge::start(&[probe(2, 1_000)]).await;
+    eventually("it is left out", async || {
+        (asks(&edge).await == 0).then_some(())
+    })
+    .await;
+    // And so many successes never come.
+    sick.does_at("/health", Does::Answer(200));
+    more_checks().await;
+    assert_eq!(asks(&edge).await, 0, "too few successes");
+}
+
+#[tokio::test]
 async fn a_new_endpoint_gets_its_share_step_by_step() {
     let [old, new] = [
         Service::start(Does::Answer(200)).await,
@@ -240,4 +349,41 @@ async fn a_new_endpoint_gets_its_share_step_by_step() {
     }
     let share = (old.count() - before.0, new.count() - before.1);
     assert!(share.1 * 4 < share.0, "{share:?}");
+}
+
+#[tokio::test]
+async fn a_new_endpoint_gets_its_whole_share_in_the_end_and_the_first_ones_at_once() {
+    let services = [
+        Service::start(Does::Answer(200)).await,
+        Service::start(Does::Answer(200)).await,
+        Service::start(Does::Answer(200)).await,
+    ];
+    let [a, b, c] = [0, 1, 2].map(|place: usize| services[place].address);
+    let policy = |window| Policy {
+        slow_start: Some(window),
+        ..Policy::default()
+    };
+    let shares = async |edge: &Edge| {
+        let before: Vec<usize> = services.iter().map(Service::count).collect();
+        for _ in 0..200 {
+            assert_eq!(edge.get("/", &[]).await.status, 200);
+        }
+        let now = services.iter().map(Service::count);
+        now.zip(before)
+            .map(|(now, before)| now - before)
+            .collect::<Vec<usize>>()
+    };
+    // Half of 200 is 100, give or take 7.
+    let long = Duration::from_secs(600);
+    let edge = Edge::start(&[rule(&[a, b], policy(long))]).await;
+    let first = shares(&edge).await;
+    assert!(first[0] > 50 && first[1] > 50, "{first:?}");
+    drop(edge);
+    let edge = Edge::start(&[rule(&[a], policy(Duration::from_secs(1)))]).await;
+    edge.publish(&[rule(&[a, c], policy(Duration::from_secs(1)))]);
+    eventually("it has its share", async || {
+        let now = shares(&edge).await;
+        (now[2] > 70 && now[0] > 70).then_some(())
+    })
+    .await;
 }

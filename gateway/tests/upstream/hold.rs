@@ -1,7 +1,7 @@
 //! Requests that wait: for their turn, and for the end of a pause.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cara_api::gateway::{
     Action, InFlight, Maintenance, PathMatch, Pause, Policy, Redirect, Respond, Route,
@@ -56,11 +56,39 @@ async fn more_than_a_rule_takes_wait_in_a_queue_with_an_end() {
         assert!(answer.body.contains("more requests than it can take"));
     }
     assert_eq!(answers.iter().filter(|a| a.status == 200).count(), 5);
+    assert_eq!(service.most_at_once(), 2);
     assert_eq!(edge.metric("cara_gateway_requests_queued"), 0.0);
+    assert_eq!(edge.metric("cara_gateway_overloads_total"), 4.0);
     // Places are given back.
     for _ in 0..5 {
         assert_eq!(edge.get("/", &[]).await.status, 200);
     }
+}
+
+#[tokio::test]
+async fn those_who_wait_come_in_turn_and_one_at_a_time() {
+    let service = Service::start(Does::Answer(200)).await;
+    let policy = limited(1, 9, Duration::from_secs(20));
+    let edge = Arc::new(Edge::start(&[rule(&[service.address], policy)]).await);
+    service.does_at("/first", Does::AnswerAfter(Duration::from_secs(4)));
+    let before = service.count();
+    let mut asking = JoinSet::new();
+    let paths = ["/first", "/a", "/b", "/c", "/d", "/e"];
+    for (waiting, path) in paths.into_iter().enumerate() {
+        let client = Arc::clone(&edge);
+        asking.spawn(async move { client.get(path, &[]).await });
+        eventually("it waits behind those before it", async || {
+            let queued = edge.metric("cara_gateway_requests_queued");
+            (service.count() > before && queued == waiting as f64).then_some(())
+        })
+        .await;
+    }
+    let answers = asking.join_all().await;
+    assert!(answers.iter().all(|a| a.status == 200), "{answers:?}");
+    let got = service.got();
+    let served: Vec<&str> = got.iter().skip(before).map(|g| g.path.as_str()).collect();
+    assert_eq!(served, paths);
+    assert_eq!(service.most_at_once(), 1);
 }
 
 #[tokio::test]
@@ -207,7 +235,10 @@ async fn a_pause_that_lasts_too_long_or_ends_with_the_rule_is_told() {
     let service = Service::start(Does::Answer(200)).await;
     let short = paused(9, Duration::from_millis(200));
     let edge = Arc::new(Edge::start(&[rule(&[service.address], short)]).await);
+    let asked = Instant::now();
     assert_eq!(edge.get("/", &[]).await.status, 503);
+    assert!(asked.elapsed() >= Duration::from_millis(200));
+    assert_eq!(service.count(), 0, "it is held, not sent");
     // A rule that comes with the longer pause tells when that is known.
     let beside = Route {
         path: PathMatch::Prefix("/beside".into()),

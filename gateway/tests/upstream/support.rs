@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -189,8 +189,27 @@ pub struct Service {
     pub address: SocketAddr,
     got: Arc<Mutex<Vec<Got>>>,
     does: Arc<Mutex<BTreeMap<String, Does>>>,
+    at_once: Arc<AtOnce>,
     /// Ends with the service.
     _tasks: JoinSet<()>,
+}
+
+/// Requests that a service has at once.
+#[derive(Debug, Default)]
+struct AtOnce {
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl AtOnce {
+    fn begin(&self) {
+        let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(now, Ordering::SeqCst);
+    }
+
+    fn end(&self) {
+        self.now.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Service {
@@ -199,7 +218,9 @@ impl Service {
         let address = listener.local_addr().expect("an address");
         let got: Arc<Mutex<Vec<Got>>> = Arc::default();
         let does = Arc::new(Mutex::new(BTreeMap::from([(String::new(), does)])));
+        let at_once: Arc<AtOnce> = Arc::default();
         let (theirs, plan) = (Arc::clone(&got), Arc::clone(&does));
+        let counted = Arc::clone(&at_once);
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
@@ -210,6 +231,7 @@ impl Service {
                     address,
                     Arc::clone(&theirs),
                     Arc::clone(&plan),
+                    Arc::clone(&counted),
                 ));
             }
         });
@@ -217,6 +239,7 @@ impl Service {
             address,
             got,
             does,
+            at_once,
             _tasks: tasks,
         }
     }
@@ -234,6 +257,17 @@ impl Service {
         self.got.lock().expect("no panic").clone()
     }
 
+    /// How many requests it had at once at most.
+    pub fn most_at_once(&self) -> usize {
+        self.at_once.most.load(Ordering::SeqCst)
+    }
+
+    /// How often it was checked.
+    pub fn checks(&self) -> usize {
+        let got = self.got();
+        got.iter().filter(|got| got.path == "/health").count()
+    }
+
     /// Requests that were no checks.
     pub fn count(&self) -> usize {
         let got = self.got();
@@ -246,6 +280,7 @@ async fn serve(
     address: SocketAddr,
     got: Arc<Mutex<Vec<Got>>>,
     does: Arc<Mutex<BTreeMap<String, Does>>>,
+    at_once: Arc<AtOnce>,
 ) {
     let mut buffer = Vec::new();
     loop {
@@ -274,13 +309,18 @@ async fn serve(
             }
         };
         got.lock().expect("no panic").push(request);
+        at_once.begin();
         let status = match does {
-            Does::Answer(status) => status,
+            Does::Answer(status) => Some(status),
             Does::AnswerAfter(time) => {
                 tokio::time::sleep(time).await;
-                200
+                Some(200)
             }
-            Does::Cut | Does::CutOnce => return,
+            Does::Cut | Does::CutOnce => None,
+        };
+        at_once.end();
+        let Some(status) = status else {
+            return;
         };
         let body = address.to_string();
         let answer = format!(

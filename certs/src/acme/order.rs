@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::nonce::{NONCE_ATTEMPTS, is_bad_nonce, is_kind, with_nonce};
 use super::{Account, AcmeError, Step, identifier};
+use crate::client::HttpError;
 use crate::dns::{DnsProvider, TxtRecord};
 use crate::{Bundle, ChallengeError, HttpChallenge, HttpChallenges, Secret};
 
@@ -330,9 +331,15 @@ fn to_identifier(name: &str) -> Identifier {
     }
 }
 
-/// A renewal must not fail because the server knows nothing of its predecessor, or a successor.
+/// A renewal must not fail because the server knows nothing of its predecessor, or a successor, or
+/// says nothing of the predecessor in its answer as it must (RFC 9773, 5).
 fn is_about_replacing(error: &Error) -> bool {
-    matches!(error, Error::Unsupported(_)) || is_kind(error, &["alreadyReplaced", "malformed"])
+    match error {
+        Error::Unsupported(_) => true,
+        // That of the library for such an answer is a text; all other ones are of the transport.
+        Error::Other(source) => !source.is::<HttpError>(),
+        error => is_kind(error, &["alreadyReplaced", "malformed"]),
+    }
 }
 
 /// The CSR (DER) and the key (PEM) of the certificate.

@@ -1,6 +1,7 @@
 //! Two control planes over one store: what one of them alone may do is done by one at a time.
 
 mod ari;
+mod authority;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -2,6 +2,7 @@
 
 mod ari;
 mod authority;
+mod limits;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

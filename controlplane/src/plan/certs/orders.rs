@@ -110,6 +110,45 @@ pub fn plan(
     certs_plan::plan(&situation, &Policy::default())
 }
 
+/// An order that would be due, but waits for the account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// What it is for.
+    pub name: String,
+    /// Not before this moment.
+    pub until: Timestamp,
+}
+
+/// The orders that only failures of the account hold back, and whose Certificates do not say so
+/// yet: until when, and with the last of these failures.
+pub fn held(wanted: &Wanted, known: &[Known], account: &Attempts, now: Timestamp) -> Vec<Held> {
+    let failures = account.failures().filter(|failures| failures.count > 0);
+    if failures.is_none() {
+        return Vec::new();
+    }
+    let free = plan(wanted, known, None, now);
+    let free = free.iter().filter(|order| order.due_at <= now);
+    let free: BTreeSet<&String> = free.flat_map(|order| &order.names).collect();
+    let told: BTreeMap<&String, &Attempts> = known.iter().map(|k| (&k.name, &k.attempts)).collect();
+    let is_told = |held: &Held| {
+        told.get(&held.name).is_some_and(|attempts| {
+            attempts.next_try == Some(held.until) && attempts.last_error == account.last_error
+        })
+    };
+    let all = plan(wanted, known, failures, now).into_iter();
+    all.filter(|order| order.due_at > now)
+        .flat_map(|order| {
+            order
+                .names
+                .into_iter()
+                .map(move |name| (name, order.due_at))
+        })
+        .filter(|(name, _)| free.contains(name))
+        .map(|(name, until)| Held { name, until })
+        .filter(|held| !is_told(held))
+        .collect()
+}
+
 /// Whether what was ordered under a name is of no use any more: nobody wants it, and it has ended
 /// or never was.
 pub fn is_obsolete(known: &Known, targets: &BTreeSet<String>, now: Timestamp) -> bool {
@@ -239,6 +278,62 @@ mod tests {
             is_private: false,
         };
         assert_eq!(names(dns, &["*.dev.x.org", "shop.org"]), ["*.shop.org"]);
+    }
+
+    #[test]
+    fn orders_that_wait_for_the_account_are_told_once() {
+        let names = ["a.org", "b.org", "failed.org", "valid.org", "ended.org"];
+        let wanted = Wanted {
+            names: names.map(str::to_owned).into(),
+            ..Wanted::default()
+        };
+        let failure = |message: &str, hours: u64| super::super::Failure {
+            message: message.into(),
+            is_retryable: true,
+            retry_after: Some(std::time::Duration::from_secs(hours * 3_600)),
+        };
+        let known = |name: &str, end: Option<i64>, attempts: Attempts| Known {
+            name: name.into(),
+            present: end.map(|end| Present {
+                names: vec![name.to_owned()],
+                not_before: at(0),
+                not_after: at(end),
+                window: None,
+            }),
+            attempts,
+        };
+        let now = at(1_000);
+        let own = Attempts::default().after_failure(failure("wrong", 9), now);
+        let mut all = vec![
+            known("failed.org", None, own),
+            known("valid.org", Some(90_000), Attempts::default()),
+            known("ended.org", Some(900), Attempts::default()),
+        ];
+        let found = |all: &[Known], account: &Attempts, now| {
+            let held = held(&wanted, all, account, now);
+            let texts = held
+                .iter()
+                .map(|h| format!("{} {}", h.name, h.until.as_second()));
+            texts.collect::<Vec<_>>().join(", ")
+        };
+        let account = Attempts::default().after_failure(failure("limited", 1), now);
+        assert_eq!(found(&all, &Attempts::default(), now), "", "nothing failed");
+        assert_eq!(
+            found(&all, &account, now),
+            "a.org 4600, b.org 4600, ended.org 4600",
+            "neither what waits longer by itself, nor what is not due"
+        );
+        let told = Attempts {
+            next_try: Some(at(4_600)),
+            last_error: "limited".into(),
+            ..Attempts::default()
+        };
+        all.push(known("a.org", None, told));
+        assert_eq!(found(&all, &account, now), "b.org 4600, ended.org 4600");
+        assert_eq!(found(&all, &account, at(4_600)), "", "they are due");
+        let again = account.after_failure(failure("limited", 2), at(4_600));
+        let all_again = "a.org 11800, b.org 11800, ended.org 11800";
+        assert_eq!(found(&all, &again, at(4_600)), all_again);
     }
 
     #[test]

@@ -27,7 +27,7 @@ use super::super::RETRY;
 use super::{GATHER, commit, key_of};
 use crate::Shared;
 use crate::config::{AcmeConfig, DnsConfig};
-use crate::plan::certs::orders::{self, Known, Means, Wanted};
+use crate::plan::certs::orders::{self, Held, Known, Means, Wanted};
 use crate::plan::certs::served::{Candidate, served};
 use crate::repo::{self, SealedCertificate};
 use crate::vault::KeyId;
@@ -186,6 +186,8 @@ struct Orderer<'a> {
 enum Task {
     /// A certificate for a name.
     Order(String),
+    /// Users are told which orders wait for the account, and why.
+    Hold(Vec<Held>, String),
     /// The authority is asked when it wants a certificate to be renewed.
     Ask(String),
     /// Nothing before this moment.
@@ -235,6 +237,7 @@ impl Orderer<'_> {
             let is_done = match self.next_task().await {
                 Task::Wait(moment) => return pause(moment),
                 Task::Order(name) => self.order(&name, cancel).await,
+                Task::Hold(held, why) => self.note_held(&held, &why, cancel).await,
                 Task::Ask(name) => self.ask(&name).await,
             };
             if !is_done {
@@ -284,6 +287,10 @@ impl Orderer<'_> {
         let first = due(&plan, now, 1).first().and_then(|o| o.names.first());
         if let Some(name) = first {
             return Task::Order(name.clone());
+        }
+        let held = orders::held(&wanted, &known, &attempts, now);
+        if !held.is_empty() {
+            return Task::Hold(held, attempts.last_error);
         }
         let targets = orders::targets(&wanted);
         let asks = known

@@ -8,10 +8,11 @@ use cara_certs::Bundle;
 use cara_certs::acme::{AcmeError, RenewalInfo};
 use cara_store::{Batch, WriteError};
 use jiff::SignedDuration;
+use tokio_util::sync::CancellationToken;
 
 use super::account::failure;
 use super::{Orderer, known};
-use crate::plan::certs::orders::{self, Wanted};
+use crate::plan::certs::orders::{self, Held, Wanted};
 use crate::plan::certs::{self, Attempts};
 use crate::reconcile::RETRY;
 use crate::reconcile::certs::authority;
@@ -87,6 +88,34 @@ impl Orderer<'_> {
             Some(certificate)
         })
         .await
+    }
+
+    /// Notes that orders wait for the account, and why; false when that cannot be stored.
+    pub(super) async fn note_held(
+        &self,
+        held: &[Held],
+        why: &str,
+        cancel: &CancellationToken,
+    ) -> bool {
+        for Held { name, until } in held {
+            if cancel.is_cancelled() {
+                return true;
+            }
+            let is_noted = self
+                .write(name, |found, now| {
+                    let full = ManagedBy::Acme.certificate_name(name);
+                    let new = || authority::empty(&full, ManagedBy::Acme, now);
+                    let mut certificate = found.cloned().unwrap_or_else(new);
+                    why.clone_into(&mut certificate.attempts.last_error);
+                    certificate.attempts.next_try = Some(*until);
+                    Some(certificate)
+                })
+                .await;
+            if !is_noted {
+                return false;
+            }
+        }
+        true
     }
 
     /// Notes when the authority wants a renewal.

@@ -1,5 +1,7 @@
 //! Tables of single decisions, and properties over random situations.
 
+use std::ops::RangeInclusive;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -151,6 +153,79 @@ fn failures_wait_longer_each_time_and_as_long_as_the_authority_says() {
     told.not_before = Some(at(7 * DAY));
     assert_eq!(wait(Some(told), None), 7 * DAY);
     assert_eq!(wait(None, Some(told)), 7 * DAY);
+}
+
+/// Fails unless fifty moments within a range are spread over it: most of them differ, and they
+/// take more than half of it.
+fn spread(what: &str, at: impl Fn(&str) -> Timestamp, range: RangeInclusive<i64>) {
+    let names: Vec<String> = (0..50).map(|n| format!("host-{n}.x")).collect();
+    let moments: BTreeSet<i64> = names.iter().map(|name| at(name).as_second()).collect();
+    let (first, last) = (moments.first().expect("one"), moments.last().expect("one"));
+    assert!(
+        range.contains(first) && range.contains(last),
+        "{what}: {moments:?}"
+    );
+    let length = range.end() - range.start();
+    assert!(
+        last - first > length / 2,
+        "{what}: {first} to {last} of {range:?}"
+    );
+    // In a minute there are not many more seconds than names.
+    let fewest = if length > 5_000 { 45 } else { 25 };
+    assert!(moments.len() >= fewest, "{what}: {} moments", moments.len());
+}
+
+#[test]
+fn renewals_of_what_began_together_are_spread() {
+    let due = |name: &str, window| {
+        let mut certificate = present(&[name], 0, 90 * DAY);
+        certificate.window = window;
+        renewal(name, &certificate, at(0)).0
+    };
+    let twentieth = 60 * DAY..=60 * DAY + 90 * DAY / 20;
+    spread("by age", |name| due(name, None), twentieth);
+    let window = RenewalWindow {
+        start: at(20 * DAY),
+        end: at(22 * DAY),
+    };
+    spread(
+        "by window",
+        |name| due(name, Some(window)),
+        20 * DAY..=22 * DAY,
+    );
+}
+
+#[test]
+fn retries_of_what_failed_together_are_spread() {
+    let wanted: BTreeSet<String> = (0..50).map(|n| format!("host-{n}.x")).collect();
+    let day = 24 * 60;
+    for (what, is_own, failed, minutes) in [
+        ("first", true, failures(1, 0, FailureKind::Transient), 10),
+        ("third", true, failures(3, 0, FailureKind::Transient), 40),
+        ("long", true, failures(40, 0, FailureKind::Transient), day),
+        ("refused", true, failures(1, 0, FailureKind::Refused), day),
+        ("account", false, failures(2, 0, FailureKind::Transient), 20),
+    ] {
+        let own: BTreeMap<String, Failures> = wanted
+            .iter()
+            .filter(|_| is_own)
+            .map(|name| (name.clone(), failed))
+            .collect();
+        let situation = Situation {
+            wanted: &wanted,
+            wildcards: &BTreeSet::new(),
+            present: &[],
+            failures: &own,
+            account: (!is_own).then_some(failed),
+            now: at(0),
+        };
+        let orders = plan(&situation, &Policy::default());
+        let due = |name: &str| {
+            let order = orders.iter().find(|order| order.names == [name]);
+            order.expect("planned").due_at
+        };
+        spread(what, due, minutes * 60..=minutes * 66);
+    }
 }
 
 #[test]

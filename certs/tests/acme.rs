@@ -18,6 +18,14 @@ use harness::stub::{Answer, Request, Stub};
 use harness::{Mode, Pebble, PebbleOptions, Responder, txt_values, updates};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// `id-ecPublicKey` with the curve `prime256v1` (RFC 5480).
+const EC_P256: &str = "1.2.840.10045.2.1 1.2.840.10045.3.1.7";
+/// How such keys begin in PKCS #8 as base64: what tests of the server look for in its files.
+const KEY_BASE64: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg";
+/// The same as [`EC_P256`] with `secp384r1`.
+const EC_P384: &str = "1.2.840.10045.2.1 1.3.132.0.34";
 
 fn strings(names: &[&str]) -> Vec<String> {
     names.iter().map(ToString::to_string).collect()
@@ -31,7 +39,7 @@ async fn obtain(
     let names = strings(names);
     let request = OrderRequest {
         names: &names,
-        key: CertificateKey::EcdsaP256,
+        key: CertificateKey::default(),
         replaces: None,
         limit: Duration::from_secs(60),
     };
@@ -41,6 +49,16 @@ async fn obtain(
         future
     }
     sendable(account.obtain(&request, solver, &cancel)).await
+}
+
+/// The curve of the key that a certificate is for.
+fn curve(bundle: &Bundle) -> String {
+    let leaf = bundle.certified_key().cert.first().expect("a leaf");
+    let (_, leaf) = X509Certificate::from_der(leaf).expect("X.509");
+    let algorithm = &leaf.public_key().algorithm;
+    let parameters = algorithm.parameters.as_ref().expect("a curve");
+    let curve = parameters.as_oid().expect("a name").to_id_string();
+    format!("{} {curve}", algorithm.algorithm.to_id_string())
 }
 
 /// Authority, DNS and responder for HTTP-01.
@@ -70,6 +88,10 @@ async fn a_certificate_comes_by_http_and_is_renewed() {
     assert_eq!(first.certified_key().cert.len(), 2, "leaf and intermediate");
     assert_eq!(responder.published(), 2);
     assert_eq!(responder.open(), 0, "what was published is retracted");
+    let algorithm = first.certified_key().key.algorithm();
+    assert_eq!(algorithm, rustls::SignatureAlgorithm::ECDSA);
+    assert_eq!(curve(&first), EC_P256);
+    assert!(first.key_pem().expose().contains(KEY_BASE64));
 
     let names = strings(&names);
     let request = OrderRequest {
@@ -81,6 +103,7 @@ async fn a_certificate_comes_by_http_and_is_renewed() {
     let cancel = CancellationToken::new();
     let later = account.obtain(&request, solver, &cancel).await.unwrap();
     assert!(later.not_after() >= first.not_after());
+    assert_eq!(curve(&later), EC_P384);
     assert_ne!(later.fingerprint(), first.fingerprint());
     assert_ne!(
         later.key_pem(),
@@ -136,6 +159,8 @@ async fn an_account_is_restored_from_what_was_stored() {
         .await
         .unwrap();
     assert_eq!(format!("{credentials:?}"), "***");
+    let key = format!("\"key_pkcs8\":\"{KEY_BASE64}");
+    assert!(credentials.expose().contains(&key));
     let restored = Account::restore(&pebble.server, &credentials)
         .await
         .unwrap();

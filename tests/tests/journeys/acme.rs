@@ -2,9 +2,11 @@
 //! vain.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use base64::Engine as _;
 use cara_api::{Timestamp, paths};
 use cara_tests::acme::{Pebble, PebbleSetup, free_port, openssl};
 use cara_tests::{Server, eventually};
@@ -12,18 +14,18 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-fn text(args: &[String]) -> Vec<&str> {
+pub(super) fn text(args: &[String]) -> Vec<&str> {
     args.iter().map(String::as_str).collect()
 }
 
 /// A certificate, if it is there.
-async fn certificate(server: &Server, name: &str) -> Option<Value> {
+pub(super) async fn certificate(server: &Server, name: &str) -> Option<Value> {
     let path = paths::fill(paths::CERTIFICATE, &[name]);
     server.client().get(&path).await.ok()
 }
 
 /// Waits until the condition `Ready` of a certificate has a reason.
-async fn until(server: &Server, name: &str, reason: &str) -> Value {
+pub(super) async fn until(server: &Server, name: &str, reason: &str) -> Value {
     eventually(&format!("{name} is {reason}"), async || {
         let found = certificate(server, name).await?;
         let conditions = found["status"]["conditions"].as_array()?;
@@ -41,7 +43,7 @@ async fn claim(server: &Server, name: &str, host: &str) {
 }
 
 /// What the HTTPS listener shows for a name, as `openssl` tells it.
-fn shown(server: &Server, name: &str) -> String {
+pub(super) fn shown(server: &Server, name: &str) -> String {
     let address = server.https().to_string();
     let connect = [
         "s_client",
@@ -52,6 +54,55 @@ fn shown(server: &Server, name: &str) -> String {
         "-showcerts",
     ];
     openssl(server.directory(), &connect)
+}
+
+/// How every key of the kind that is made for accounts and certificates (ECDSA P-256 in PKCS #8,
+/// RFC 5208 and 5915) begins.
+const KEY_DER: [u8; 36] = [
+    0x30, 0x81, 0x87, 0x02, 0x01, 0x00, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02,
+    0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x04, 0x6d, 0x30, 0x6b, 0x02,
+    0x01, 0x01, 0x04, 0x20,
+];
+
+/// All files below a directory.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// The files below a directory that have this part.
+fn holding(directory: &Path, part: &[u8]) -> Vec<PathBuf> {
+    let mut found = files(directory);
+    found.retain(|path| {
+        // A socket, or one that is gone since, holds nothing.
+        let bytes = std::fs::read(path).unwrap_or_default();
+        bytes.windows(part.len()).any(|window| window == part)
+    });
+    found
+}
+
+/// Fails when what a server keeps shows a key or the credentials of the account.
+fn holds_no_key(server: &Server) {
+    let at = server.data_dir();
+    // The same letters in base64 and in base64url: no file may have them in either.
+    let key = base64::engine::general_purpose::STANDARD.encode(KEY_DER);
+    for (part_is, part) in [
+        ("a key in PEM", b"PRIVATE KEY".as_slice()),
+        ("a key in DER", &KEY_DER),
+        ("a key in base64", key.as_bytes()),
+        ("what the account is restored from", b"key_pkcs8"),
+    ] {
+        let found = holding(at, part);
+        assert!(found.is_empty(), "{part_is}: {found:?}");
+    }
 }
 
 #[tokio::test]
@@ -115,6 +166,19 @@ async fn a_wildcard_is_obtained_by_the_dns_and_serves_all_short_hosts() {
         out.contains("Issued").then_some(())
     })
     .await;
+    // Its key is a new one of the usual kind, and neither that nor the account's is to be read.
+    let chain = directory.path().join("chain.pem");
+    let pem = kept["spec"]["certificate"].as_str().expect("PEM");
+    std::fs::write(&chain, pem).expect("written");
+    let read = ["x509", "-in", "chain.pem", "-noout", "-text"];
+    let said = openssl(directory.path(), &read);
+    assert!(said.contains("ASN1 OID: prime256v1"), "{said}");
+    let fingerprint = found["status"]["fingerprint"].as_str().expect("a text");
+    let stored = holding(server.data_dir(), fingerprint.as_bytes());
+    assert!(!stored.is_empty(), "the files are where the store is");
+    holds_no_key(&server);
+    server.kill();
+    holds_no_key(&server);
 }
 
 #[tokio::test]

@@ -36,9 +36,9 @@ impl TxtRecord {
 }
 
 /// Who changes the DNS. Other records of the same name must stay: a certificate for `x` and `*.x`
-/// needs two values at once.
+/// needs two values at once. `Debug` shows the settings, and no secret.
 #[async_trait]
-pub trait DnsProvider: Send + Sync {
+pub trait DnsProvider: std::fmt::Debug + Send + Sync {
     /// Adds the record. Returns when the zone's servers answer with it, within a bounded time.
     async fn present(&self, record: &TxtRecord) -> Result<(), ChallengeError>;
 

@@ -58,6 +58,8 @@ pub struct PebbleSetup<'a> {
     pub external: Option<(&'a str, &'a str)>,
     /// How long certificates live, in seconds; years otherwise.
     pub validity_s: Option<u64>,
+    /// Where it looks for records instead of the server that says whatever a test wants.
+    pub dns: Option<SocketAddr>,
 }
 
 /// Authority and DNS. Every name is at 127.0.0.1.
@@ -130,7 +132,7 @@ impl Pebble {
                 "-config",
                 "pebble.json",
                 "-dnsserver",
-                &dns.to_string(),
+                &setup.dns.unwrap_or(dns).to_string(),
             ])
             .env("PEBBLE_VA_NOSLEEP", "1")
             .env("PEBBLE_AUTHZREUSE", "0");

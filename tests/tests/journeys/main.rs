@@ -11,6 +11,7 @@ mod access_people;
 mod access_streams;
 mod access_tokens;
 mod acme;
+mod acme_dns;
 mod api;
 mod audit;
 mod backup;

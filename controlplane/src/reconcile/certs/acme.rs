@@ -435,3 +435,6 @@ fn pause(moment: Option<Timestamp>) -> Duration {
         .unwrap_or(GATHER)
         .clamp(GATHER, CLOCK_CHECK)
 }
+
+#[cfg(test)]
+mod tests;

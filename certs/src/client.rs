@@ -14,6 +14,9 @@ pub(crate) enum HttpError {
     /// Certificates to trust cannot be read.
     #[error("the additional roots cannot be read")]
     Roots(#[source] reqwest::Error),
+    /// Certificates to trust were given, but there are none.
+    #[error("the additional roots hold no certificate: give them as PEM")]
+    NoRoots,
     /// No answer came.
     #[error("no answer from {url}")]
     NoAnswer {
@@ -48,6 +51,9 @@ pub(crate) fn client(
     let _ = rustls::crypto::ring::default_provider().install_default();
     let pem = extra_roots_pem.unwrap_or_default().as_bytes();
     let roots = reqwest::Certificate::from_pem_bundle(pem).map_err(HttpError::Roots)?;
+    if extra_roots_pem.is_some() && roots.is_empty() {
+        return Err(HttpError::NoRoots);
+    }
     let builder = || {
         reqwest::Client::builder()
             .timeout(timeout)
@@ -97,6 +103,14 @@ pub(crate) async fn exchange(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn roots_that_are_none_are_refused() {
+        for (roots, is_taken) in [(None, true), (Some(""), false), (Some("no PEM"), false)] {
+            let made = client(roots, Duration::from_secs(5));
+            assert_eq!(made.is_ok(), is_taken, "{roots:?}");
+        }
+    }
 
     #[tokio::test]
     async fn errors_show_neither_users_nor_queries() {

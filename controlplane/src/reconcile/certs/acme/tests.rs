@@ -121,6 +121,10 @@ fn settings_of_the_dns_that_cannot_work_are_refused_in_words() {
             webhook("https://dns.x.org/r", Some("a\nb"), None),
             "DNS webhook: the token has characters that headers refuse",
         ),
+        (
+            webhook("https://dns.x.org/r", None, Some("no PEM")),
+            "DNS webhook: the additional roots hold no certificate: give them as PEM",
+        ),
     ] {
         assert_eq!(made(&config), said);
     }

@@ -14,6 +14,10 @@ const ALWAYS: u64 = 3;
 /// One retry, in the unit in which budgets count.
 const RETRY: u64 = 100_000;
 
+/// Tries beyond those of the policy after one that the service did not look at: of several kept
+/// connections that it closed, each takes one.
+const UNSEEN: u32 = 2;
+
 /// How a try ended, before any of an answer was passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
@@ -68,7 +72,12 @@ pub enum Decision {
 
 /// What to do after a failure.
 pub fn decide(policy: &Retries, failure: Failure, shape: Shape, progress: Progress) -> Decision {
-    if progress.tries >= policy.attempts || progress.elapsed >= progress.limit {
+    let more = match failure {
+        Failure::Stale | Failure::Refused if policy.attempts > 1 => UNSEEN,
+        _ => 0,
+    };
+    let attempts = policy.attempts.saturating_add(more);
+    if progress.tries >= attempts || progress.elapsed >= progress.limit {
         return Decision::GiveUp;
     }
     let is_safe = shape.is_idempotent && shape.has_no_body;
@@ -225,6 +234,18 @@ mod tests {
         ] {
             let decision = decide(&policy(attempts), Failure::Connect, GET, progress);
             assert_eq!(decision, expected, "{attempts} {progress:?}");
+        }
+        let fourth = Progress { tries: 4, ..FIRST };
+        for (attempts, progress, expected) in [
+            (1, FIRST, Decision::GiveUp),
+            (2, third, Decision::Again),
+            (2, fourth, Decision::GiveUp),
+        ] {
+            let decision = decide(&policy(attempts), Failure::Stale, GET, progress);
+            assert_eq!(
+                decision, expected,
+                "kept connections: {attempts} {progress:?}"
+            );
         }
     }
 

@@ -1,9 +1,9 @@
 """Measures the gateway with many hosts, through its API, as users and agents would.
 
 Usage: routes.py BIN_DIR COUNT [HOSTS_EACH]: COUNT hosts in projects of HOSTS_EACH (1), in rules of at most
-HOSTS_OF_RULE (50). Prints memory; requests/s
-against a gateway with one route, in turn; the time from a route's write to its first answer; and what failed, and
-which connections and WebSockets were closed, during CHANGES (1,000) writes. Exits with 1 when anything failed.
+HOSTS_OF_RULE (50). Prints memory; requests/s against a gateway with one route, in ROUNDS (11, at least 2) of SECONDS (3)
+each; the time from a route's write to its first answer; and what failed, and which connections and WebSockets were
+closed, during CHANGES (1,000) writes. Exits with 1 when anything failed.
 
 The gateway has one core, all else the other. A write is what a user does (a rule's header is replaced by PUT) or what
 an agent does (a report moves an endpoint away and back), in turn.
@@ -263,7 +263,7 @@ def compare(world, first, every):
             before = peers.ticks(world.pid(program))
             each, bad = rate(port, load)
             used = peers.ticks(world.pid(program)) - before
-            rounds[-1][name] = {"rate": each, "bad": bad, "cpu": used / (each * SECONDS) * 100_000}
+            rounds[-1][name] = {"rate": each, "bad": bad, "cpu": used / max(each * SECONDS, 1) * 100_000}
     return rounds
 
 
@@ -272,7 +272,7 @@ def told(rounds, name, other):
     text = f"{statistics.median(r[name]['rate'] for r in rounds):,.0f} ({statistics.median(r[name]['cpu'] for r in rounds):.2f} CPU s for 100,000"
     if name != other:
         for what in ("rate", "cpu"):
-            low, middle, high = statistics.quantiles([r[name][what] / r[other][what] for r in rounds], n=4)
+            low, middle, high = statistics.quantiles([r[name][what] / (r[other][what] or 1) for r in rounds], n=4)
             text += f", ratio of the {what} {middle:.3f} [{low:.3f} to {high:.3f}]"
     return text + ")"
 

@@ -20,10 +20,17 @@ fetch() {
     mv -T "$1.part" "$1"
 }
 
-if [ "${1:-}" = packages ]; then
+case "$#:${1:-}" in
+0:) ;;
+2:packages)
     fetch "$2"
     exit
-fi
+    ;;
+*)
+    echo "usage: image.sh [packages DIR]" >&2
+    exit 2
+    ;;
+esac
 
 work=$(mktemp -d)
 container=

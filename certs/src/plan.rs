@@ -158,11 +158,20 @@ pub fn plan(situation: &Situation<'_>, policy: &Policy) -> Vec<Order> {
 }
 
 /// The orders to run now, at most `limit`: what nobody can reach yet comes before what only gets
-/// old, but for what ends soon. What failed before comes last, so that thousands of names that lead
+/// old, but for what ends soon. Else what failed before comes last, so that thousands of names that lead
 /// nowhere hold up nothing else.
 pub fn due(orders: &[Order], now: Timestamp, limit: usize) -> Vec<&Order> {
     let mut due: Vec<_> = orders.iter().filter(|order| order.due_at <= now).collect();
-    due.sort_by_key(|order| (order.has_failed, !order.is_pressing, order.reason));
+    // What ends soon is tried seldom enough after it has failed.
+    let waits = |order: &Order| {
+        let is_alive = order.is_pressing && order.reason != Reason::Expired;
+        (
+            order.has_failed && !is_alive,
+            !order.is_pressing,
+            order.reason,
+        )
+    };
+    due.sort_by_key(|order| waits(order));
     due.truncate(limit);
     due
 }

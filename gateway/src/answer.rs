@@ -45,10 +45,8 @@ pub(crate) fn to_error(error: &Error) -> Option<Answer> {
         (_, T::HTTPStatus(502)) => Some(Answer::BadGateway),
         (_, T::HTTPStatus(408)) => Some(Answer::BodyMissing),
         (_, T::HTTPStatus(413)) => Some(Answer::BodyTooLarge { limit: None }),
-        (
-            ErrorSource::Downstream,
-            T::WriteError | T::ReadError | T::ConnectionClosed | T::ReadTimedout,
-        ) => None,
+        (ErrorSource::Downstream, T::ReadTimedout) => Some(Answer::BodyMissing),
+        (ErrorSource::Downstream, T::WriteError | T::ReadError | T::ConnectionClosed) => None,
         (ErrorSource::Downstream, _) => Some(Answer::BadRequest),
         (_, T::ConnectTimedout | T::ReadTimedout | T::WriteTimedout) => Some(Answer::Timeout),
         (ErrorSource::Upstream, _) => Some(Answer::BadGateway),
@@ -95,6 +93,16 @@ mod tests {
                 Some(Answer::BadGateway),
             ),
             (ErrorSource::Downstream, T::ReadError, None),
+            (
+                ErrorSource::Downstream,
+                T::ReadTimedout,
+                Some(Answer::BodyMissing),
+            ),
+            (
+                ErrorSource::Upstream,
+                T::HTTPStatus(408),
+                Some(Answer::BodyMissing),
+            ),
             (
                 ErrorSource::Downstream,
                 T::InvalidHTTPHeader,

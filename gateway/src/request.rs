@@ -13,22 +13,22 @@ pub(crate) const REQUEST_ID: http::HeaderName = http::HeaderName::from_static("x
 const ID_MAX: usize = 128;
 
 /// Begins the names of headers in which proxies tell of clients.
-const FORWARDED: &[u8] = b"x-forwarded-";
+const FORWARDED: &str = "x-forwarded-";
 
-/// Whether a header's name, in whatever case, is one by which a client could pretend to be a proxy.
-/// Services make variables of names, in which `_` and `-` are the same.
-pub(crate) fn is_claim(name: &str) -> bool {
-    let name = name.as_bytes();
-    let begins = |known: &[u8]| {
-        let mut alike = name.iter().zip(known).map(|(given, known)| {
-            let given = if *given == b'_' { b'-' } else { *given };
-            given.eq_ignore_ascii_case(known)
-        });
-        name.len() >= known.len() && alike.all(|is_alike| is_alike)
+/// Whether a header's name, in whatever case, begins with a known one in lower case. Many services
+/// make variables of names, in which `_` and `-` are the same.
+pub(crate) fn begins_like(name: &str, known: &str) -> bool {
+    let is_alike = |(given, known): (u8, u8)| {
+        given.eq_ignore_ascii_case(&known) || (given == b'_' && known == b'-')
     };
+    name.len() >= known.len() && name.bytes().zip(known.bytes()).all(is_alike)
+}
+
+/// Whether a header's name is one by which a client could pretend to be a proxy.
+pub(crate) fn is_claim(name: &str) -> bool {
     match name.len() {
-        9 if begins(b"forwarded") || begins(b"x-real-ip") => true,
-        _ => begins(FORWARDED),
+        9 if begins_like(name, "forwarded") || begins_like(name, "x-real-ip") => true,
+        _ => begins_like(name, FORWARDED),
     }
 }
 

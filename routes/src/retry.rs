@@ -14,8 +14,8 @@ const ALWAYS: u64 = 3;
 /// One retry, in the unit in which budgets count.
 const RETRY: u64 = 100_000;
 
-/// Tries beyond those of the policy after one that the service did not look at: of several kept
-/// connections that it closed, each takes one.
+/// Tries beyond those of the policy after kept connections that the service had closed: each of them
+/// takes one.
 const UNSEEN: u32 = 2;
 
 /// How a try ended, before any of an answer was passed on.
@@ -73,7 +73,7 @@ pub enum Decision {
 /// What to do after a failure.
 pub fn decide(policy: &Retries, failure: Failure, shape: Shape, progress: Progress) -> Decision {
     let more = match failure {
-        Failure::Stale | Failure::Refused if policy.attempts > 1 => UNSEEN,
+        Failure::Stale if policy.attempts > 1 => UNSEEN,
         _ => 0,
     };
     let attempts = policy.attempts.saturating_add(more);
@@ -247,6 +247,9 @@ mod tests {
                 "kept connections: {attempts} {progress:?}"
             );
         }
+        // A service that refuses unseen may do so since it has too much to do.
+        let refused = decide(&policy(2), Failure::Refused, GET, third);
+        assert_eq!(refused, Decision::GiveUp);
     }
 
     fn taken(budget: &mut Budget, percent: u32, requests: u64, at_s: u64) -> usize {

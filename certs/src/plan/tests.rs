@@ -367,9 +367,10 @@ fn names_that_lead_nowhere_hold_up_nothing() {
     let hosts: Vec<String> = (0..100).map(|n| format!("{n}.nowhere.x")).collect();
     let mut wanted: BTreeSet<String> = hosts.iter().cloned().collect();
     wanted.extend(["old.x", "older.x", "new.x"].map(str::to_owned));
-    let failed = hosts.iter().map(|host| {
+    let failed = hosts.iter().map(String::as_str).chain(["older.x"]);
+    let failed = failed.map(|host| {
         let failures = failures(8, 0, FailureKind::Transient);
-        (host.clone(), failures)
+        (host.to_owned(), failures)
     });
     let there = [
         present(&["old.x"], 0, 90 * DAY),

@@ -101,6 +101,10 @@ fn login(reader: &mut Reader) -> Option<LoginConfig> {
     });
     let client_id = reader.text(CLIENT_ID.key).unwrap_or_default();
     let url = reader.url(URL.key, &WEB, "https://cara.example.com");
+    // An empty variable says that there is none.
+    reader
+        .text(ISSUER.key)
+        .filter(|issuer| !issuer.is_empty())?;
     let issuer = reader.url(ISSUER.key, &WEB, "https://id.example.com")?;
     if client_id.is_empty() {
         reader.fault(CLIENT_ID.key, "is needed with login-issuer");

@@ -11,6 +11,7 @@ use super::cookies::Passed;
 use super::shown::BYPASS;
 use super::who::{Admitted, Who};
 use super::{cookies, shown};
+use crate::request::begins_like;
 
 /// Begins the names of headers that say who came in.
 const WHO: &str = "x-auth-request-";
@@ -88,14 +89,6 @@ pub(crate) fn is_own_header(name: &str) -> bool {
         }
         Some(_) | None => false,
     }
-}
-
-/// Many servers take `_` and `-` for the same.
-fn begins_like(name: &str, prefix: &str) -> bool {
-    let is_alike = |(given, wanted): (u8, u8)| {
-        given.eq_ignore_ascii_case(&wanted) || (given == b'_' && wanted == b'-')
-    };
-    name.len() >= prefix.len() && name.bytes().zip(prefix.bytes()).all(is_alike)
 }
 
 /// Whether a query carries a link's token.

@@ -97,13 +97,17 @@ impl Pool {
     /// needed for long.
     pub(crate) fn put(&self, key: Key, stream: TcpStream, now: Instant) {
         let mut known = self.lock();
+        let is_full = known
+            .by_key
+            .get(&key)
+            .is_some_and(|idle| idle.len() >= EACH);
+        if is_full || self.max == 0 {
+            return;
+        }
         if known.count >= self.max {
             known.drop_one();
         }
         let of_key = known.by_key.get_or_insert_mut(key, VecDeque::new);
-        if of_key.len() >= EACH {
-            return;
-        }
         of_key.push_back(Idle { stream, since: now });
         known.count += 1;
     }

@@ -1,5 +1,5 @@
 //! Watches over requests that pingora serves, from outside: ends what has to end though pingora would
-//! wait on. Refuses to know requests and services: it is told how long to wait, and for what.
+//! wait on. Refuses to know why: it is told for how long nothing may pass.
 
 use std::future::poll_fn;
 use std::pin::pin;

@@ -99,8 +99,10 @@ pub(crate) fn set_headers(request: &mut RequestHeader, hop: Hop<'_>) -> Result<(
 
 /// Whether a service may take a header for one of a proxy, or for the request's id.
 fn is_untrusted(name: &HeaderName) -> bool {
+    const ID: &str = "x-request-id";
     let name = name.as_str();
-    request::is_claim(name) || (name.contains('_') && name.replace('_', "-") == "x-request-id")
+    let is_id = name.len() == ID.len() && name.contains('_') && request::begins_like(name, ID);
+    request::is_claim(name) || is_id
 }
 
 fn address(ip: IpAddr) -> Result<HeaderValue> {

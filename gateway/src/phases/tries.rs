@@ -21,6 +21,9 @@ const TRY_AGAIN: ErrorType = ErrorType::new("TryAgain");
 
 /// A body that has come by the time that its service may take to answer.
 const SHORT_BODY: u64 = 64 * 1024;
+/// Pieces of an answer that pingora passes to its filters before it writes the first of them: four
+/// that wait, and one at hand. The client may take the time of each.
+const PIECES: u32 = 5;
 
 /// Begins a try: chooses its endpoint, which counts it as under way. None when there is none.
 pub(crate) fn begin(edge: &Edge, ctx: &mut Ctx) -> Option<SocketAddr> {
@@ -45,47 +48,41 @@ pub(crate) fn peer(edge: &Edge, session: &mut Session, ctx: &mut Ctx) -> Result<
     let times = times(edge, &rule.route.policy, ctx.is_stream);
     let uploads = may_upload_for_long(session);
     let head = session.req_header();
-    let peer = ctx.upstream.peer(rule.to_services(), address, head, times);
-    let mut peer = peer.ok_or_else(nowhere)?;
-    // To a service that speaks HTTP/2, pingora counts an upload as the service's silence.
-    let is_watched = uploads && peer.options.alpn.get_max_http_version() == 2;
-    ctx.patience = is_watched.then_some(times.read);
-    if is_watched {
-        peer.options.read_timeout = None;
-    }
-    expect_within(ctx.patience.map(|patience| times.connect + patience));
-    Ok(Box::new(peer))
+    let rule = rule.to_services();
+    let peer = ctx.upstream.peer(rule, address, head, uploads, times);
+    ctx.patience = None;
+    expect_within(None);
+    peer.map(Box::new).ok_or_else(nowhere)
 }
 
-/// Whether a request's body may take longer to come than a service to answer.
+/// Whether a request's body may take longer to come than its service to answer. Calls of gRPC have
+/// no length, and mostly a short body.
 fn may_upload_for_long(session: &mut Session) -> bool {
     let headers = &session.req_header().headers;
-    let length = headers.get(http::header::CONTENT_LENGTH);
-    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
-    length.is_none_or(|length: u64| length > SHORT_BODY) && !session.as_mut().is_body_empty()
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let kind = text(http::header::CONTENT_TYPE).unwrap_or_default();
+    let length = text(http::header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
+    let is_long = length.is_none_or(|length: u64| length > SHORT_BODY);
+    is_long && !kind.starts_with("application/grpc") && !session.as_mut().is_body_empty()
 }
 
-/// To be called when the head of an answer has passed: what is under way from then on is watched
-/// where pingora would wait for ever.
+/// To be called when the head of an answer has passed: where the request's body is still on its way
+/// over HTTP/2, pingora would wait for it for ever.
 pub(crate) fn answer_begins(edge: &Edge, session: &mut Session, ctx: &mut Ctx) {
     let Some(rule) = &ctx.rule else { return };
-    let is_endless = session.as_downstream().is_http2() && !session.as_mut().is_body_done();
-    if session.was_upgraded() {
-        ctx.patience = None;
-    } else if is_endless || ctx.patience.is_some() {
-        let times = times(edge, &rule.route.policy, ctx.is_stream);
+    if session.as_downstream().is_http2() && !session.as_mut().is_body_done() {
         // The service may be silent, and then the client slow with what is on its way.
-        ctx.patience = Some(times.read + 2 * edge.config.limits.write_timeout);
+        let times = times(edge, &rule.route.policy, ctx.is_stream);
+        ctx.patience = Some(times.read + (PIECES + 1) * edge.config.limits.write_timeout);
+        expect_within(ctx.patience);
     }
-    expect_within(ctx.patience);
 }
 
 /// To be called when an answer has passed to its end: of its request, a rest that nobody may want
 /// can still be on its way.
 pub(crate) fn answer_ends(edge: &Edge, ctx: &mut Ctx) {
-    let patience = ctx.patience.as_mut();
-    if let Some(patience) = patience {
-        *patience = edge.config.limits.write_timeout;
+    if let Some(patience) = &mut ctx.patience {
+        *patience = (PIECES + 1) * edge.config.limits.write_timeout;
         expect_within(ctx.patience);
     }
 }
@@ -197,9 +194,7 @@ pub(crate) fn not_proxied(
         error.set_retry(true);
         return error;
     }
-    let is_late = *error.etype() == ErrorType::ReadTimedout;
-    if is_late && *error.esource() == ErrorSource::Upstream && !session.as_mut().is_body_done() {
-        // The service waits for the rest of the body as well: nothing is known about it.
+    if *error.esource() == ErrorSource::Upstream && waits_for_client(session, ctx, &error) {
         let mut error = Error::explain(ErrorType::HTTPStatus(408), "the body did not come");
         error.set_retry(false);
         return error;
@@ -216,6 +211,17 @@ pub(crate) fn not_proxied(
     let again = broke(edge, ctx, failure, is_services_fault, || shape(session));
     error.set_retry(again);
     error
+}
+
+/// Whether a service was silent since it waits for the rest of a body, as the gateway does: then
+/// nothing is known about it. A client that waits for 100 has sent nothing by right.
+fn waits_for_client(session: &mut Session, ctx: &Ctx, error: &Error) -> bool {
+    let headers = &session.req_header().headers;
+    let expects = headers.contains_key(http::header::EXPECT);
+    *error.etype() == ErrorType::ReadTimedout
+        && !ctx.upstream.is_answered()
+        && !session.as_mut().is_body_done()
+        && (ctx.body_bytes > 0 || !expects)
 }
 
 /// When the head of an answer came to pingora.

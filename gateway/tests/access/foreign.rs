@@ -8,7 +8,7 @@ use super::world::{A, World, oidc};
 async fn a_cookie_beyond_ascii_locks_nobody_out() {
     let world = World::start(oidc).await;
     let mut browser = world.browser();
-    // The whole login, with the cookie on all its requests: UTF-8, and what no text is.
+    // A session beside a foreign cookie: UTF-8, and what no text is.
     for (name, foreign) in [
         ("utf-8", b"n=M\xc3\xbcller".as_slice()),
         ("latin-1", b"n=\xfc"),

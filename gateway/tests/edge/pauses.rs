@@ -14,11 +14,9 @@ use crate::service;
 use crate::support::{Edge, Setup, eventually, state, with_certificate};
 
 /// How long a client may pause.
-const PAUSE: Duration = Duration::from_millis(600);
+const PAUSE: Duration = Duration::from_millis(1_500);
 /// How long a service may be silent, where that is what ends a client.
 const SILENCE: Duration = Duration::from_secs(2);
-/// A small body waits so long for its rest before it goes the long way.
-const SMALL: Duration = Duration::from_secs(1);
 /// Plain, and too large for the short way.
 const LENGTHS: [usize; 2] = [1_000, 100_000];
 
@@ -50,9 +48,9 @@ async fn half(
 ) -> (String, Duration) {
     let head = format!("POST / HTTP/1.1\r\nhost: a.test\r\ncontent-length: {length}\r\n\r\n");
     let half = [head.as_bytes(), &vec![b'x'; length / 2]].concat();
+    let start = Instant::now();
     stream.write_all(&half).await.expect("sent");
     stream.flush().await.expect("sent");
-    let start = Instant::now();
     let mut seen = Vec::new();
     // A reset after the answer is an end too.
     let _ = in_time(stream.read_to_end(&mut seen)).await;
@@ -68,11 +66,8 @@ async fn a_body_that_stops_is_ended_over_plain_and_tls() {
         let secure = tls.connect(edge.https, "a.test").await.expect("TLS");
         let both = tokio::join!(half(plain, length), half(secure, length));
         for (seen, took) in [both.0, both.1] {
-            assert!(!seen.contains(" 200 "), "{length}: {seen}");
-            assert!(
-                took >= PAUSE && took < SMALL + PAUSE * 5,
-                "{length}: {took:?}"
-            );
+            assert!(seen.starts_with("HTTP/1.1 408 "), "{length}: {seen}");
+            assert!(took >= PAUSE, "{length}: {took:?}");
         }
         nothing_is_left(&edge).await;
     }
@@ -86,9 +81,9 @@ async fn a_body_that_goes_on_within_the_time_is_served() {
         let head = format!("POST / HTTP/1.1\r\nhost: a.test\r\ncontent-length: {length}\r\n\r\n");
         stream.write_all(head.as_bytes()).await.expect("sent");
         // Longer than a pause in all, and than a small body may take.
-        for _ in 0..10 {
-            tokio::time::sleep(PAUSE / 4).await;
-            let part = vec![b'x'; length / 10];
+        for _ in 0..20 {
+            tokio::time::sleep(PAUSE / 10).await;
+            let part = vec![b'x'; length / 20];
             stream.write_all(&part).await.expect("sent");
         }
         let (status, _) = in_time(crate::client::answer(&mut stream))
@@ -120,8 +115,8 @@ async fn a_stream_whose_body_stops_is_ended_and_others_go_on() {
         let mut ready = in_time(send.clone().ready()).await.expect("ready");
         let (answer, mut body) = ready.send_request(post, false).expect("sent");
         let half = Bytes::from(vec![b'x'; length / 2]);
-        body.send_data(half, false).expect("sent");
         let begun = Instant::now();
+        body.send_data(half, false).expect("sent");
         let answer = in_time(answer).await.map(|answer| answer.status().as_u16());
         let took = begun.elapsed();
         assert_eq!(
@@ -129,7 +124,7 @@ async fn a_stream_whose_body_stops_is_ended_and_others_go_on() {
             status.as_ref(),
             "{length}: {answer:?}"
         );
-        assert!(took >= limit && took < limit * 5, "{length}: {took:?}");
+        assert!(took >= limit, "{length}: {took:?}");
         eventually("the request has ended", async || {
             (edge.metric("cara_gateway_requests_in_flight").await < 0.5).then_some(())
         })

@@ -70,7 +70,7 @@ async fn those_who_wait_come_in_turn_and_one_at_a_time() {
     let service = Service::start(Does::Answer(200)).await;
     let policy = limited(1, 9, Duration::from_secs(20));
     let edge = Arc::new(Edge::start(&[rule(&[service.address], policy)]).await);
-    service.does_at("/first", Does::AnswerAfter(Duration::from_secs(4)));
+    service.does_at("/first", Does::AnswerAfter(Duration::from_secs(8)));
     let before = service.count();
     let mut asking = JoinSet::new();
     let paths = ["/first", "/a", "/b", "/c", "/d", "/e"];

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cara_api::gateway::{Protocol, Route, UpstreamTls};
+use cara_api::gateway::{Policy, Protocol, Route, Timeouts, UpstreamTls};
 use cara_api::secret::Hidden;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{RootCertStore, ServerConfig};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -179,7 +179,25 @@ impl Authority {
     }
 }
 
-/// A TLS service; it says which protocol was chosen.
+/// Answers one request of HTTP/1.1 with a body in chunks, and says that it was one; nothing at
+/// `/never`.
+async fn serve_h1(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"0\r\n\r\n") {
+        if stream.read_buf(&mut seen).await.unwrap_or(0) == 0 {
+            return;
+        }
+    }
+    if seen.starts_with(b"POST /never ") {
+        std::future::pending::<()>().await;
+    }
+    let answer =
+        b"HTTP/1.1 200 OK\r\nspoke: http/1.1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    stream.write_all(answer).await.expect("sent");
+    let _ = stream.shutdown().await;
+}
+
+/// A TLS service for both versions of HTTP.
 async fn tls_service(
     authority: &Authority,
     name: &str,
@@ -219,9 +237,15 @@ async fn tls_service(
             let (stream, _) = listener.accept().await.expect("a connection");
             let acceptor = acceptor.clone();
             connections.spawn(async move {
-                if let Ok(stream) = acceptor.accept(stream).await {
-                    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
-                    serve_h2(stream).await;
+                let Ok(stream) = acceptor.accept(stream).await else {
+                    return;
+                };
+                match stream.get_ref().1.alpn_protocol() {
+                    Some(b"h2") => serve_h2(stream).await,
+                    other => {
+                        assert_eq!(other, Some(&b"http/1.1"[..]));
+                        serve_h1(stream).await;
+                    }
                 }
             });
         }
@@ -297,7 +321,54 @@ async fn a_service_is_known_by_its_certificate_and_knows_ours() {
         })
         .await;
         assert_eq!(answer.status, expected, "{what}: {answer:?}");
+        assert_eq!(
+            answer.header("spoke"),
+            None,
+            "HTTP/2 where there is the choice"
+        );
     }
+}
+
+#[tokio::test]
+async fn an_upload_to_a_service_with_tls_may_take_longer_than_its_answer() {
+    const RESPONSE: Duration = Duration::from_secs(2);
+    let authority = Authority::new();
+    let (service, _tasks) = tls_service(&authority, HOST, None).await;
+    let tls = UpstreamTls {
+        ca_pem: Some(authority.pem.clone()),
+        ..UpstreamTls::default()
+    };
+    let policy = Policy {
+        timeouts: Timeouts {
+            response: Some(RESPONSE),
+            ..Timeouts::default()
+        },
+        ..Policy::default()
+    };
+    let route = Route {
+        policy: Arc::new(policy),
+        ..tls_rule(service, tls)
+    };
+    let edge = Edge::start(&[route]).await;
+    for (path, status) in [("/", "200"), ("/never", "504"), ("/", "200")] {
+        let mut stream = TcpStream::connect(edge.address).await.expect("the gateway");
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: {HOST}\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        for _ in 0..15 {
+            tokio::time::sleep(RESPONSE / 10).await;
+            stream.write_all(b"5\r\nhello\r\n").await.expect("sent");
+        }
+        stream.write_all(b"0\r\n\r\n").await.expect("sent");
+        let mut answer = String::new();
+        let read = stream.read_to_string(&mut answer);
+        let read = tokio::time::timeout(10 * RESPONSE, read).await;
+        read.expect("in time").expect("an answer");
+        let expected = format!("HTTP/1.1 {status} ");
+        assert!(answer.starts_with(&expected), "{path} {answer}");
+    }
+    assert_eq!(edge.metric("cara_gateway_upstream_errors_total"), 1.0);
 }
 
 async fn gone(edge: &Edge) {

@@ -86,7 +86,8 @@ pub struct Timeouts {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Retries {
-    /// Tries in all, 1 to 5; 2 when left out.
+    /// Tries in all, 1 to 5; 2 when left out. Up to two more follow on kept connections that the
+    /// service had closed.
     #[serde(skip_serializing_if = "is_zero")]
     #[schema(minimum = 1, maximum = 5)]
     pub attempts: i64,

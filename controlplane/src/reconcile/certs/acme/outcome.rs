@@ -25,11 +25,13 @@ const TRIES: usize = 10;
 const ASK_AGAIN: SignedDuration = SignedDuration::from_hours(6);
 /// The longest wait until it is asked again.
 const ASK_LATEST: SignedDuration = SignedDuration::from_hours(24);
+/// How much the clocks of servers may differ.
+const AHEAD: SignedDuration = SignedDuration::from_hours(1);
 
 /// When an authority is to be asked about a renewal. What lies further ahead than any wait was noted
 /// by a clock that was wrong.
 pub(super) fn ask_at(attempts: &Attempts, now: Timestamp) -> Timestamp {
-    let is_right = |at: &Timestamp| at.duration_since(now) <= ASK_LATEST;
+    let is_right = |at: &Timestamp| at.duration_since(now) <= ASK_LATEST + AHEAD;
     attempts.ask_at.filter(is_right).unwrap_or(now)
 }
 
@@ -194,4 +196,23 @@ fn next_try(
     let known: Vec<_> = known(certificate, key).into_iter().collect();
     let plan = orders::plan(&wanted, &known, account, now);
     plan.first().map(|order| order.due_at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_that_a_wrong_clock_noted_is_now() {
+        let now = Timestamp::UNIX_EPOCH;
+        let at = |hours| {
+            let attempts = Attempts {
+                ask_at: now.checked_add(SignedDuration::from_hours(hours)).ok(),
+                ..Attempts::default()
+            };
+            ask_at(&attempts, now).duration_since(now).as_hours()
+        };
+        assert_eq!([-5, 6, 24, 25, 26, 9_000].map(at), [-5, 6, 24, 25, 0, 0]);
+        assert_eq!(ask_at(&Attempts::default(), now), now);
+    }
 }

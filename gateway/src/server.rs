@@ -404,10 +404,7 @@ impl Shared {
     {
         if !connection.speaks_h2() {
             if let Some(connection) = h1::serve(lane, connection).await {
-                let served = Service::handle_event(connection, Arc::clone(&self.proxy), stopping);
-                if let Err(why) = watched(served).await {
-                    tracing::debug!(?why, "a connection was closed");
-                }
+                Service::handle_event(connection, Arc::clone(&self.proxy), stopping).await;
             }
             return;
         }

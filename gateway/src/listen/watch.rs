@@ -1,5 +1,5 @@
-//! Watches over requests that pingora serves, from outside: ends what has to end though pingora would
-//! wait on. Refuses to know why: it is told for how long nothing may pass.
+//! Watches over streams of HTTP/2 that pingora serves, from outside: ends what has to end though pingora
+//! would wait on. Refuses to know why: it is told for how long nothing may pass.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -16,10 +16,10 @@ use crate::deadline::{Deadline, Ending, LastingWait, MovingDeadline};
 /// What a stream gets to end with its next piece, after the time is over.
 const STREAM_GRACE: Duration = Duration::from_millis(500);
 
-/// What is agreed between a request and who watches over it.
+/// What is agreed between a stream and who watches over it.
 #[derive(Debug, Default)]
 struct Watch {
-    /// When the answer over HTTP/2 that is under way has to end.
+    /// When the answer that is under way has to end.
     ends: OnceLock<Arc<Ending>>,
     /// When something has to have happened. Only the task that is watched looks at it.
     due: Mutex<Option<Instant>>,
@@ -62,12 +62,12 @@ pub(crate) fn note_answer(session: &Session, ends: Option<&Arc<Ending>>) {
 /// waited for, others see to it.
 pub(crate) fn expect_within(patience: Option<Duration>) {
     let at = patience.map(|patience| Instant::now() + patience);
-    // Without a watch, nothing is expected.
+    // Over HTTP/1 there is no watch: pingora's own timers do.
     let _ = WATCH.try_with(|watch| *watch.due() = at);
 }
 
-/// Serves a connection of HTTP/1, or a stream of HTTP/2, for as long as it may last. What is dropped
-/// is closed or reset; where something of an answer still passed, it has ended in order before.
+/// Serves a stream for as long as it may last. When it had to end it is dropped, which resets it; where
+/// something of an answer still passed, it has ended in order before.
 ///
 /// # Errors
 /// It had to end.

@@ -19,8 +19,8 @@ use crate::upstream::Times;
 /// An answer that is not passed on since the request is tried again.
 const TRY_AGAIN: ErrorType = ErrorType::new("TryAgain");
 
-/// A body that has come by the time that its service may take to answer.
-const SHORT_BODY: u64 = 64 * 1024;
+/// Bytes that a client is taken to send in a second at least.
+const SLOW_UPLOAD: u64 = 32 * 1024;
 /// Pieces of an answer that pingora passes to its filters before it writes the first of them: four
 /// that wait, and one at hand. The client may take the time of each.
 const PIECES: u32 = 5;
@@ -46,24 +46,45 @@ pub(crate) fn peer(edge: &Edge, session: &mut Session, ctx: &mut Ctx) -> Result<
     let address = begin(edge, ctx).ok_or_else(nowhere)?;
     let rule = ctx.rule.as_ref().ok_or_else(nowhere)?;
     let times = times(edge, &rule.route.policy, ctx.is_stream);
-    let uploads = may_upload_for_long(session);
+    let stream = edge.config.stream_timeout;
+    let upload = upload(session, stream);
     let head = session.req_header();
     let rule = rule.to_services();
-    let peer = ctx.upstream.peer(rule, address, head, uploads, times);
+    let peer = ctx.upstream.peer(rule, address, head, times);
+    let mut peer = peer.ok_or_else(nowhere)?;
+    // Of a service that speaks HTTP/2, pingora counts the upload as silence.
+    if peer.options.alpn.get_max_http_version() == 2 {
+        peer.options.read_timeout = Some((times.read + upload).min(stream.max(times.read)));
+    }
     ctx.patience = None;
     expect_within(None);
-    peer.map(Box::new).ok_or_else(nowhere)
+    Ok(Box::new(peer))
 }
 
-/// Whether a request's body may take longer to come than its service to answer. Calls of gRPC have
-/// no length, and mostly a short body.
-fn may_upload_for_long(session: &mut Session) -> bool {
-    let headers = &session.req_header().headers;
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let kind = text(http::header::CONTENT_TYPE).unwrap_or_default();
-    let length = text(http::header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
-    let is_long = length.is_none_or(|length: u64| length > SHORT_BODY);
-    is_long && !kind.starts_with("application/grpc") && !session.as_mut().is_body_empty()
+/// How long a request's body may take to come: of unknown length, `longest`. Calls of gRPC have none,
+/// and mostly a short body; those that stream for long need a rule that says so.
+fn upload(session: &mut Session, longest: Duration) -> Duration {
+    if session.as_mut().is_body_empty() || is_grpc(session) {
+        return Duration::ZERO;
+    }
+    let length = session
+        .req_header()
+        .headers
+        .get(http::header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    length.map_or(longest, |length: u64| {
+        Duration::from_secs(length / SLOW_UPLOAD)
+    })
+}
+
+fn is_grpc(session: &Session) -> bool {
+    let kind = session.req_header().headers.get(http::header::CONTENT_TYPE);
+    let kind = kind.map(http::HeaderValue::as_bytes).unwrap_or_default();
+    let begins = |known: &[u8]| {
+        kind.get(..known.len())
+            .is_some_and(|k| k.eq_ignore_ascii_case(known))
+    };
+    begins(b"application/grpc") || begins(b"application/connect+")
 }
 
 /// To be called when the head of an answer has passed: where the request's body is still on its way
@@ -194,10 +215,15 @@ pub(crate) fn not_proxied(
         error.set_retry(true);
         return error;
     }
-    if *error.esource() == ErrorSource::Upstream && waits_for_client(session, ctx, &error) {
-        let mut error = Error::explain(ErrorType::HTTPStatus(408), "the body did not come");
-        error.set_retry(false);
-        return error;
+    let is_late = *error.etype() == ErrorType::ReadTimedout && !ctx.upstream.is_answered();
+    if is_late && !session.as_mut().is_body_done() {
+        if waits_for_client(session, ctx) {
+            let mut error = Error::explain(ErrorType::HTTPStatus(408), "the body did not come");
+            error.set_retry(false);
+            return error;
+        }
+        // Whoever waits for 100 by right is answered for the service, which is the one that is silent.
+        error.as_up();
     }
     let failure = match error.retry {
         // Pingora knows that the service did not look at the request, unless its answer was bad.
@@ -213,15 +239,13 @@ pub(crate) fn not_proxied(
     error
 }
 
-/// Whether a service was silent since it waits for the rest of a body, as the gateway does: then
-/// nothing is known about it. A client that waits for 100 has sent nothing by right.
-fn waits_for_client(session: &mut Session, ctx: &Ctx, error: &Error) -> bool {
+/// Whether a service is silent since it waits for the rest of a body, as the gateway does: then
+/// nothing is known about it. A client that waits for 100 has sent nothing by right, and calls of
+/// gRPC may go on for as long as their answers.
+fn waits_for_client(session: &Session, ctx: &Ctx) -> bool {
     let headers = &session.req_header().headers;
     let expects = headers.contains_key(http::header::EXPECT);
-    *error.etype() == ErrorType::ReadTimedout
-        && !ctx.upstream.is_answered()
-        && !session.as_mut().is_body_done()
-        && (ctx.body_bytes > 0 || !expects)
+    !is_grpc(session) && (ctx.body_bytes > 0 || !expects)
 }
 
 /// When the head of an answer came to pingora.

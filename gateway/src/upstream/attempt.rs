@@ -15,7 +15,7 @@ use pingora_http::RequestHeader;
 
 use super::endpoint::{Endpoint, InFlight};
 use super::gate::Permit;
-use super::peer::{self, Times, Use};
+use super::peer::{self, Times};
 use super::{Rule, sticky};
 use crate::deadline::Ending;
 use crate::leaving::Stays;
@@ -183,7 +183,6 @@ impl Attempt {
         rule: Rule<'_>,
         address: SocketAddr,
         head: &RequestHeader,
-        uploads: bool,
         times: Times,
     ) -> Option<HttpPeer> {
         let (target, spec) = rule.target(self.place)?;
@@ -198,11 +197,7 @@ impl Attempt {
             host.as_deref().unwrap_or_default(),
             target.group,
             times,
-            match (head.headers.contains_key(http::header::UPGRADE), uploads) {
-                (true, _) => Use::Upgrade,
-                (false, true) => Use::Upload,
-                (false, false) => Use::Request,
-            },
+            head.headers.contains_key(http::header::UPGRADE),
         )
     }
 

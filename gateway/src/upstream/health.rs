@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::endpoint::Endpoint;
-use super::peer::{self, Times, Use};
+use super::peer::{self, Times};
 use super::targets;
 use super::tls::{Material, roots_file};
 
@@ -179,8 +179,7 @@ async fn ask(connector: &Connector, wanted: &Wanted, policy: &HealthProbe) -> Re
     let address = wanted.endpoint.address;
     let tls = wanted.tls.as_deref();
     let (host, group) = (&wanted.host, wanted.group);
-    let usage = Use::Request;
-    let Some(peer) = peer::build(address, protocol, tls, host, group, times, usage) else {
+    let Some(peer) = peer::build(address, protocol, tls, host, group, times, false) else {
         return Ok(0);
     };
     let (mut session, _) = connector.get_http_session(&peer).await?;

@@ -25,20 +25,8 @@ pub(crate) struct Times {
     pub(crate) write: Duration,
 }
 
-/// What a connection is used for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Use {
-    /// A request whose body comes soon, or has none.
-    Request,
-    /// One whose body may take long. To a service with TLS it goes over HTTP/1.1: over HTTP/2
-    /// pingora counts the time of the upload as the service's silence.
-    Upload,
-    /// One that upgrades it, which only HTTP/1.1 knows.
-    Upgrade,
-}
-
-/// Describes connections to `address`. `host` is the name that the client asked for. None when the
-/// service's TLS cannot be used.
+/// Describes connections to `address`. `host` is the name that the client asked for; `is_upgrade`
+/// asks for HTTP/1.1, since only that can be upgraded. None when the service's TLS cannot be used.
 pub(super) fn build(
     address: SocketAddr,
     protocol: &Protocol,
@@ -46,7 +34,7 @@ pub(super) fn build(
     host: &str,
     group: u64,
     times: Times,
-    usage: Use,
+    is_upgrade: bool,
 ) -> Option<HttpPeer> {
     let mut peer = match (protocol, tls) {
         (Protocol::Http1 | Protocol::H2c, _) => HttpPeer::new(address, false, String::new()),
@@ -68,17 +56,14 @@ pub(super) fn build(
             peer.options.set_http_version(2, 2);
             peer.options.max_h2_streams = H2_STREAMS;
         }
-        Protocol::Tls(_) if usage != Use::Request => {}
+        Protocol::Tls(_) if is_upgrade => {}
         Protocol::Tls(_) => {
             peer.options.set_http_version(2, 1);
             peer.options.max_h2_streams = H2_STREAMS;
         }
     }
     peer.group_key = group;
-    if usage == Use::Upload && matches!(protocol, Protocol::Tls(_)) {
-        peer.group_key = upload_group(group);
-    }
-    if usage == Use::Upgrade {
+    if is_upgrade {
         peer.group_key = upgrade::group(group);
         peer.options.custom_l4 = Some(upgrade::dialer(times.connect));
     }
@@ -88,9 +73,4 @@ pub(super) fn build(
     peer.options.write_timeout = Some(times.write);
     peer.options.idle_timeout = Some(IDLE);
     Some(peer)
-}
-
-/// Keeps connections over HTTP/1.1 apart from those of which one may be over HTTP/2.
-fn upload_group(group: u64) -> u64 {
-    group.rotate_left(2) ^ 0x7570_6c6f_6164_2121
 }

@@ -15,7 +15,6 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 use crate::ctx::Ctx;
 use crate::edge::Edge;
 use crate::listen::client::client_info;
-use crate::listen::watch::expect_within;
 use crate::metrics::UnderWay;
 use crate::pages::Answer;
 use crate::phases::{filter, forward, observe, send, tries};
@@ -174,8 +173,9 @@ impl ProxyHttp for Phases {
         tries::piece_passes(ctx)?;
         if is_last {
             tries::answer_ends(&self.0, ctx);
+        } else {
+            tries::passes(ctx);
         }
-        tries::passes(ctx);
         if let Some(compression) = &mut ctx.compression {
             let piece = body.take().unwrap_or_default();
             *body = Some(compression.push(&piece, is_last)?);
@@ -238,7 +238,6 @@ impl ProxyHttp for Phases {
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
         ctx.under_way = None;
-        expect_within(None);
         if let Some(error) = error {
             tracing::debug!(id = ctx.id(), error = %error, "request failed");
         }

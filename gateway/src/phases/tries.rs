@@ -54,10 +54,13 @@ pub(crate) fn peer(edge: &Edge, session: &mut Session, ctx: &mut Ctx) -> Result<
     let mut peer = peer.ok_or_else(nowhere)?;
     // Of a service that speaks HTTP/2, pingora counts the upload as silence.
     if peer.options.alpn.get_max_http_version() == 2 {
-        peer.options.read_timeout = Some((times.read + upload).min(stream.max(times.read)));
+        peer.options.read_timeout = Some(
+            times
+                .read
+                .saturating_add(upload)
+                .min(stream.max(times.read)),
+        );
     }
-    ctx.patience = None;
-    expect_within(None);
     Ok(Box::new(peer))
 }
 
@@ -94,8 +97,8 @@ pub(crate) fn answer_begins(edge: &Edge, session: &mut Session, ctx: &mut Ctx) {
     if session.as_downstream().is_http2() && !session.as_mut().is_body_done() {
         // The service may be silent, and then the client slow with what is on its way.
         let times = times(edge, &rule.route.policy, ctx.is_stream);
-        ctx.patience = Some(times.read + (PIECES + 1) * edge.config.limits.write_timeout);
-        expect_within(ctx.patience);
+        ctx.patience = Some(times.read.saturating_add(writing(edge)));
+        passes(ctx);
     }
 }
 
@@ -103,15 +106,21 @@ pub(crate) fn answer_begins(edge: &Edge, session: &mut Session, ctx: &mut Ctx) {
 /// can still be on its way.
 pub(crate) fn answer_ends(edge: &Edge, ctx: &mut Ctx) {
     if let Some(patience) = &mut ctx.patience {
-        *patience = (PIECES + 1) * edge.config.limits.write_timeout;
-        expect_within(ctx.patience);
+        *patience = writing(edge);
     }
+    passes(ctx);
+}
+
+/// How long a client may take for what was passed to filters before it was written.
+fn writing(edge: &Edge) -> Duration {
+    let write = edge.config.limits.write_timeout;
+    write.saturating_mul(PIECES + 1)
 }
 
 /// To be called when a piece of a request or an answer passes.
 pub(crate) fn passes(ctx: &Ctx) {
-    if ctx.patience.is_some() {
-        expect_within(ctx.patience);
+    if let Some(patience) = ctx.patience {
+        expect_within(patience);
     }
 }
 
